@@ -1,0 +1,239 @@
+//! One layer: a file of the policy, read and checked by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cofferdam_contract::Guarantee;
+use toml::Spanned;
+
+use crate::{
+    ceilings::{Located, Stated},
+    document::{Document, LimitsText, Source},
+    environment,
+    glob::Glob,
+    problem::{LoadError, Place, Problems},
+    read_rule::RuleReader,
+    rule::Rule,
+};
+
+/// A file of the policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Layer<'a> {
+    /// Which layer it is.
+    pub name: LayerName,
+    /// How errors name the file.
+    pub file: &'a str,
+    /// The file's text.
+    pub text: &'a str,
+}
+
+/// The layers, from the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LayerName {
+    /// What comes with the product.
+    Builtin,
+    /// What the machine's owner wrote.
+    Operator,
+}
+
+/// A tool as policy needs to know it, so that a rule about something that does not exist is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolShape {
+    /// The tool's name.
+    pub name: String,
+    /// Its arguments' standard names.
+    pub arguments: BTreeSet<String>,
+}
+
+/// The tools by name, with their arguments.
+pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a BTreeSet<String>>;
+
+/// A layer, read.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) limits: Stated,
+    pub(crate) require: BTreeSet<Guarantee>,
+    pub(crate) protect: Vec<String>,
+    pub(crate) environment: BTreeMap<String, Located<String>>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// The package ecosystems that `registries` may name. Their hosts come from elsewhere.
+const REGISTRIES: [&str; 8] = ["crates", "debian", "go", "maven", "npm", "nuget", "pypi", "rubygems"];
+
+impl Layer<'_> {
+    /// Reads the layer, which comes after layers whose limits are `earlier`.
+    ///
+    /// # Errors
+    /// [`LoadError`] with everything that is wrong in the file.
+    pub(crate) fn read(&self, shapes: &Shapes<'_>, earlier: &Stated) -> Result<Content, LoadError> {
+        let source = Source { file: self.file, text: self.text };
+        let document = source.read()?;
+        let mut reader = Reader { source: &source, problems: Problems::default() };
+        let limits = reader.limits(&document.limits);
+        let require = reader.require(&document);
+        let protect = reader.protect(&document);
+        let environment = reader.environment(&document);
+        let mut problems = reader.problems;
+        let in_force = limits.clone().over(earlier.clone());
+        let mut rules = Vec::new();
+        for text in &document.rule {
+            let mut reader = RuleReader { source: &source, shapes, limits: &in_force, problems: &mut problems };
+            rules.extend(reader.read(text));
+        }
+        problems.end_step()?;
+        Ok(Content { limits, require, protect, environment, rules })
+    }
+}
+
+struct Reader<'a> {
+    source: &'a Source<'a>,
+    problems: Problems,
+}
+
+impl Reader<'_> {
+    fn limits(&mut self, text: &LimitsText) -> Stated {
+        // The largest numbers are what a machine could have, not what is sensible.
+        Stated {
+            network: text.network.as_ref().map(|network| self.located(network)),
+            registries: text.registries.as_ref().map(|list| self.names(list, Self::registry)),
+            allow_hosts: text.allow_hosts.as_ref().map(|list| self.names(list, Self::host)),
+            isolation: text.isolation.as_ref().map(|isolation| self.located(isolation)),
+            write: text.write.as_ref().map(|list| self.globs(list)),
+            wall_seconds: self.number(text.wall_seconds.as_ref(), "wall_seconds", 1, 86_400),
+            cpu_seconds: self.number(text.cpu_seconds.as_ref(), "cpu_seconds", 1, 8_640_000),
+            memory_mb: self.number(text.memory_mb.as_ref(), "memory_mb", 16, 16_777_216),
+            disk_mb: self.number(text.disk_mb.as_ref(), "disk_mb", 1, 16_777_216),
+            pids: self.number(text.pids.as_ref(), "pids", 4, 4_194_304),
+            output_kb: self.number(text.output_kb.as_ref(), "output_kb", 1, 1_048_576),
+        }
+    }
+
+    fn number(&mut self, text: Option<&Spanned<i64>>, key: &str, least: u64, most: u64) -> Option<Located<u64>> {
+        let text = text?;
+        let place = self.source.place(&text.span());
+        match u64::try_from(*text.get_ref()) {
+            Ok(value) if (least..=most).contains(&value) => Some(Located { value, place }),
+            Ok(_) | Err(_) => {
+                self.problems.add(&place, format!("[limits] {key} is a whole number from {least} to {most}"));
+                None
+            }
+        }
+    }
+
+    fn names(
+        &mut self,
+        list: &Spanned<Vec<Spanned<String>>>,
+        refuse: fn(&str) -> Option<String>,
+    ) -> Located<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for name in list.get_ref() {
+            let place = self.source.place(&name.span());
+            if let Some(message) = refuse(name.get_ref()) {
+                self.problems.add(&place, message);
+            } else if !names.insert(name.get_ref().clone()) {
+                self.problems.add(&place, format!("{:?} is named twice", name.get_ref()));
+            }
+        }
+        Located { value: names, place: self.source.place(&list.span()) }
+    }
+
+    fn registry(name: &str) -> Option<String> {
+        let known = REGISTRIES.join(", ");
+        (!REGISTRIES.contains(&name)).then(|| format!("there is no registry {name:?}; the known ones are {known}"))
+    }
+
+    /// Hosts are exact: `a.example` or `a.example:8443`. A wildcard reaches whatever anybody registers below it.
+    fn host(name: &str) -> Option<String> {
+        let (host, port) = name.split_once(':').map_or((name, None), |(host, port)| (host, Some(port)));
+        let port_is_fine =
+            port.is_none_or(|port| port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port));
+        let label_is_fine = |label: &str| {
+            (1..=63).contains(&label.len())
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|character| matches!(character, 'a'..='z' | '0'..='9' | '-'))
+        };
+        // A last label of digits would be read as an IPv4 address (WHATWG URL, "ends in a number").
+        let is_address = host.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit()));
+        if name.contains('*') {
+            Some(format!("{name:?} holds a wildcard; hosts are exact names, one by one"))
+        } else if host.len() > 253 || !host.split('.').all(label_is_fine) || is_address || !port_is_fine {
+            Some(format!(
+                "{name:?} is not a host; write a name in lower case such as \"mirror.example\", with `:port` unless it is 443"
+            ))
+        } else {
+            None
+        }
+    }
+
+    fn globs(&mut self, list: &Spanned<Vec<Spanned<String>>>) -> Located<BTreeSet<Glob>> {
+        let mut globs = BTreeSet::new();
+        for text in list.get_ref() {
+            match Glob::parse(text.get_ref()) {
+                Ok(glob) => {
+                    globs.insert(glob);
+                }
+                Err(error) => self.problems.add(&self.source.place(&text.span()), error.to_string()),
+            }
+        }
+        Located { value: globs, place: self.source.place(&list.span()) }
+    }
+
+    fn require(&mut self, document: &Document) -> BTreeSet<Guarantee> {
+        let mut required = BTreeSet::new();
+        for word in &document.require {
+            match required_budget(word.get_ref()) {
+                Some(guarantee) => {
+                    required.insert(guarantee);
+                }
+                None => {
+                    let message = "`require` names budgets that must not be absent: \"memory\", \"cpu\", \"disk\"";
+                    self.problems.add(&self.source.place(&word.span()), message);
+                }
+            }
+        }
+        required
+    }
+
+    fn protect(&mut self, document: &Document) -> Vec<String> {
+        for text in &document.protect.paths {
+            if let Err(error) = Glob::parse(text.get_ref()) {
+                self.problems.add(&self.source.place(&text.span()), error.to_string());
+            }
+        }
+        document.protect.paths.iter().map(|text| text.get_ref().clone()).collect()
+    }
+
+    fn environment(&mut self, document: &Document) -> BTreeMap<String, Located<String>> {
+        let mut variables = BTreeMap::new();
+        for (name, value) in &document.env {
+            let place = self.source.place(&name.span());
+            match environment::refuse(name.get_ref(), value.get_ref()) {
+                Some(problem) => self.problems.add(&place, format!("[env] {} {problem}", name.get_ref())),
+                None => {
+                    variables.insert(name.get_ref().clone(), Located { value: value.get_ref().clone(), place });
+                }
+            }
+        }
+        variables
+    }
+
+    fn located<T: Copy>(&self, value: &Spanned<T>) -> Located<T> {
+        Located { value: *value.get_ref(), place: self.source.place(&value.span()) }
+    }
+}
+
+/// The budget that a word of `require` names.
+fn required_budget(word: &str) -> Option<Guarantee> {
+    match word {
+        "memory" => Some(Guarantee::Memory),
+        "cpu" => Some(Guarantee::Cpu),
+        "disk" => Some(Guarantee::Disk),
+        _ => None,
+    }
+}
+
+/// The start of a file, for a problem that no line of it shows.
+pub(crate) fn start_of(layer: &Layer<'_>) -> Place {
+    Place { file: layer.file.to_owned(), line: 1 }
+}

@@ -1,0 +1,69 @@
+//! Decides: a plan in, a verdict out, and the only mint of a [`Permit`].
+//!
+//! [`Policy::load`] reads the layers, [`Policy::judge`] answers [`Verdict::Allow`], [`Verdict::Ask`] or
+//! [`Verdict::Deny`]. Everything here is a function of values: no file, no clock, no network, no `unsafe`, no panic. The
+//! language of the files is described in [`language`].
+//!
+//! # Layers
+//!
+//! The *builtin* policy ([`BUILTIN`]) makes the product useful and safe with no file at all. The *operator's* file
+//! belongs to the owner of the machine. They combine so:
+//!
+//! - `[limits]`, `[protect]`, `require`: what both allow. Numbers and the network take the smaller, the isolation floor
+//!   the stronger, sets what they share; protected paths and required budgets add up. A limit that asks for more than
+//!   the layer before it is an error that names both lines, never silently cut. The builtin limits are wide (network up
+//!   to an allowlist), so that they bound an operator by what is sensible and not by what is usual; no builtin rule
+//!   *grants* any network. `registries` and `allow_hosts` that nobody states are empty.
+//! - `[env]`: adds up. Setting a name again to another value is an error.
+//! - Rules: **whoever writes an `allow` rule for a tool says all that is allowed of it.** An operator's `allow` replaces
+//!   the builtin rules for the tools that it names, and for no others; his `approve` and `deny` rules stand beside the
+//!   builtin ones, and as the strictest match wins they can only restrict. So the builtin rules are the default for
+//!   tools of which the operator allows nothing himself.
+//!
+//! Replacing is for the owner of the machine alone. The layers that come later (the repository's file, the command line)
+//! will bring `approve` and `deny` rules only, which need no more than what is here: they narrow by construction.
+//!
+//! # What must stay true
+//!
+//! - The strictest matching rule wins, the order of rules never matters, and no match is no.
+//! - Adding a `deny` rule or a lower limit never allows more.
+//! - A [`Permit`] carries the plan that was judged and cannot be made, copied or read from bytes elsewhere.
+//! - A policy that cannot be loaded is no policy: there is no reading that skips what is wrong.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unreachable)
+)]
+
+mod case;
+mod ceilings;
+mod condition;
+mod digest;
+mod document;
+mod effective;
+mod environment;
+mod glob;
+mod judge;
+pub mod language;
+mod layer;
+mod permit;
+mod policy;
+mod problem;
+mod protect;
+mod read_rule;
+mod rule;
+mod rules;
+mod verdict;
+mod write_scope;
+
+pub use digest::digest;
+pub use glob::GlobError;
+pub use layer::{Layer, LayerName, ToolShape};
+pub use permit::Permit;
+pub use policy::{BUILTIN, Policy};
+pub use problem::{LoadError, Place, Problem};
+pub use protect::Protect;
+pub use rule::{Approval, Requester};
+pub use verdict::{Question, Refusal, Verdict};
+pub use write_scope::WriteScope;

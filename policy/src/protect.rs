@@ -1,0 +1,414 @@
+//! The paths that are never handed back without a person: what runs later, on the host or in CI, without being asked.
+//!
+//! A sandbox may write anything into its view; what counts is what reaches the workspace. A hook, a workflow or an
+//! editor's task file that reaches it runs outside every sandbox. So the gate asks here about each change. The list is
+//! compiled in: a policy adds globs (`[protect] paths`) and never removes one.
+//!
+//! Names are compared the way the most forgiving file system would compare them: any case, with the invisible
+//! characters that HFS+ skips and the closing dots and spaces that NTFS drops (CVE-2014-9390 and CVE-2019-1352 both
+//! reached `.git` by such spellings). A false match costs a look; a missed one runs code.
+//!
+//! Not here: nested bare repositories, which no name gives away (the gate looks at contents), and ordinary code that
+//! people run on purpose (`build.rs`, `package.json`), which would hold every change of every project.
+
+use std::path::Path;
+
+use crate::glob::{Glob, GlobError, Standing, names};
+
+/// The compiled-in list. An entry protects the path and all below it, in any folder of the workspace.
+const AUTO_EXECUTING: &[&str] = &[
+    // git: the repository itself (a folder, a worktree's file, or its short name on NTFS), submodules, hooks.
+    ".git",
+    "git~1",
+    ".gitmodules",
+    ".husky",
+    ".githooks",
+    ".pre-commit-config.y*ml",
+    ".pre-commit-hooks.y*ml",
+    "lefthook*.y*ml",
+    ".lefthook*.y*ml",
+    ".lefthook",
+    ".overcommit.yml",
+    ".git-hooks",
+    // Continuous integration.
+    ".github/workflows",
+    ".github/actions",
+    ".gitea/workflows",
+    ".forgejo/workflows",
+    ".gitlab-ci.y*ml",
+    ".gitlab/ci",
+    "Jenkinsfile*",
+    ".circleci",
+    "azure-pipelines*.y*ml",
+    ".azure-pipelines",
+    ".travis.y*ml",
+    "bitbucket-pipelines.y*ml",
+    ".drone.y*ml",
+    ".drone.star",
+    ".drone.jsonnet",
+    ".woodpecker*",
+    ".buildkite",
+    ".cirrus.y*ml",
+    ".cirrus.star",
+    ".semaphore",
+    ".teamcity",
+    ".tekton",
+    "appveyor.y*ml",
+    ".appveyor.y*ml",
+    ".build.y*ml",
+    ".builds",
+    "buildspec.y*ml",
+    "cloudbuild.y*ml",
+    "codefresh.y*ml",
+    ".zuul.y*ml",
+    ".zuul.d",
+    // Editors and development containers.
+    ".vscode",
+    ".idea",
+    ".fleet",
+    ".zed",
+    ".theia",
+    "*.code-workspace",
+    "*.sublime-project",
+    ".devcontainer",
+    ".devcontainer.json",
+    ".gitpod.y*ml",
+    ".exrc",
+    ".vimrc",
+    ".nvimrc",
+    ".nvim.lua",
+    ".dir-locals.el",
+    // Agents and what they start.
+    ".cursor",
+    ".claude",
+    ".codex",
+    ".gemini",
+    ".windsurf",
+    ".continue",
+    ".roo",
+    ".kiro",
+    ".junie",
+    ".qwen",
+    ".opencode",
+    "opencode.json*",
+    ".amazonq",
+    ".aider.conf.y*ml",
+    ".mcp.json",
+    "mcp.json",
+    // Shell environments entered with the folder.
+    ".envrc",
+    ".direnv",
+    ".mise.toml",
+    ".mise.*.toml",
+    "mise.toml",
+    "mise.*.toml",
+    ".mise",
+    ".config/mise*",
+    // Package managers: registries, scripts, plugins, compilers to call.
+    ".npmrc",
+    ".yarnrc",
+    ".yarnrc.y*ml",
+    ".yarn/releases",
+    ".yarn/plugins",
+    ".pnp.cjs",
+    ".pnp.js",
+    ".pnp.loader.mjs",
+    ".pnpmfile.*",
+    "pnpmfile.js",
+    "bunfig.toml",
+    ".pypirc",
+    "pip.conf",
+    "pip.ini",
+    "uv.toml",
+    "poetry.toml",
+    ".condarc",
+    ".gemrc",
+    ".bundle/config",
+    "nuget.config",
+    ".cargo/config",
+    ".cargo/config.toml",
+    "rust-toolchain",
+    "rust-toolchain.toml",
+    // Wrappers that people and tools run by habit.
+    "gradlew*",
+    "gradle/wrapper",
+    "mvnw*",
+    ".mvn",
+    ".bazelrc",
+    ".bazeliskrc",
+    "tools/bazel",
+    // This product's own.
+    ".cofferdam.toml",
+    ".cofferdam",
+];
+
+/// The protected paths: the compiled-in list and what policy added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protect {
+    patterns: Vec<Pattern>,
+    added: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    /// As people read it.
+    text: String,
+    /// Folded, as it is compared.
+    glob: Glob,
+}
+
+impl Protect {
+    /// The compiled-in list and the globs in `extra`, in the language of `[protect] paths`: relative to the workspace,
+    /// a glob without `/` in any folder. A glob protects what it matches and all below.
+    ///
+    /// # Errors
+    /// [`GlobError`] for the first glob that is not one.
+    pub fn new(extra: impl Iterator<Item = String>) -> Result<Self, GlobError> {
+        let mut patterns = Vec::new();
+        for text in AUTO_EXECUTING {
+            let anywhere = if text.contains('/') { format!("**/{text}") } else { (*text).to_owned() };
+            patterns.push(Pattern { text: (*text).to_owned(), glob: Glob::parse(&fold_path(&anywhere))? });
+        }
+        let mut added: Vec<String> = extra.collect();
+        added.sort();
+        added.dedup();
+        for text in &added {
+            Glob::parse(text)?;
+            patterns.push(Pattern { text: text.clone(), glob: Glob::parse(&fold_path(text))? });
+        }
+        Ok(Self { patterns, added })
+    }
+
+    /// The pattern that protects `path` (relative to the workspace), if one does.
+    ///
+    /// That is so when the path or a folder above it matches, and also when the path is a folder that a pattern spells
+    /// out on its way (`.cargo` for `.cargo/config.toml`): a link of that name would bring protected paths with it.
+    /// For a folder that is merely made, whose contents are asked about one by one, [`Protect::contains`] is enough;
+    /// for a link, a deletion or a folder that hides another, ask [`Protect::matches_replaced`].
+    #[must_use]
+    pub fn matches(&self, path: &Path) -> Option<&str> {
+        self.find(path, |standing| match standing {
+            Standing::Matches | Standing::NamedAncestor => true,
+            Standing::Ancestor | Standing::Apart => false,
+        })
+    }
+
+    /// The pattern that `path` or a folder above it matches, if there is one.
+    #[must_use]
+    pub fn contains(&self, path: &Path) -> Option<&str> {
+        self.find(path, |standing| match standing {
+            Standing::Matches => true,
+            Standing::NamedAncestor | Standing::Ancestor | Standing::Apart => false,
+        })
+    }
+
+    /// The pattern that could be touched when whatever is at `path` is replaced as a whole: by a link, by nothing, or
+    /// by a folder that hides the old one. As [`Protect::matches`], and also below wildcards (`apps/x` for
+    /// `apps/*/prod.env`).
+    #[must_use]
+    pub fn matches_replaced(&self, path: &Path) -> Option<&str> {
+        self.find(path, |standing| match standing {
+            Standing::Matches | Standing::NamedAncestor | Standing::Ancestor => true,
+            Standing::Apart => false,
+        })
+    }
+
+    /// The compiled-in patterns, in reading order.
+    #[must_use]
+    pub fn compiled_in() -> &'static [&'static str] {
+        AUTO_EXECUTING
+    }
+
+    /// The globs that policy added, sorted.
+    #[must_use]
+    pub fn added(&self) -> &[String] {
+        &self.added
+    }
+
+    fn find(&self, path: &Path, counts: impl Fn(Standing) -> bool) -> Option<&str> {
+        // An undecodable byte becomes U+FFFD: no listed name holds one, and a wildcard still matches it.
+        let folded = fold_path(&path.to_string_lossy());
+        let names = names(&folded);
+        let pattern = self.patterns.iter().find(|pattern| {
+            let above = (1..names.len()).filter_map(|end| names.get(..end)).any(|folder| pattern.glob.matches(folder));
+            above || (!names.is_empty() && counts(pattern.glob.standing(&names)))
+        })?;
+        Some(&pattern.text)
+    }
+}
+
+/// Folds every name of a path or glob.
+fn fold_path(path: &str) -> String {
+    let folded: Vec<String> = path.split('/').map(fold_name).collect();
+    folded.join("/")
+}
+
+/// Folds a name: no invisible characters, one case, no closing dots or spaces.
+fn fold_name(name: &str) -> String {
+    let folded: String = name
+        .chars()
+        .filter(|character| !is_skipped_by_hfs(*character))
+        // Up and then down brings together what only one direction would not: `ſ` and `s`, the Kelvin sign and `k`.
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect();
+    folded.trim_end_matches(['.', ' ']).to_owned()
+}
+
+/// The characters that HFS+ leaves out of comparisons (Apple TN1150, and git's `utf8.c`).
+fn is_skipped_by_hfs(character: char) -> bool {
+    matches!(
+        character,
+        '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn protect(extra: &[&str]) -> Protect {
+        Protect::new(extra.iter().map(|text| (*text).to_owned())).unwrap()
+    }
+
+    fn matches<'a>(protect: &'a Protect, path: &str) -> Option<&'a str> {
+        protect.matches(Path::new(path))
+    }
+
+    #[test]
+    fn every_listed_path_is_protected_at_any_depth_with_all_below_it() {
+        let protect = protect(&[]);
+        for text in AUTO_EXECUTING {
+            let path = text.replace("y*ml", "yml").replace('*', "x");
+            for path in [path.clone(), format!("{path}/below/it"), format!("a/b/{path}"), path.to_uppercase()] {
+                assert!(matches(&protect, &path).is_some(), "{path}");
+                assert!(protect.contains(Path::new(&path)).is_some(), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_reference_lists_is_protected() {
+        let protect = protect(&[]);
+        for path in [
+            ".git",
+            ".git/hooks/pre-commit",
+            "vendor/lib/.git",
+            "vendor/lib/.git/config",
+            ".gitmodules",
+            ".github/workflows/ci.yml",
+            ".github/actions/x/action.yml",
+            "sub/.vscode/tasks.json",
+            "my.code-workspace",
+            ".devcontainer/devcontainer.json",
+            ".claude/settings.json",
+            ".pre-commit-config.yaml",
+            "packages/a/.npmrc",
+            ".yarnrc.yml",
+            ".pnp.cjs",
+            ".pnpmfile.cjs",
+            ".pypirc",
+            "pip.conf",
+            ".cargo/config",
+            ".cargo/config.toml",
+            "rust-toolchain",
+            "gradlew",
+            "gradlew.bat",
+            "mvnw.cmd",
+            ".mvn/extensions.xml",
+            "gradle/wrapper/gradle-wrapper.properties",
+            ".gitlab-ci.yml",
+            "Jenkinsfile",
+            ".woodpecker.yml",
+            ".woodpecker/build.yaml",
+            ".envrc",
+            ".mcp.json",
+            "mcp.json",
+            ".cofferdam.toml",
+        ] {
+            assert!(matches(&protect, path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_are_not_protected() {
+        let protect = protect(&[]);
+        for path in [
+            "",
+            "src/lib.rs",
+            ".gitignore",
+            ".gitattributes",
+            ".github/CODEOWNERS",
+            ".github/workflows.md",
+            "git",
+            "Cargo.toml",
+            "package.json",
+            "gradle/libs.versions.toml",
+            ".cargo/readme",
+            "docs/mcp.json.md",
+            "vscode/tasks.json",
+            "tools/build",
+        ] {
+            assert_eq!(matches(&protect, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_on_the_way_is_protected_when_it_could_be_a_link_but_not_when_it_is_merely_made() {
+        let protect = protect(&["apps/*/prod.env"]);
+        for path in [".cargo", "a/.github", "gradle", "apps"] {
+            assert!(matches(&protect, path).is_some(), "{path}");
+            assert_eq!(protect.contains(Path::new(path)), None, "{path}");
+        }
+        assert_eq!(matches(&protect, "apps/x"), None);
+        assert_eq!(protect.matches_replaced(Path::new("apps/x")), Some("apps/*/prod.env"));
+        assert_eq!(protect.matches_replaced(Path::new("other")), None);
+    }
+
+    #[test]
+    fn spellings_that_another_file_system_takes_for_git_are_protected() {
+        let protect = protect(&[]);
+        for path in [".GIT/config", ".g\u{200c}it/config", ".git./config", ".git /config", "GIT~1/config", ".vſcode/x"]
+        {
+            assert!(matches(&protect, path).is_some(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_adds_globs_and_removes_none() {
+        let protect = protect(&["Migrations/**", "*.pem"]);
+        assert_eq!(matches(&protect, "migrations/001.sql"), Some("Migrations/**"));
+        assert_eq!(matches(&protect, "migrations"), Some("Migrations/**"));
+        assert_eq!(matches(&protect, "sub/migrations/001.sql"), None);
+        assert_eq!(matches(&protect, "a/b/KEY.PEM"), Some("*.pem"));
+        assert_eq!(matches(&protect, ".git/config"), Some(".git"));
+        assert_eq!(protect.added(), ["*.pem", "Migrations/**"]);
+        assert!(Protect::new(std::iter::once("!.git".to_owned())).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_not_utf_8_are_compared_too() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let protect = protect(&[]);
+        assert!(protect.matches(Path::new(OsStr::from_bytes(b"\xff.code-workspace"))).is_some());
+        assert!(protect.matches(Path::new(OsStr::from_bytes(b"\xff/.git/config"))).is_some());
+        assert_eq!(protect.matches(Path::new(OsStr::from_bytes(b"\xff"))), None);
+    }
+
+    proptest! {
+        #[test]
+        fn below_a_protected_path_everything_is_protected(above in "([a-z.]{1,6}/){0,3}", below in "(/[ -~]{1,8}){0,3}") {
+            let protect = protect(&[]);
+            let path = format!("{above}.git{below}");
+            prop_assert!(matches(&protect, &path).is_some(), "{}", path);
+        }
+
+        #[test]
+        fn case_never_matters(path in "([a-z.]{1,8}/){0,2}\\.(git|cargo/config|vscode)") {
+            let protect = protect(&[]);
+            prop_assert_eq!(matches(&protect, &path), matches(&protect, &path.to_uppercase()));
+        }
+    }
+}

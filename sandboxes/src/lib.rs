@@ -1,0 +1,29 @@
+//! Confines: backends, the workspace's view, and the gate that hands changes back.
+//!
+//! [`Yard::open`] is the only way to a sandbox, and it takes a [`Permit`](cofferdam_policy::Permit). A backend starts a
+//! boundary and returns a byte pipe, what it really enforces, and a guard whose drop destroys it; everything else (files,
+//! programs, output) is one wire protocol with one guest, whatever the backend.
+//!
+//! This is the only room that makes system calls on its own, opens paths of the workspace, or knows a kernel.
+
+mod budget;
+mod cancel;
+pub mod conversation;
+pub mod guest_program;
+mod hand_back;
+mod namespace;
+mod open;
+mod pool;
+mod ready;
+mod reap;
+pub mod root;
+mod scratch;
+pub mod workspace;
+mod yard;
+
+pub use cancel::Cancel;
+pub use namespace::StartError;
+pub use open::{Closed, OpenSandbox};
+pub use scratch::ScratchError;
+pub use workspace::*;
+pub use yard::{OpenError, Report, Yard, YardError, YardOptions};

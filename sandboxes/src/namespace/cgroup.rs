@@ -1,0 +1,251 @@
+//! Budgets over all processes of a sandbox together, where the machine lends us cgroups.
+//!
+//! Version 2 needs a delegated subtree (`cgroups(7)`, "Delegation"); version 1 is used by a root server where its
+//! controllers are mounted. Without either, memory and CPU are watched instead, and results say so.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use cofferdam_contract::Limits;
+
+/// The folder below our own cgroup that holds all sandboxes of this machine's servers.
+const OURS: &str = "cofferdam";
+
+/// The length of the CPU quota's period, in microseconds (the kernel's default, `sched-bwc.rst`).
+const PERIOD_MICROSECONDS: u64 = 100_000;
+
+/// Where sandboxes' cgroups can be made.
+#[derive(Debug, Clone)]
+pub(crate) enum Cgroups {
+    /// Version 1, one hierarchy a controller.
+    Version1 {
+        /// Below the memory controller.
+        memory: PathBuf,
+        /// Below the CPU controller.
+        cpu: PathBuf,
+        /// Below the pids controller.
+        pids: PathBuf,
+    },
+    /// A delegated subtree of version 2.
+    Version2(PathBuf),
+    /// None to be had, and why.
+    Absent(String),
+}
+
+/// One sandbox's cgroups. Dropping it removes them; all processes must be gone.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    folders: Vec<PathBuf>,
+    /// The file by which a process enters. In version 1 that is `tasks`: a single thread that moves itself needs no lock
+    /// over all processes of the machine, which costs several milliseconds (`cgroup_procs_write_start`).
+    door: &'static str,
+    /// Where the kernel counts out-of-memory kills, in the line `oom_kill`.
+    memory_events: PathBuf,
+}
+
+impl Cgroups {
+    /// Finds out what this server may use. `owner` names this server's folder: `PID-STARTTIME`.
+    pub(crate) fn find(owner: &str) -> Self {
+        match Self::find_version1(owner).or_else(|why| Self::find_version2(owner).map_err(|other| format!("{why}; {other}"))) {
+            Ok(found) => found,
+            Err(why) => Self::Absent(why),
+        }
+    }
+
+    /// The kind in a few words, for reports.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Version1 { .. } => "cgroup v1",
+            Self::Version2(_) => "cgroup v2",
+            Self::Absent(_) => "no cgroup",
+        }
+    }
+
+    fn find_version1(owner: &str) -> Result<Self, String> {
+        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
+        let controller = |name: &str| -> Result<PathBuf, String> {
+            let mount = version1_mount(&mounts, name).ok_or_else(|| format!("no cgroup v1 controller {name}"))?;
+            let path = version1_path(&own, name).ok_or_else(|| format!("no own cgroup of {name}"))?;
+            let folder = mount.join(path.trim_start_matches('/')).join(OURS).join(owner);
+            make_and_try(&folder).map_err(|error| format!("cgroup v1 {name} is not writable: {error}"))?;
+            Ok(folder)
+        };
+        Ok(Self::Version1 { memory: controller("memory")?, cpu: controller("cpu")?, pids: controller("pids")? })
+    }
+
+    fn find_version2(owner: &str) -> Result<Self, String> {
+        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
+        let path = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no cgroup v2")?;
+        let mount = mounts
+            .lines()
+            .find(|line| line.split(" - ").nth(1).is_some_and(|kind| kind.starts_with("cgroup2 ")))
+            .and_then(|line| line.split(' ').nth(4))
+            .ok_or("cgroup v2 is not mounted")?;
+        let own = Path::new(mount).join(path.trim_start_matches('/'));
+        let controllers = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
+        for needed in ["memory", "cpu", "pids"] {
+            if !controllers.split_whitespace().any(|name| name == needed) {
+                return Err(format!("cgroup v2 is not delegated with the controller {needed}"));
+            }
+        }
+        // Processes may only be in leaves (cgroups(7), "no internal processes"): we move into one of our own first.
+        let ours = own.join(OURS).join(owner);
+        let leaf = own.join(OURS).join("server");
+        let enable = |folder: &Path| fs::write(folder.join("cgroup.subtree_control"), "+memory +cpu +pids");
+        (|| {
+            fs::create_dir_all(&leaf)?;
+            fs::write(leaf.join("cgroup.procs"), "0")?;
+            enable(&own)?;
+            enable(&own.join(OURS))?;
+            make_and_try(&ours)?;
+            enable(&ours)
+        })()
+        .map_err(|error: io::Error| format!("cgroup v2 is not delegated to this user: {error}"))?;
+        Ok(Self::Version2(ours))
+    }
+
+    /// Makes a cgroup with the budgets. The sandbox's first process enters it by itself, through [`Cgroup::doors`].
+    ///
+    /// # Errors
+    /// Those of writing the controllers' files. `Ok(None)` where there are no cgroups.
+    pub(crate) fn make(&self, name: &str, limits: &Limits) -> io::Result<Option<Cgroup>> {
+        let memory = (limits.memory_mb << 20).to_string();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // A tenth of each core is left to the host under full load.
+        let quota = PERIOD_MICROSECONDS * 9 / 10 * cores as u64;
+        match self {
+            Self::Version1 { memory: memory_controller, cpu, pids } => {
+                let [memory_folder, cpu, pids] = [memory_controller, cpu, pids].map(|controller| controller.join(name));
+                let cgroup = Cgroup {
+                    folders: vec![memory_folder.clone(), cpu.clone(), pids.clone()],
+                    door: "tasks",
+                    memory_events: memory_folder.join("memory.oom_control"),
+                };
+                for folder in &cgroup.folders {
+                    fs::create_dir(folder)?;
+                }
+                fs::write(memory_folder.join("memory.limit_in_bytes"), &memory)?;
+                // Where swap is accounted, it is part of the budget.
+                let _ = fs::write(memory_folder.join("memory.memsw.limit_in_bytes"), &memory);
+                fs::write(cpu.join("cpu.cfs_period_us"), PERIOD_MICROSECONDS.to_string())?;
+                fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())?;
+                fs::write(pids.join("pids.max"), limits.pids.to_string())?;
+                Ok(Some(cgroup))
+            }
+            Self::Version2(ours) => {
+                let folder = ours.join(name);
+                let cgroup = Cgroup {
+                    memory_events: folder.join("memory.events"),
+                    door: "cgroup.procs",
+                    folders: vec![folder.clone()],
+                };
+                fs::create_dir(&folder)?;
+                fs::write(folder.join("memory.max"), &memory)?;
+                // Only there where the kernel has swap.
+                let _ = fs::write(folder.join("memory.swap.max"), "0");
+                fs::write(folder.join("memory.oom.group"), "1")?;
+                fs::write(folder.join("cpu.max"), format!("{quota} {PERIOD_MICROSECONDS}"))?;
+                fs::write(folder.join("pids.max"), limits.pids.to_string())?;
+                Ok(Some(cgroup))
+            }
+            Self::Absent(_) => Ok(None),
+        }
+    }
+
+    /// This server's own folders.
+    pub(crate) fn folders(&self) -> Vec<&Path> {
+        match self {
+            Self::Version1 { memory, cpu, pids } => vec![memory, cpu, pids],
+            Self::Version2(folder) => vec![folder],
+            Self::Absent(_) => Vec::new(),
+        }
+    }
+}
+
+impl Cgroup {
+    /// Files that a process enters by, when it writes `0` to each.
+    ///
+    /// # Errors
+    /// Those of opening them.
+    pub(crate) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |folder: &PathBuf| Ok(File::options().write(true).open(folder.join(self.door))?.into());
+        self.folders.iter().map(open).collect()
+    }
+
+    /// How many processes the kernel killed because the memory budget was used up.
+    pub(crate) fn out_of_memory_kills(&self) -> u64 {
+        let text = fs::read_to_string(&self.memory_events).unwrap_or_default();
+        text.lines()
+            .find_map(|line| line.strip_prefix("oom_kill "))
+            .and_then(|number| number.trim().parse().ok())
+            .unwrap_or(0)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        for folder in &self.folders {
+            remove(folder);
+        }
+    }
+}
+
+/// Makes a folder for cgroups and tries to make one in it: the folder may be there from a server of another user.
+fn make_and_try(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::create_dir(folder.join("try"))?;
+    fs::remove_dir(folder.join("try"))
+}
+
+/// Removes a cgroup. The kernel needs a moment after the last process was reaped (EBUSY).
+pub(crate) fn remove(folder: &Path) {
+    for _ in 0..50 {
+        match fs::remove_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+            Ok(()) | Err(_) => return,
+        }
+    }
+}
+
+/// The mount point of a version 1 controller. Fields: `proc_pid_mountinfo(5)`.
+fn version1_mount(mountinfo: &str, controller: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut kind = kind.split(' ');
+        let is_version1 = kind.next() == Some("cgroup");
+        let has_controller = kind.nth(1)?.split(',').any(|option| option == controller);
+        (is_version1 && has_controller).then(|| place.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// Our own cgroup in a version 1 controller's hierarchy. Lines: `cgroups(7)`, "/proc/[pid]/cgroup".
+fn version1_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
+    own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let controllers = fields.nth(1)?;
+        controllers.split(',').any(|name| name == controller).then(|| fields.next())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version1_controllers_are_found_by_their_options() {
+        let mountinfo = "40 30 0:33 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n\
+                         41 30 0:34 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        assert_eq!(version1_mount(mountinfo, "cpu"), Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")));
+        assert_eq!(version1_mount(mountinfo, "memory"), None);
+        assert_eq!(version1_path("4:cpu,cpuacct:/user\n0::/x", "cpu"), Some("/user"));
+        assert_eq!(version1_path("4:cpu,cpuacct:/user\n0::/x", "memory"), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! Id-mapped mounts (`mount_setattr(2)`, MOUNT_ATTR_IDMAP): how a root server shows its own files to the unprivileged id
+//! of a sandbox as that id's own, without changing them.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CStr,
+    fs::File,
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Mutex,
+};
+
+use rustix::{
+    fs::CWD,
+    mount::OpenTreeFlags,
+};
+
+use super::{
+    mount::{ID_MAP, MountAttributes, mount_setattr},
+    process::kill_and_reap,
+};
+
+/// From which ids on disk, to which id in the sandbox: (user, group, sandbox).
+type Mapping = (u32, u32, u32);
+
+/// User namespaces that stand for a mapping, made once each.
+#[derive(Debug, Default)]
+pub(super) struct IdMaps {
+    known: Mutex<BTreeMap<Mapping, OwnedFd>>,
+}
+
+impl IdMaps {
+    /// Clones the mount at `path` so that files of `owner` (user and group) appear as those of host id `agent`.
+    ///
+    /// Files of other owners appear as nobody's.
+    ///
+    /// # Errors
+    /// EINVAL where the file system cannot map ids; EPERM without CAP_SYS_ADMIN.
+    pub(super) fn clone_mapped(&self, path: &CStr, owner: (u32, u32), agent: u32, attributes: u64) -> io::Result<OwnedFd> {
+        let mount = rustix::mount::open_tree(
+            CWD,
+            path,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )?;
+        let mut known = self.known.lock().expect("no thread panics while it makes a namespace");
+        let mapping = (owner.0, owner.1, agent);
+        if !known.contains_key(&mapping) {
+            known.insert(mapping, namespace(mapping)?);
+        }
+        let attributes = MountAttributes {
+            set: attributes | ID_MAP,
+            user_namespace: u64::try_from(known[&mapping].as_raw_fd()).expect("a descriptor is not negative"),
+            ..MountAttributes::default()
+        };
+        mount_setattr(&mount.as_fd(), c"", libc::AT_EMPTY_PATH, &attributes)?;
+        Ok(mount)
+    }
+}
+
+/// Makes a user namespace with the mapping. It lives as long as the descriptor.
+fn namespace((user, group, agent): Mapping) -> io::Result<OwnedFd> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: no memory is shared (no CLONE_VM), the third argument points at a live c_int, and the child makes one
+    // system call in a loop, so it needs no lock of another thread.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(libc::CLONE_NEWUSER | libc::CLONE_PIDFD | libc::SIGCHLD),
+            std::ptr::null::<libc::c_void>(),
+            std::ptr::from_mut(&mut pidfd),
+            std::ptr::null::<libc::c_void>(),
+            std::ptr::null::<libc::c_void>(),
+        )
+    };
+    match pid {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => loop {
+            // SAFETY: pause(2) takes nothing. The parent kills us.
+            unsafe { libc::pause() };
+        },
+        _ => {}
+    }
+    // SAFETY: the kernel just made this descriptor for us.
+    let pidfd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(pidfd) };
+    let made = (|| {
+        std::fs::write(format!("/proc/{pid}/gid_map"), format!("{group} {agent} 1"))?;
+        std::fs::write(format!("/proc/{pid}/uid_map"), format!("{user} {agent} 1"))?;
+        File::open(format!("/proc/{pid}/ns/user")).map(OwnedFd::from)
+    })();
+    kill_and_reap(pidfd.as_fd());
+    made
+}

@@ -1,0 +1,343 @@
+//! Where everything lies in a sandbox's file system: from a [`Place`] to the sources and steps that build it.
+//!
+//! Order matters in three places: a temporary file system comes before what is shown below it, parents come before
+//! children, and layers come before the overlay that uses them and are taken out of sight after it.
+
+use std::{
+    ffi::CString,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Component, Path, PathBuf},
+};
+
+use super::{
+    Place, Scratch, View,
+    mount::{NO_DEVICES, NO_EXECUTE, NO_SETUID, READ_ONLY, Source, Step, Tree},
+};
+use crate::root::{EtcEntry, HOME, HostRoot, Kind, Written};
+
+/// The folder that layers are attached below while the sandbox is built.
+const LAYERS: &str = ".layers";
+
+/// Bytes of `/dev/shm` in percent of the memory budget is not a promise of any tool; half is the kernel's own default for a tmpfs.
+const SHARED_MEMORY_PART: u64 = 2;
+
+/// Files and folders of one temporary file system. A full `node_modules` has some 100,000.
+const INODES: &str = "1000000";
+
+/// Files of `/proc` that tell of the host, or let it be told things.
+const COVERED: [&str; 11] = [
+    "proc/kcore",
+    "proc/kallsyms",
+    "proc/kmsg",
+    "proc/keys",
+    "proc/key-users",
+    "proc/timer_list",
+    "proc/sched_debug",
+    "proc/sysrq-trigger",
+    "proc/latency_stats",
+    "proc/kpagecount",
+    "proc/kpageflags",
+];
+
+/// Parts of `/proc` that can be read but not written.
+const FROZEN: [&str; 4] = ["proc/sys", "proc/irq", "proc/bus", "proc/fs"];
+
+/// Device nodes that programs expect. None of them holds anything.
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// How a path of the host becomes a source.
+pub(super) trait Sources {
+    /// Something of the host's system: its owners stay what they are.
+    fn system(&self, path: &Path, attributes: u64) -> io::Result<Source>;
+    /// Something of the person's, or of our own state: the agent appears as its owner.
+    fn owned(&self, path: &Path, attributes: u64) -> io::Result<Source>;
+}
+
+/// The tree for a place, and the folders in it that may be written.
+pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(Tree, Vec<CString>)> {
+    let mut layout = Layout { tree: Tree::default(), sources };
+    layout.skeleton(place)?;
+    match place.root {
+        Root::Bare => {}
+        Root::Host(root) => layout.host(root)?,
+    }
+    layout.devices(place)?;
+    layout.processes()?;
+    let mut writable = vec!["/tmp".to_owned(), HOME.to_owned(), "/dev/shm".to_owned()];
+    layout.view(place, &mut writable)?;
+    let writable = writable.into_iter().map(CString::new).collect::<Result<_, _>>()?;
+    Ok((layout.tree, writable))
+}
+
+/// What of the host's system is inside.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Root<'a> {
+    /// Nothing but devices and `/proc`: for calls that execute nothing.
+    Bare,
+    /// The host's own programs and toolchains.
+    Host(&'a HostRoot),
+}
+
+struct Layout<'a> {
+    tree: Tree,
+    sources: &'a dyn Sources,
+}
+
+impl Layout<'_> {
+    fn skeleton(&mut self, place: &Place<'_>) -> io::Result<()> {
+        for folder in ["dev", "proc", "tmp", "run", "home", "home/agent"] {
+            self.folder(folder)?;
+        }
+        let bytes = mebibytes(place.limits.disk_mb);
+        self.temporary("tmp", &bytes, "1777")?;
+        self.temporary("home/agent", &bytes, "0755")
+    }
+
+    fn host(&mut self, root: &HostRoot) -> io::Result<()> {
+        self.folder("var")?;
+        self.link("/tmp", "var/tmp")?;
+        for (link, target) in &root.links {
+            self.host_link(link, target)?;
+        }
+        for shown in &root.shown {
+            self.show(&shown.path, shown.kind)?;
+        }
+        for entry in &root.etc {
+            match entry {
+                EtcEntry::Shown { path, kind } => self.show(path, *kind)?,
+                EtcEntry::Linked { path, target } => self.host_link(path, target)?,
+                EtcEntry::Written(written) => self.write(written)?,
+            }
+        }
+        root.written.iter().try_for_each(|written| self.write(written))
+    }
+
+    fn host_link(&mut self, at: &Path, target: &Path) -> io::Result<()> {
+        self.parents(at)?;
+        self.tree.steps.push(Step::Link(c_path(target)?, relative(at)?));
+        Ok(())
+    }
+
+    fn write(&mut self, written: &Written) -> io::Result<()> {
+        self.parents(&written.path)?;
+        self.tree.steps.push(Step::File(relative(&written.path)?, written.contents.clone().into_bytes()));
+        Ok(())
+    }
+
+    fn devices(&mut self, place: &Place<'_>) -> io::Result<()> {
+        for name in DEVICES {
+            let source = self.sources.system(&Path::new("/dev").join(name), NO_SETUID | NO_EXECUTE)?;
+            let at = format!("dev/{name}");
+            self.file(&at)?;
+            self.attach(source, &at)?;
+        }
+        for (target, link) in [
+            ("/proc/self/fd", "dev/fd"),
+            ("/proc/self/fd/0", "dev/stdin"),
+            ("/proc/self/fd/1", "dev/stdout"),
+            ("/proc/self/fd/2", "dev/stderr"),
+        ] {
+            self.link(target, link)?;
+        }
+        self.folder("dev/shm")?;
+        self.temporary("dev/shm", &mebibytes(place.limits.memory_mb / SHARED_MEMORY_PART), "1777")
+    }
+
+    fn processes(&mut self) -> io::Result<()> {
+        self.tree.steps.push(Step::Processes(c_text("proc")?));
+        for path in COVERED {
+            let source = self.sources.system(Path::new("/dev/null"), READ_ONLY | NO_SETUID | NO_EXECUTE)?;
+            let number = self.source(source);
+            self.tree.last_steps.push(Step::Cover(number, c_text(path)?));
+        }
+        for path in FROZEN {
+            self.tree.last_steps.push(Step::Freeze(c_text(path)?));
+        }
+        Ok(())
+    }
+
+    /// The workspace, at its own path.
+    fn view(&mut self, place: &Place<'_>, writable: &mut Vec<String>) -> io::Result<()> {
+        self.parents(place.workspace)?;
+        let at = relative(place.workspace)?;
+        self.tree.steps.push(Step::Folder(at.clone(), 0o755));
+        let (held, private) = match place.view {
+            View::ReadOnly { held } => (held, false),
+            View::Private { held } => (held, true),
+        };
+        if !private && held.is_empty() {
+            // The workspace itself, live.
+            let source = self.sources.owned(place.workspace, READ_ONLY | NO_SETUID | NO_DEVICES)?;
+            let number = self.source(source);
+            self.tree.steps.push(Step::Attach(number, at));
+            return Ok(());
+        }
+        self.folder(LAYERS)?;
+        self.temporary(LAYERS, &mebibytes(place.limits.disk_mb), "0755")?;
+        let mut lowers = Vec::new();
+        for (number, layer) in held.iter().enumerate() {
+            lowers.push(self.layer(layer, &format!("h{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?);
+        }
+        lowers.push(self.layer(place.workspace, "w", READ_ONLY | NO_SETUID | NO_DEVICES)?);
+        // Mount points of scratch volumes, below everything: they show only where the workspace has nothing of the name.
+        let points = format!("{LAYERS}/n");
+        self.folder(&points)?;
+        for scratch in place.scratch {
+            if let Ok(below) = scratch.at.strip_prefix(place.workspace) {
+                self.tree.steps.push(Step::Folder(c_path(&Path::new(&points).join(below))?, 0o755));
+            }
+        }
+        lowers.push(points);
+        let lowers = lowers.join(":");
+        if private {
+            let (upper, work) = (format!("{LAYERS}/u"), format!("{LAYERS}/k"));
+            self.folder(&upper)?;
+            self.folder(&work)?;
+            self.overlay(at, &format!("lowerdir={lowers},upperdir={upper},workdir={work},userxattr"), 0)?;
+            self.tree.steps.push(Step::HandOver(c_text(&upper)?));
+            writable.push(path_text(place.workspace)?);
+        } else {
+            self.overlay(at, &format!("lowerdir={lowers},userxattr"), u64::from(libc::MS_RDONLY as u32))?;
+        }
+        for (number, scratch) in place.scratch.iter().enumerate() {
+            self.scratch(scratch, number)?;
+            writable.push(path_text(&scratch.at)?);
+        }
+        self.tree.steps.push(Step::Detach(c_text(LAYERS)?));
+        Ok(())
+    }
+
+    /// A scratch volume: an overlay always, since a bind would print its source in mountinfo.
+    fn scratch(&mut self, scratch: &Scratch, number: usize) -> io::Result<()> {
+        self.parents(&scratch.at)?;
+        let at = relative(&scratch.at)?;
+        self.tree.steps.push(Step::Folder(at.clone(), 0o755));
+        let volume = self.layer(&scratch.volume, &format!("s{number}"), NO_SETUID | NO_DEVICES)?;
+        let lower = match &scratch.seed {
+            Seed::Empty => {
+                let empty = format!("{LAYERS}/e{number}");
+                self.folder(&empty)?;
+                empty
+            }
+            Seed::Folder(folder) => self.layer(folder, &format!("l{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?,
+        };
+        self.overlay(at, &format!("lowerdir={lower},upperdir={volume}/upper,workdir={volume}/work,userxattr"), 0)
+    }
+
+    fn overlay(&mut self, at: CString, data: &str, flags: u64) -> io::Result<()> {
+        let flags = flags | u64::from((libc::MS_NOSUID | libc::MS_NODEV) as u32);
+        self.tree.steps.push(Step::Overlay { at, data: c_text(data)?, flags });
+        Ok(())
+    }
+
+    /// Attaches a folder of the person's below the layers, and returns its place.
+    fn layer(&mut self, path: &Path, name: &str, attributes: u64) -> io::Result<String> {
+        let at = format!("{LAYERS}/{name}");
+        self.folder(&at)?;
+        let source = self.sources.owned(path, attributes)?;
+        self.attach(source, &at)?;
+        Ok(at)
+    }
+
+    /// Shows a file or folder of the host at its own path, read-only.
+    fn show(&mut self, path: &Path, kind: Kind) -> io::Result<()> {
+        self.parents(path)?;
+        let source = self.sources.system(path, READ_ONLY | NO_SETUID | NO_DEVICES)?;
+        let at = relative(path)?;
+        self.tree.steps.push(match kind {
+            Kind::Folder => Step::Folder(at.clone(), 0o755),
+            Kind::File => Step::File(at.clone(), Vec::new()),
+        });
+        let number = self.source(source);
+        self.tree.steps.push(Step::Attach(number, at));
+        Ok(())
+    }
+
+    /// Makes the folders above an absolute path.
+    fn parents(&mut self, path: &Path) -> io::Result<()> {
+        let mut so_far = PathBuf::new();
+        let mut names: Vec<_> = path
+            .components()
+            .filter_map(|component| match component {
+                Component::Normal(name) => Some(name),
+                _ => None,
+            })
+            .collect();
+        names.pop();
+        for name in names {
+            so_far.push(name);
+            let made = |step: &Step| matches!(step, Step::Folder(at, _) if at.as_bytes() == so_far.as_os_str().as_bytes());
+            if !self.tree.steps.iter().any(made) {
+                self.tree.steps.push(Step::Folder(c_path(&so_far)?, 0o755));
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&mut self, at: &str) -> io::Result<()> {
+        self.tree.steps.push(Step::Folder(c_text(at)?, 0o755));
+        Ok(())
+    }
+
+    fn file(&mut self, at: &str) -> io::Result<()> {
+        self.tree.steps.push(Step::File(c_text(at)?, Vec::new()));
+        Ok(())
+    }
+
+    fn link(&mut self, target: &str, at: &str) -> io::Result<()> {
+        self.tree.steps.push(Step::Link(c_text(target)?, c_text(at)?));
+        Ok(())
+    }
+
+    fn temporary(&mut self, at: &str, bytes: &str, mode: &str) -> io::Result<()> {
+        self.tree.steps.push(Step::Temporary {
+            at: c_text(at)?,
+            bytes: c_text(bytes)?,
+            inodes: c_text(INODES)?,
+            mode: c_text(mode)?,
+        });
+        Ok(())
+    }
+
+    fn attach(&mut self, source: Source, at: &str) -> io::Result<()> {
+        let number = self.source(source);
+        self.tree.steps.push(Step::Attach(number, c_text(at)?));
+        Ok(())
+    }
+
+    fn source(&mut self, source: Source) -> usize {
+        self.tree.sources.push(source);
+        self.tree.sources.len() - 1
+    }
+}
+
+/// What a scratch volume starts with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Seed {
+    /// Nothing.
+    Empty,
+    /// The host's own folder, read-only.
+    Folder(PathBuf),
+}
+
+fn mebibytes(number: u64) -> String {
+    format!("{number}m")
+}
+
+fn relative(path: &Path) -> io::Result<CString> {
+    c_path(path.strip_prefix("/").map_err(io::Error::other)?)
+}
+
+/// A path as C text.
+pub(super) fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn c_text(text: &str) -> io::Result<CString> {
+    Ok(CString::new(text)?)
+}
+
+fn path_text(path: &Path) -> io::Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| io::Error::other("a path is not UTF-8"))
+}

@@ -1,0 +1,443 @@
+//! The namespace backend: a sandbox of Linux namespaces on the host's own kernel, with no engine and no privilege needed.
+//!
+//! One file per kernel facility; [`contain`](contain::contain) lists what a sandbox is made of. The server prepares
+//! everything, clones, writes the id maps, and hears from the child what failed, or nothing: then the guest runs.
+//!
+//! What it must never do: run with less than [`Enforced`] says, or as host uid 0.
+
+mod capabilities;
+pub(crate) mod cgroup;
+mod contain;
+mod idmap;
+mod ids;
+mod landlock;
+mod layout;
+mod limits;
+mod mount;
+mod network;
+mod process;
+mod seccomp;
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::{fs::MetadataExt, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use cofferdam_contract::{Enforced, Guarantee, Isolation, Limits, Mechanism, Strength};
+use rustix::{
+    fs::{Mode, OFlags},
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
+    process::{Pid, Resource},
+};
+
+pub(crate) use cgroup::Cgroups;
+pub(crate) use layout::{Root, Seed};
+
+use crate::guest_program::GuestProgram;
+use cgroup::Cgroup;
+use contain::{Containment, Facility, Failure};
+use idmap::IdMaps;
+use ids::Identity;
+use landlock::Fence;
+use layout::Sources;
+use mount::{Source, Step, Tree};
+use process::{Child, Word};
+
+/// What a sandbox is to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Place<'a> {
+    /// The workspace's absolute path, outside and inside.
+    pub(crate) workspace: &'a Path,
+    /// The workspace's identifier; the agent's host id follows from it when the server is root.
+    pub(crate) workspace_id: &'a str,
+    /// What is seen of the workspace.
+    pub(crate) view: View<'a>,
+    /// What is seen of the host.
+    pub(crate) root: Root<'a>,
+    /// Scratch volumes.
+    pub(crate) scratch: &'a [Scratch],
+    /// Budgets.
+    pub(crate) limits: Limits,
+    /// The environment of all programs inside.
+    pub(crate) environment: &'a BTreeMap<String, String>,
+}
+
+/// What is seen of the workspace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum View<'a> {
+    /// The workspace below the held layers, read-only.
+    ReadOnly {
+        /// Held layers, the newest first.
+        held: &'a [PathBuf],
+    },
+    /// The same below a private layer that takes all writes.
+    Private {
+        /// Held layers, the newest first.
+        held: &'a [PathBuf],
+    },
+}
+
+/// A folder inside that keeps what is written to it between calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scratch {
+    /// Its absolute path inside.
+    pub(crate) at: PathBuf,
+    /// The volume: a folder of ours with `upper` and `work` in it.
+    pub(crate) volume: PathBuf,
+    /// What it starts with.
+    pub(crate) seed: Seed,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    guest: Arc<GuestProgram>,
+    launcher: mpsc::Sender<Launch>,
+    id_maps: IdMaps,
+    cgroups: Cgroups,
+    filters: Vec<Vec<libc::sock_filter>>,
+    landlock: i32,
+    null: OwnedFd,
+}
+
+/// A started sandbox, before its guest has said a word.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// The guest's pipe.
+    pub(crate) pipe: UnixStream,
+    /// The folder that takes the view's writes; `None` for a read-only view.
+    pub(crate) upper: Option<OwnedFd>,
+    /// What is enforced.
+    pub(crate) enforced: Enforced,
+    /// Ends the sandbox when dropped.
+    pub(crate) guard: Guard,
+}
+
+/// Ends a sandbox when dropped: every process in it is gone when the drop returns.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    pid: Pid,
+    pidfd: Arc<OwnedFd>,
+    cgroup: Option<Cgroup>,
+}
+
+/// Why a sandbox was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The machine does not offer a part of the boundary.
+    #[error("this machine does not give the sandbox {missing}: {remedy}")]
+    Floor {
+        /// What is missing, as a noun.
+        missing: &'static str,
+        /// How to get it.
+        remedy: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A folder could not be shown inside.
+    #[error("failed to show {what} in the sandbox")]
+    Show {
+        /// The step or path.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Something else failed.
+    #[error("failed to {operation}")]
+    Prepare {
+        /// What we were doing.
+        operation: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+struct Launch {
+    containment: Containment,
+    answer: mpsc::SyncSender<io::Result<Child>>,
+}
+
+impl Namespaces {
+    /// Prepares the backend; starts its launching thread, which lives as long as the backend.
+    ///
+    /// # Errors
+    /// [`StartError::Prepare`] when the filters do not compile for this machine, or no thread can be started.
+    pub(crate) fn new(guest: Arc<GuestProgram>, cgroups: Cgroups) -> Result<Self, StartError> {
+        let prepare = |operation| move |source| StartError::Prepare { operation, source };
+        let filters =
+            seccomp::compile().map_err(io::Error::other).map_err(prepare("compile the system call filters"))?;
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io::Error::from)
+            .map_err(prepare("open /dev/null"))?;
+        let (launcher, launches) = mpsc::channel();
+        thread::Builder::new()
+            .name("launcher".into())
+            .spawn(move || launch_all(&launches))
+            .map_err(prepare("start the launching thread"))?;
+        Ok(Self {
+            guest,
+            launcher,
+            id_maps: IdMaps::default(),
+            cgroups,
+            filters,
+            landlock: landlock::version(),
+            null,
+        })
+    }
+
+    /// The cgroups in use.
+    pub(crate) fn cgroups(&self) -> &Cgroups {
+        &self.cgroups
+    }
+
+    /// Starts a sandbox. `name` is its unique name among this server's.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub(crate) fn start(&self, name: &str, place: &Place<'_>) -> Result<Started, StartError> {
+        let prepare = |operation| move |source| StartError::Prepare { operation, source };
+        let identity = Identity::of_workspace(place.workspace_id);
+        let sources = HostSources { id_maps: &self.id_maps, identity };
+        let (tree, writable) = layout::lay_out(place, &sources).map_err(prepare("lay out the sandbox's files"))?;
+        let described = describe(&tree);
+        let (setup, setup_inside) = pair(SocketType::SEQPACKET).map_err(prepare("make a socket pair"))?;
+        let (pipe, pipe_inside) = pair(SocketType::STREAM).map_err(prepare("make a socket pair"))?;
+        let open_files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        let cgroup = self.cgroups.make(name, &place.limits).map_err(prepare("make a cgroup"))?;
+        let cgroup_doors = cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::doors).map_err(prepare("open a cgroup"))?;
+        let containment = Containment {
+            setup: setup_inside,
+            cgroup_doors,
+            channel: pipe_inside,
+            guest: self.guest.fd().as_raw_fd(),
+            null: self.null.try_clone().map_err(prepare("duplicate a descriptor"))?,
+            identity,
+            tree,
+            rlimits: limits::of(&place.limits, open_files),
+            fence: Fence::new(self.landlock, writable),
+            filters: self.filters.clone(),
+            arguments: strings(["cofferdam-guest".to_owned(), place.workspace.display().to_string()])
+                .map_err(prepare("write down the guest's arguments"))?,
+            environment: strings(place.environment.iter().map(|(name, value)| format!("{name}={value}")))
+                .map_err(prepare("write down the environment"))?,
+        };
+        let child = self.launch(containment)?;
+        let guard = Guard { pid: child.pid, pidfd: Arc::new(child.pidfd), cgroup };
+        ids::write_maps(guard.pid, identity).map_err(|source| floor(Facility::Identity, source))?;
+        // So that the kernel takes a sandbox before it takes the server (proc_pid_oom_score_adj(5)).
+        std::fs::write(format!("/proc/{}/oom_score_adj", guard.pid.as_raw_nonzero()), "1000")
+            .map_err(prepare("set the sandbox's out-of-memory score"))?;
+        rustix::net::send(&setup, &[1], SendFlags::NOSIGNAL)
+            .map_err(io::Error::from)
+            .map_err(prepare("start the sandbox"))?;
+        let upper = hear_until_started(&setup, &described)?;
+        Ok(Started { pipe: UnixStream::from(pipe), upper, enforced: self.enforced(&guard, place), guard })
+    }
+
+    fn launch(&self, containment: Containment) -> Result<Child, StartError> {
+        let (answer, child) = mpsc::sync_channel(1);
+        let gone = || StartError::Prepare {
+            operation: "reach the launching thread",
+            source: io::ErrorKind::BrokenPipe.into(),
+        };
+        self.launcher.send(Launch { containment, answer }).map_err(|_| gone())?;
+        child.recv().map_err(|_| gone())?.map_err(|source| StartError::Floor {
+            missing: "namespaces of its own",
+            remedy: "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
+                     user.max_user_namespaces > 0; on Ubuntu an AppArmor profile for this program, or \
+                     kernel.apparmor_restrict_unprivileged_userns=0)",
+            source,
+        })
+    }
+
+    /// What a sandbox that was started has. Every step of `contain` succeeded, or there would be none.
+    fn enforced(&self, guard: &Guard, place: &Place<'_>) -> Enforced {
+        let held = |by: &str| Mechanism { strength: Strength::Enforced, by: by.to_owned() };
+        let mut guarantees = BTreeMap::from([
+            (Guarantee::UserNamespace, held("user namespace")),
+            (Guarantee::MountNamespace, held("mount namespace, pivot_root")),
+            (Guarantee::PidNamespace, held("pid namespace")),
+            (Guarantee::NetworkNamespace, held("network namespace, loopback only")),
+            (Guarantee::IpcNamespace, held("ipc namespace")),
+            (Guarantee::UtsNamespace, held("uts namespace")),
+            (Guarantee::CgroupNamespace, held("cgroup namespace")),
+            (Guarantee::NoCapabilities, held("all sets empty and locked")),
+            (Guarantee::NoNewPrivileges, held("no_new_privs")),
+            (Guarantee::NoNestedUserNamespaces, held("max_user_namespaces = 0, seccomp")),
+            (Guarantee::Seccomp, held("two filters")),
+            (Guarantee::ReadOnlyRoot, held("read-only mounts")),
+            (
+                Guarantee::WorkspaceView,
+                held(match place.view {
+                    View::ReadOnly { .. } => "read-only mount",
+                    View::Private { .. } => "overlay",
+                }),
+            ),
+            (Guarantee::WallClock, held("the server kills the sandbox")),
+            (Guarantee::Output, held("the guest cuts, the server counts")),
+            (Guarantee::Processes, held("RLIMIT_NPROC in the user namespace")),
+        ]);
+        if self.landlock > 0 {
+            guarantees.insert(Guarantee::Landlock, held(&format!("Landlock version {}", self.landlock)));
+        }
+        let watched = |by: &str| Mechanism { strength: Strength::Watched, by: by.to_owned() };
+        let (memory, cpu) = if guard.cgroup.is_some() {
+            (held(self.cgroups.name()), held(self.cgroups.name()))
+        } else {
+            (watched("resident memory, summed by the server"), watched("RLIMIT_CPU and the server's sum"))
+        };
+        guarantees.insert(Guarantee::Memory, memory);
+        guarantees.insert(Guarantee::Cpu, cpu);
+        let disk = if place.scratch.is_empty() {
+            held("size of a tmpfs")
+        } else {
+            watched("size of a tmpfs; scratch volumes are measured by the server")
+        };
+        guarantees.insert(Guarantee::Disk, disk);
+        Enforced { backend: "namespace".into(), isolation: Isolation::Namespace, guarantees }
+    }
+}
+
+impl Guard {
+    /// The host's process id of the sandbox's first process.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// A handle to kill the sandbox from elsewhere.
+    pub(crate) fn pidfd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.pidfd)
+    }
+
+    /// How many processes the kernel killed for want of memory; 0 without a cgroup.
+    pub(crate) fn out_of_memory_kills(&self) -> u64 {
+        self.cgroup.as_ref().map_or(0, Cgroup::out_of_memory_kills)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        process::kill_and_reap(self.pidfd.as_fd());
+    }
+}
+
+/// Sources as the server's own user sees them.
+struct HostSources<'a> {
+    id_maps: &'a IdMaps,
+    identity: Identity,
+}
+
+impl Sources for HostSources<'_> {
+    fn system(&self, path: &Path, attributes: u64) -> io::Result<Source> {
+        let path = layout::c_path(path)?;
+        match self.identity {
+            // The child is about to give up the right to walk root's folders, so root clones for it.
+            Identity::Reserved(_) => Ok(Source::Ready(mount::clone_mount(&path, attributes)?)),
+            Identity::Own { .. } => Ok(Source::Path(path, attributes)),
+        }
+    }
+
+    fn owned(&self, path: &Path, attributes: u64) -> io::Result<Source> {
+        match self.identity {
+            Identity::Reserved(agent) => {
+                let metadata = std::fs::symlink_metadata(path)?;
+                let owner = (metadata.uid(), metadata.gid());
+                let path = layout::c_path(path)?;
+                Ok(Source::Ready(self.id_maps.clone_mapped(&path, owner, agent, attributes)?))
+            }
+            Identity::Own { .. } => Ok(Source::Path(layout::c_path(path)?, attributes)),
+        }
+    }
+}
+
+/// Clones for the backend's whole life: the death signal of a sandbox is tied to this thread.
+fn launch_all(launches: &mpsc::Receiver<Launch>) {
+    block_all_signals();
+    while let Ok(Launch { containment, answer }) = launches.recv() {
+        // The one who asked may be gone; the child is then dropped, and killed here.
+        if let Err(mpsc::SendError(Ok(child))) = answer.send(process::clone_into_namespaces(containment)) {
+            process::kill_and_reap(child.pidfd.as_fd());
+        }
+    }
+}
+
+/// Keeps the server's signal handlers from running in a child between clone and exec.
+fn block_all_signals() {
+    // SAFETY: both calls get a live sigset_t of our own; sigfillset initialises it before it is read.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+/// Listens to the child until the guest runs or something failed.
+fn hear_until_started(setup: &OwnedFd, described: &[String]) -> Result<Option<OwnedFd>, StartError> {
+    let mut upper = None;
+    loop {
+        let word = process::hear(setup)
+            .map_err(|source| StartError::Prepare { operation: "hear from the sandbox", source })?;
+        match word {
+            Word::Upper(folder) => upper = Some(folder),
+            Word::Failed(failure) => return Err(explain(failure, described)),
+            Word::Closed => return Ok(upper),
+        }
+    }
+}
+
+/// The mount steps, and after them the sources, in words, for errors.
+fn describe(tree: &Tree) -> Vec<String> {
+    let steps = tree.steps.iter().chain(&tree.last_steps).map(Step::words);
+    steps.chain(tree.sources.iter().map(Source::words)).collect()
+}
+
+fn explain(Failure { facility, part, errno }: Failure, described: &[String]) -> StartError {
+    let source = io::Error::from_raw_os_error(errno);
+    match (facility, described.get(part as usize)) {
+        (Facility::Mounts, Some(what)) => StartError::Show { what: what.clone(), source },
+        (facility, _) => floor(facility, source),
+    }
+}
+
+fn floor(facility: Facility, source: io::Error) -> StartError {
+    let (missing, remedy) = match facility {
+        Facility::Start => ("a start", "this is a defect if the machine is not out of memory; please report it"),
+        Facility::Identity => (
+            "a user of its own",
+            "the kernel must let this user map its own id (user_namespaces(7)); security modules can forbid it",
+        ),
+        Facility::CgroupNamespace => ("a cgroup namespace", "use a kernel with CONFIG_CGROUPS (4.6 or newer)"),
+        Facility::HostName => ("a host name of its own", "use a kernel with CONFIG_UTS_NS"),
+        Facility::Loopback => ("a loopback interface of its own", "use a kernel with CONFIG_NET_NS"),
+        Facility::Mounts => (
+            "a file system of its own",
+            "use Linux 5.12 or newer; inside a container, /proc must not be masked \
+             (docker: --security-opt systempaths=unconfined)",
+        ),
+        Facility::NestedUserNamespaces => ("a ban on nested user namespaces", "use a kernel with CONFIG_SYSCTL"),
+        Facility::Limits => ("resource limits", "a hard limit of this server is lower than a sandbox needs"),
+        Facility::Capabilities => ("an empty capability set", "use Linux 4.3 or newer"),
+        Facility::NoNewPrivileges => ("no_new_privs", "use Linux 3.5 or newer"),
+        Facility::Landlock => ("its Landlock fence", "this is a defect; please report it"),
+        Facility::Descriptors => ("clean descriptors", "use Linux 5.9 or newer (close_range)"),
+        Facility::Seccomp => ("its system call filter", "use a kernel with CONFIG_SECCOMP_FILTER"),
+        Facility::Execute => ("its guest program", "a security module may forbid programs in memory (memfd)"),
+    };
+    StartError::Floor { missing, remedy, source }
+}
+
+fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?)
+}
+
+fn strings(texts: impl IntoIterator<Item = String>) -> io::Result<Vec<CString>> {
+    texts.into_iter().map(|text| Ok(CString::new(text)?)).collect()
+}

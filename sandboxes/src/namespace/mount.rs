@@ -1,0 +1,302 @@
+//! The sandbox's file system: a list of sources and steps made before the clone, carried out after it.
+//!
+//! The new root is a tmpfs of ours. Everything of the host in it is a private clone of a mount, attached by descriptor,
+//! so no host path is looked up once building has begun. Layers of an overlay are attached below a folder that is
+//! detached again at the end: the overlay keeps them, and mountinfo shows only our short names for them.
+
+use std::{
+    ffi::{CStr, CString},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags},
+    io::Errno,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+        UnmountFlags,
+    },
+};
+
+use super::process::{hand_over, last_errno};
+
+/// `struct mount_attr` of `mount_setattr(2)`.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct MountAttributes {
+    pub(super) set: u64,
+    pub(super) clear: u64,
+    pub(super) propagation: u64,
+    pub(super) user_namespace: u64,
+}
+
+/// `MOUNT_ATTR_*` of `mount_setattr(2)`.
+pub(super) const READ_ONLY: u64 = 0x1;
+pub(super) const NO_SETUID: u64 = 0x2;
+pub(super) const NO_DEVICES: u64 = 0x4;
+pub(super) const NO_EXECUTE: u64 = 0x8;
+pub(super) const ID_MAP: u64 = 0x0010_0000;
+
+/// What is attached: a mount that the server has cloned and mapped already, or a path that the child clones itself.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A detached mount.
+    Ready(OwnedFd),
+    /// A path on the host, and the `MOUNT_ATTR_*` that its clone gets.
+    Path(CString, u64),
+}
+
+/// One step of building. Places are relative to the new root.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Makes a folder; one that is there is left.
+    Folder(CString, u32),
+    /// Makes a symbolic link `.1` that points to `.0`.
+    Link(CString, CString),
+    /// Writes a file.
+    File(CString, Vec<u8>),
+    /// Attaches source number `.0`.
+    Attach(usize, CString),
+    /// Mounts a tmpfs of at most `bytes` and `inodes`, its root with mode 1777 if `shared`, else 0755.
+    Temporary { at: CString, bytes: CString, inodes: CString, mode: CString },
+    /// Mounts the new process namespace's proc.
+    Processes(CString),
+    /// Mounts an overlay; `data` names layers relative to the new root.
+    Overlay { at: CString, data: CString, flags: u64 },
+    /// Sends the folder to the server.
+    HandOver(CString),
+    /// Takes a mount out of sight, and removes the folder it was on.
+    Detach(CString),
+    /// Puts a mount over itself that is read-only.
+    Freeze(CString),
+    /// Covers a file, if it is there, with source number `.0`.
+    Cover(usize, CString),
+}
+
+impl Source {
+    /// What is attached, in words.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::Ready(_) => "a prepared mount".to_owned(),
+            Self::Path(path, _) => format!("the host's {}", path.to_string_lossy()),
+        }
+    }
+}
+
+impl Step {
+    /// What the step shows, in words.
+    pub(super) fn words(&self) -> String {
+        let (what, at) = match self {
+            Self::Folder(at, _) => ("the folder", at),
+            Self::Link(_, at) => ("the link", at),
+            Self::File(at, _) => ("the file", at),
+            Self::Attach(_, at) => ("what is mounted at", at),
+            Self::Temporary { at, .. } => ("the temporary file system", at),
+            Self::Processes(at) => ("the process list", at),
+            Self::Overlay { at, .. } => ("the overlay", at),
+            Self::HandOver(at) => ("the layer for writes", at),
+            Self::Detach(at) => ("what is below", at),
+            Self::Freeze(at) => ("the read-only", at),
+            Self::Cover(_, at) => ("the cover of", at),
+        };
+        format!("{what} /{}", at.to_string_lossy())
+    }
+}
+
+/// The whole file system.
+#[derive(Debug, Default)]
+pub(super) struct Tree {
+    pub(super) sources: Vec<Source>,
+    /// Done before the new root is entered.
+    pub(super) steps: Vec<Step>,
+    /// Done inside the new root, after the last write to `/proc/sys`.
+    pub(super) last_steps: Vec<Step>,
+}
+
+/// Keeps mounts made here from appearing anywhere else.
+pub(super) fn leave_propagation() -> Result<(), Errno> {
+    rustix::mount::mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+}
+
+impl Tree {
+    /// Clones the sources that are paths. Fails with the index of the source, counted after the steps.
+    pub(super) fn open_sources(&mut self) -> Result<(), (u32, Errno)> {
+        let steps = self.steps.len() + self.last_steps.len();
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            if let Source::Path(path, attributes) = source {
+                let number = |errno| (u32::try_from(steps + index).unwrap_or(u32::MAX), errno);
+                *source = Source::Ready(clone_mount(path, *attributes).map_err(number)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the new root and makes it the working directory.
+    pub(super) fn build(&self, setup: &OwnedFd) -> Result<(), (u32, Errno)> {
+        let root = temporary(c"16m", c"65536", c"0755").map_err(|errno| (u32::MAX, errno))?;
+        // On top of the present root: no path of the host is needed for it, and the sources are open already.
+        attach(&root, c"/").map_err(|errno| (u32::MAX, errno))?;
+        rustix::process::fchdir(&root).map_err(|errno| (u32::MAX, errno))?;
+        self.perform(&self.steps, 0, setup)
+    }
+
+    /// The steps inside the new root, and its own change to read-only.
+    pub(super) fn finish(&self) -> Result<(), (u32, Errno)> {
+        for (index, step) in self.last_steps.iter().enumerate() {
+            let number = u32::try_from(self.steps.len() + index).unwrap_or(u32::MAX);
+            self.perform_one(step, None).map_err(|errno| (number, errno))?;
+        }
+        set_attributes(&CWD, c"/", 0, READ_ONLY | NO_SETUID | NO_DEVICES).map_err(|errno| (u32::MAX, errno))
+    }
+
+    fn perform(&self, steps: &[Step], first: usize, setup: &OwnedFd) -> Result<(), (u32, Errno)> {
+        for (index, step) in steps.iter().enumerate() {
+            let number = u32::try_from(first + index).unwrap_or(u32::MAX);
+            self.perform_one(step, Some(setup)).map_err(|errno| (number, errno))?;
+        }
+        Ok(())
+    }
+
+    fn perform_one(&self, step: &Step, setup: Option<&OwnedFd>) -> Result<(), Errno> {
+        match step {
+            Step::Folder(at, mode) => match rustix::fs::mkdirat(CWD, at.as_c_str(), Mode::from_raw_mode(*mode)) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(errno) => Err(errno),
+            },
+            Step::Link(target, at) => rustix::fs::symlinkat(target.as_c_str(), CWD, at.as_c_str()),
+            Step::File(at, contents) => write_file(at, contents),
+            Step::Attach(source, at) => attach(self.source(*source)?, at),
+            Step::Temporary { at, bytes, inodes, mode } => attach(&temporary(bytes, inodes, mode)?, at),
+            Step::Processes(at) => processes(at),
+            Step::Overlay { at, data, flags } => rustix::mount::mount(
+                c"overlay",
+                at.as_c_str(),
+                c"overlay",
+                MountFlags::from_bits_retain(u32::try_from(*flags).map_err(|_| Errno::INVAL)?),
+                data.as_c_str(),
+            ),
+            Step::HandOver(at) => {
+                let setup = setup.ok_or(Errno::INVAL)?;
+                let folder = rustix::fs::open(
+                    at.as_c_str(),
+                    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW,
+                    Mode::empty(),
+                )?;
+                hand_over(setup, folder.as_fd())
+            }
+            Step::Detach(at) => {
+                rustix::mount::unmount(at.as_c_str(), UnmountFlags::DETACH)?;
+                rustix::fs::unlinkat(CWD, at.as_c_str(), AtFlags::REMOVEDIR)
+            }
+            Step::Freeze(at) => {
+                let clone = clone_mount(at, READ_ONLY | NO_SETUID | NO_DEVICES | NO_EXECUTE)?;
+                attach(&clone, at)
+            }
+            Step::Cover(source, at) => match attach(self.source(*source)?, at) {
+                // This kernel does not have the file.
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(errno),
+            },
+        }
+    }
+
+    fn source(&self, index: usize) -> Result<&OwnedFd, Errno> {
+        match self.sources.get(index) {
+            Some(Source::Ready(mount)) => Ok(mount),
+            Some(Source::Path(..)) | None => Err(Errno::BADF),
+        }
+    }
+}
+
+/// Enters the tree that `build` made, and lets go of the host's.
+pub(super) fn enter_new_root() -> Result<(), Errno> {
+    // pivot_root(2), "Notes": with both paths `.` the old root ends up stacked on the new one, and the unmount takes it away.
+    rustix::process::pivot_root(c".", c".")?;
+    rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
+    rustix::process::chdir(c"/")
+}
+
+/// Clones the mount at `path` with all that is mounted below it, as `open_tree(2)` does, and sets `attributes` on it.
+///
+/// Recursive always: a less privileged mount namespace may not uncover what a mount of the host hides, and so may not
+/// clone a tree without its submounts (EINVAL).
+pub(super) fn clone_mount(path: &CStr, attributes: u64) -> Result<OwnedFd, Errno> {
+    let mount = rustix::mount::open_tree(
+        CWD,
+        path,
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE,
+    )?;
+    set_attributes(&mount, c"", libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, attributes)?;
+    Ok(mount)
+}
+
+
+/// Sets attributes of a mount (`mount_setattr(2)`).
+pub(super) fn set_attributes<D: AsFd>(folder: &D, path: &CStr, flags: libc::c_int, attributes: u64) -> Result<(), Errno> {
+    let attributes = MountAttributes { set: attributes, ..MountAttributes::default() };
+    mount_setattr(folder, path, flags, &attributes)
+}
+
+/// `mount_setattr(2)`.
+pub(super) fn mount_setattr<D: AsFd>(
+    folder: &D,
+    path: &CStr,
+    flags: libc::c_int,
+    attributes: &MountAttributes,
+) -> Result<(), Errno> {
+    // SAFETY: `path` is a C string, `attributes` is a live mount_attr (repr(C), four u64 as in linux/mount.h), and its
+    // size is passed with it.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            folder.as_fd().as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            std::ptr::from_ref(attributes),
+            size_of::<MountAttributes>(),
+        )
+    };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
+    rustix::mount::move_mount(mount, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+fn temporary(bytes: &CStr, inodes: &CStr, mode: &CStr) -> Result<OwnedFd, Errno> {
+    let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_set_string(&context, c"size", bytes)?;
+    rustix::mount::fsconfig_set_string(&context, c"nr_inodes", inodes)?;
+    rustix::mount::fsconfig_set_string(&context, c"mode", mode)?;
+    rustix::mount::fsconfig_create(&context)?;
+    rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
+}
+
+fn processes(at: &CStr) -> Result<(), Errno> {
+    let context = rustix::mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let mount = rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )?;
+    attach(&mount, at)
+}
+
+fn write_file(at: &CStr, contents: &[u8]) -> Result<(), Errno> {
+    let file = rustix::fs::open(
+        at,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC,
+        Mode::from_raw_mode(0o644),
+    )?;
+    let mut rest = contents;
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}

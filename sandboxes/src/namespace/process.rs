@@ -1,0 +1,267 @@
+//! Starting the sandbox's first process, and its own small steps on the way to the guest.
+
+use std::{
+    convert::Infallible,
+    ffi::{CStr, CString},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+};
+
+use rustix::{
+    io::Errno,
+    net::{RecvFlags, SendFlags},
+    process::Signal,
+};
+
+use super::contain::{Containment, Facility, Failure, live};
+
+/// Where the guest finds its pipe.
+const CHANNEL_FD: RawFd = 3;
+/// Where `execveat` finds the guest. Closed by it.
+const GUEST_FD: RawFd = 4;
+/// Where the last words go if `execveat` fails. Closed by it.
+const SETUP_FD: RawFd = 5;
+
+/// The namespaces that the first process is born into. The cgroup namespace comes later: its root is the cgroup at the
+/// moment of its making, which the process enters after its birth.
+const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS;
+
+/// A child in its new namespaces, waiting for the server's go.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) pid: rustix::process::Pid,
+    pub(super) pidfd: OwnedFd,
+}
+
+/// Clones the calling process into new namespaces; the child lives by `place` and never returns.
+///
+/// The calling thread must outlive the child: the child's death signal fires when that *thread* ends, not when the
+/// process does (`prctl(2)`, PR_SET_PDEATHSIG). It must block all signals, so that no handler of the server runs in the child.
+///
+/// # Errors
+/// `clone(2)`'s: EPERM or ENOSPC where user namespaces are off or used up.
+pub(super) fn clone_into_namespaces(mut place: Containment) -> io::Result<Child> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: the flags share no memory (no CLONE_VM), so a null stack means "keep the parent's copy" (clone(2)).
+    // CLONE_PIDFD stores through the third argument, which points at a live c_int. The child's path makes system calls
+    // only and ends in execveat or _exit, so no lock of another thread can be waited for and no destructor runs twice.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(NAMESPACES | libc::CLONE_PIDFD | libc::SIGCHLD),
+            ptr::null::<libc::c_void>(),
+            ptr::from_mut(&mut pidfd),
+            ptr::null::<libc::c_void>(),
+            ptr::null::<libc::c_void>(),
+        )
+    };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => live(&mut place),
+        pid => {
+            // SAFETY: the kernel just made this descriptor for us (CLONE_PIDFD) and nothing else knows its number.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("clone returned a pid");
+            Ok(Child { pid, pidfd })
+        }
+    }
+}
+
+/// Waits until the server has written our id maps.
+pub(super) fn wait_for_go(setup: &OwnedFd) -> Result<(), Errno> {
+    let mut byte = [0_u8; 1];
+    match rustix::net::recv(setup, &mut byte, RecvFlags::empty())? {
+        (1, _) => Ok(()),
+        // The server ended between the clone and here.
+        _ => Err(Errno::PIPE),
+    }
+}
+
+/// Asks the kernel to kill us when the server's launching thread ends.
+pub(super) fn die_with_parent() -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+}
+
+/// Leaves the server's session: no controlling terminal.
+pub(super) fn new_session() -> Result<(), Errno> {
+    rustix::process::setsid().map(drop)
+}
+
+/// Enters the sandbox's cgroups. They were opened by the server, whose right to move processes counts (`cgroups(7)`).
+pub(super) fn enter_cgroups(doors: &[OwnedFd]) -> Result<(), Errno> {
+    doors.iter().try_for_each(|door| rustix::io::write(door, b"0").map(drop))
+}
+
+/// Takes our cgroup as the root of all that is seen of cgroups.
+pub(super) fn new_cgroup_namespace() -> Result<(), Errno> {
+    // SAFETY: a new cgroup namespace changes only what this process and its children see of cgroups; unshare_unsafe is
+    // unsafe because of CLONE_FILES, which is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+}
+
+/// Gives the sandbox a name of its own.
+pub(super) fn set_host_name() -> Result<(), Errno> {
+    rustix::system::sethostname(crate::root::HOST_NAME.as_bytes())
+}
+
+/// Sets `no_new_privs` (`prctl(2)`).
+pub(super) fn no_new_privileges() -> Result<(), Errno> {
+    rustix::thread::set_no_new_privs(true)
+}
+
+/// Sends the view's upper folder to the server.
+pub(super) fn hand_over(setup: &OwnedFd, folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+    let folders = [folder];
+    if !control.push(rustix::net::SendAncillaryMessage::ScmRights(&folders)) {
+        return Err(Errno::NOBUFS);
+    }
+    rustix::net::sendmsg(setup, &[io::IoSlice::new(&[0_u8; 12])], &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Sends the server what failed.
+pub(super) fn report(setup: &OwnedFd, failure: Failure) {
+    let mut message = [0_u8; 12];
+    message[..4].copy_from_slice(&(failure.facility as u32).to_ne_bytes());
+    message[4..8].copy_from_slice(&failure.part.to_ne_bytes());
+    message[8..].copy_from_slice(&failure.errno.to_ne_bytes());
+    // Nobody listens any more if this fails, and the exit status says the rest.
+    let _ = rustix::net::send(setup, &message, SendFlags::NOSIGNAL);
+}
+
+/// What a child said while it was being contained.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// Here is the view's upper folder.
+    Upper(OwnedFd),
+    /// This failed.
+    Failed(Failure),
+    /// The guest was started, or the child is gone.
+    Closed,
+}
+
+/// Receives what the child says next.
+///
+/// # Errors
+/// `recvmsg(2)`'s, or `InvalidData` for a message that a child never sends.
+pub(super) fn hear(setup: &OwnedFd) -> io::Result<Word> {
+    let mut message = [0_u8; 12];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(
+        setup,
+        &mut [io::IoSliceMut::new(&mut message)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let folder = control.drain().find_map(|message| match message {
+        rustix::net::RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let number = |range: std::ops::Range<usize>| {
+        let mut bytes = [0_u8; 4];
+        bytes.copy_from_slice(&message[range]);
+        u32::from_ne_bytes(bytes)
+    };
+    match (received.bytes, folder) {
+        (0, _) => Ok(Word::Closed),
+        (12, Some(folder)) => Ok(Word::Upper(folder)),
+        (12, None) => {
+            let facility = Facility::ALL.into_iter().find(|facility| *facility as u32 == number(0..4));
+            let facility = facility.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+            Ok(Word::Failed(Failure { facility, part: number(4..8), errno: number(8..12).cast_signed() }))
+        }
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Keeps `/dev/null` at 0, 1 and 2, the pipe at 3, and the guest and the setup socket at 4 and 5 until `execveat`.
+/// Everything else is closed, so nothing of the server can leak (CVE-2024-21626 was such a leak).
+pub(super) fn keep_only(channel: &OwnedFd, guest: RawFd, setup: &OwnedFd, null: &OwnedFd) -> Result<(), Errno> {
+    // First out of the way of the final numbers, then down to them.
+    let high = |fd: RawFd| -> Result<RawFd, Errno> {
+        // SAFETY: F_DUPFD_CLOEXEC takes a number and makes a new descriptor; no memory is involved.
+        let duplicate = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 64) };
+        if duplicate < 0 { Err(last_errno()) } else { Ok(duplicate) }
+    };
+    let (channel, guest, setup) = (high(channel.as_raw_fd())?, high(guest)?, high(setup.as_raw_fd())?);
+    let null = high(null.as_raw_fd())?;
+    let place = |fd: RawFd, at: RawFd, flags: libc::c_int| -> Result<(), Errno> {
+        // SAFETY: dup3 replaces the descriptor `at` of this process, which after the clone belongs to nobody else here.
+        if unsafe { libc::dup3(fd, at, flags) } < 0 { Err(last_errno()) } else { Ok(()) }
+    };
+    for stream in 0..=2 {
+        place(null, stream, 0)?;
+    }
+    place(channel, CHANNEL_FD, 0)?;
+    place(guest, GUEST_FD, libc::O_CLOEXEC)?;
+    place(setup, SETUP_FD, libc::O_CLOEXEC)?;
+    // SAFETY: closes descriptors by number; none above SETUP_FD is used after this line.
+    if unsafe { libc::syscall(libc::SYS_close_range, libc::c_long::from(SETUP_FD + 1), libc::c_long::from(u32::MAX), 0) } < 0 {
+        return Err(last_errno());
+    }
+    Ok(())
+}
+
+/// Becomes the guest.
+pub(super) fn execute_guest(arguments: &[CString], environment: &[CString]) -> Result<Infallible, Errno> {
+    const MOST: usize = 128;
+    let mut argument_pointers = [ptr::null::<libc::c_char>(); MOST];
+    let mut environment_pointers = [ptr::null::<libc::c_char>(); MOST];
+    point_at(&mut argument_pointers, arguments)?;
+    point_at(&mut environment_pointers, environment)?;
+    let nothing: &CStr = c"";
+    // SAFETY: the path is an empty C string with AT_EMPTY_PATH, so the descriptor names the program; both arrays are
+    // NUL-terminated (point_at leaves at least one null at the end) and point at CStrings that outlive the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            libc::c_long::from(GUEST_FD),
+            nothing.as_ptr(),
+            argument_pointers.as_ptr(),
+            environment_pointers.as_ptr(),
+            libc::c_long::from(libc::AT_EMPTY_PATH),
+        );
+    }
+    Err(last_errno())
+}
+
+fn point_at(pointers: &mut [*const libc::c_char], strings: &[CString]) -> Result<(), Errno> {
+    if strings.len() >= pointers.len() {
+        return Err(Errno::TOOBIG);
+    }
+    for (pointer, string) in pointers.iter_mut().zip(strings) {
+        *pointer = string.as_ptr();
+    }
+    Ok(())
+}
+
+/// Ends the child without running anything of the server's.
+pub(super) fn end() -> ! {
+    // SAFETY: _exit(2) takes a number and does not return.
+    unsafe { libc::_exit(1) }
+}
+
+/// The last system call's error.
+pub(super) fn last_errno() -> Errno {
+    // SAFETY: __errno_location returns the address of this thread's errno, which is always readable.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// Kills a first process, and with it all of its namespace, and waits until it is gone.
+pub(super) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
+    // ESRCH: it ended by itself.
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    let _ = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    );
+}

@@ -1,0 +1,99 @@
+//! Sandboxes prepared ahead, so that a file tool does not wait for namespaces.
+//!
+//! What is kept is started and never used; a call takes one, uses it once, and it is destroyed. A prepared sandbox has
+//! looked up nothing below its view's root, so later edits of the host are seen by it. It is kept for one key, which
+//! holds everything that its making depended on; when any of it changes, the sandbox is never taken again.
+//! Sandboxes that execute programs are not kept: their scratch volumes belong to one call at a time, and a test run takes
+//! longer than a start.
+
+use std::sync::{Mutex, PoisonError};
+
+use cofferdam_contract::Limits;
+
+use crate::ready::Ready;
+
+/// Prepared sandboxes that a server keeps at most, of all keys together. One holds about 1 MiB.
+const MOST: usize = 16;
+
+/// Everything that a prepared sandbox depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) workspace: String,
+    pub(crate) session: String,
+    /// The generation of the session's held layers.
+    pub(crate) generation: u64,
+    pub(crate) access: Access,
+    pub(crate) limits: Limits,
+}
+
+/// What a prepared sandbox may do to the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Read it.
+    Read,
+    /// Write to a private layer over it.
+    Write,
+}
+
+/// The prepared sandboxes, oldest first.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    size: usize,
+    shelf: Mutex<Vec<(Key, Ready)>>,
+}
+
+impl Pool {
+    /// A pool that keeps at most `size` sandboxes of one key. With 0 it keeps none.
+    pub(crate) fn new(size: usize) -> Self {
+        Self { size, shelf: Mutex::default() }
+    }
+
+    /// Takes a prepared sandbox out.
+    pub(crate) fn take(&self, key: &Key) -> Option<Ready> {
+        loop {
+            let taken = {
+                let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+                let position = shelf.iter().position(|(kept, _)| kept == key)?;
+                shelf.remove(position).1
+            };
+            if taken.lives() {
+                return Some(taken);
+            }
+        }
+    }
+
+    /// Whether one more of `key` is wanted.
+    pub(crate) fn wants(&self, key: &Key) -> bool {
+        let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.iter().filter(|(kept, _)| kept == key).count() < self.size
+    }
+
+    /// Destroys all that is kept.
+    pub(crate) fn empty(&self) {
+        let kept = std::mem::take(&mut *self.shelf.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(kept);
+    }
+
+    /// Puts a prepared sandbox in. What it replaces is destroyed: those of an older state of the same session, and the
+    /// oldest when there are too many.
+    pub(crate) fn put(&self, key: Key, ready: Ready) {
+        let mut outdated = Vec::new();
+        let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_place = |kept: &Key| kept.workspace == key.workspace && kept.session == key.session;
+        let mut index = 0;
+        while let Some((kept, _)) = shelf.get(index) {
+            if same_place(kept) && kept.generation != key.generation {
+                outdated.push(shelf.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        shelf.push((key, ready));
+        if shelf.len() > MOST {
+            outdated.push(shelf.remove(0));
+        }
+        drop(shelf);
+        // Their processes are waited for here, with the shelf free.
+        drop(outdated);
+    }
+}

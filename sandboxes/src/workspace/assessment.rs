@@ -1,0 +1,494 @@
+//! What each change of a call means for the workspace as it is now.
+//!
+//! The upper layer says what a path looked like at the end of the call. Here that is compared with what the session saw
+//! (the held changes, else the host) and with the host, folders that hide their old contents are spelled out as
+//! deletions, and each change gets its [`Decision`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use cofferdam_policy::Protect;
+use rustix::fs::OFlags;
+
+use super::{
+    beneath::{self, Blocked, Entry, Found, Kind},
+    change::{Change, Note, Reason, What},
+    changeset::Changeset,
+    gate::{Below, Decision, Facts, Host, Present, decide},
+    operation::{Expected, Identity},
+    selection::Selection,
+    stack::Stack,
+    stamp::Stamp,
+    tree_path::TreePath,
+    version::MAX_ENTRIES,
+    workspace::Workspace,
+};
+
+/// One change and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Assessed {
+    pub(super) change: Change,
+    pub(super) decision: Decision,
+    /// What the host must have there for the change to be applied.
+    pub(super) expected: Expected,
+    /// The nearest folder of the host, where the change is staged.
+    pub(super) nearest: TreePath,
+    /// It is only made because something below it is wanted.
+    carried: bool,
+}
+
+/// Everything that an assessment looks at.
+pub(super) struct Assessment<'a> {
+    pub(super) workspace: &'a Workspace,
+    pub(super) changeset: &'a Changeset,
+    pub(super) stack: &'a Stack,
+    /// The held layer's folder.
+    pub(super) layer: Option<OwnedFd>,
+    pub(super) selection: &'a Selection,
+    pub(super) protect: &'a Protect,
+    pub(super) stamp: &'a Stamp,
+}
+
+/// A folder above a change that decides about it.
+enum Above {
+    /// It is held, and what is below cannot be without it.
+    Held(TreePath),
+    /// It takes the place of something that is no folder; nothing is below it on the host.
+    Fresh(TreePath),
+}
+
+impl Assessment<'_> {
+    /// Assesses every change, parents first.
+    pub(super) fn assess(&self) -> io::Result<Vec<Assessed>> {
+        let mut changes: BTreeMap<TreePath, What> =
+            self.changeset.changes.iter().map(|change| (change.path.clone(), change.what.clone())).collect();
+        let hiding = self.spell_out(&mut changes)?;
+        let whole = self.held_as_a_whole(&changes, &hiding)?;
+        let carried = self.carried(&changes);
+        let repositories = self.repositories(&changes)?;
+        let mut above: Vec<Above> = Vec::new();
+        let mut assessed: Vec<Assessed> = Vec::new();
+        for (path, what) in changes {
+            above.retain(|above| match above {
+                Above::Held(folder) | Above::Fresh(folder) => path.is_within(folder),
+            });
+            let change = Change { path, what };
+            let one = self.one(change, &above, &whole, &carried, &repositories)?;
+            let path = &one.change.path;
+            let adds = matches!(one.expected, Expected::Entry(there) if there.is_folder());
+            if matches!(one.change.what, What::Folder { .. }) && !adds {
+                match one.decision {
+                    Decision::Hold(_) => above.push(Above::Held(path.clone())),
+                    Decision::Apply if matches!(one.expected, Expected::Entry(_)) => above.push(Above::Fresh(path.clone())),
+                    Decision::Apply | Decision::Drop | Decision::Leave | Decision::Settled | Decision::Unchanged => {}
+                }
+            }
+            assessed.push(one);
+        }
+        leave_empty_carriers(&mut assessed);
+        Ok(assessed)
+    }
+
+    fn one(
+        &self,
+        change: Change,
+        above: &[Above],
+        whole: &BTreeMap<TreePath, Reason>,
+        carried: &BTreeSet<TreePath>,
+        repositories: &BTreeSet<TreePath>,
+    ) -> io::Result<Assessed> {
+        let path = &change.path;
+        let fresh = above.iter().rev().find_map(|above| match above {
+            Above::Fresh(folder) => Some(folder),
+            Above::Held(_) => None,
+        });
+        let found = match fresh {
+            None => beneath::find(self.workspace.fd(), path)?,
+            Some(folder) => {
+                let nearest = folder.parent().unwrap_or_else(TreePath::root);
+                let entry = beneath::entry_of(beneath::folder(self.workspace.fd(), nearest.as_path())?)?;
+                Found::Absent { folder: nearest, entry }
+            }
+        };
+        let differs_from_host = self.differs(&change, &found)?;
+        let differs_from_view = self.differs_from_view(&change, differs_from_host)?;
+        let is_wanted = self.selection.wants(path);
+        let is_carrier = !is_wanted && matches!(found, Found::Absent { .. }) && carried.contains(path);
+        let wanted = is_wanted || is_carrier;
+        let matters = wanted && differs_from_view && differs_from_host;
+        let host = match &found {
+            Found::Blocked(blocked) => Host::Blocked(*blocked),
+            Found::Absent { .. } if fresh.is_some() || change.what == What::Deleted => Host::Absent { vanished: false },
+            Found::Absent { folder, entry } => {
+                Host::Absent { vanished: self.workspace.recent().vanished_since(self.stamp, path, folder, entry) }
+            }
+            // Looking through a folder that would go is only worth it when it would.
+            Found::Entry(entry) if matters => self.present(&change, entry)?,
+            Found::Entry(entry) => Host::Present(Present::plain(entry.kind)),
+        };
+        let held_above = above.iter().rev().find_map(|above| match above {
+            Above::Held(folder) => Some(Reason::FolderHeld { folder: folder.to_string() }),
+            Above::Fresh(_) => None,
+        });
+        let whole = whole.iter().find(|(folder, _)| path.is_within(folder)).map(|(_, reason)| reason.clone());
+        let builds = self.stack.is_related(path, &change.what).then_some(Reason::BuildsOnHeld);
+        let repository = path.folders_above().find(|folder| repositories.contains(folder));
+        let repository = repository.or_else(|| repositories.get(&TreePath::root()).cloned());
+        let facts = Facts {
+            wanted,
+            protected: self.protected(&change),
+            tied: whole.or(held_above).or(builds),
+            repository: repository.as_ref(),
+            differs_from_view,
+            differs_from_host,
+            host,
+        };
+        let decision = decide(&change, &facts);
+        let (expected, nearest) = match found {
+            Found::Entry(entry) => {
+                (Expected::Entry(Identity::of(&entry)), path.parent().unwrap_or_else(TreePath::root))
+            }
+            Found::Absent { folder, .. } => (Expected::Absent, folder),
+            Found::Blocked(_) => (Expected::Absent, TreePath::root()),
+        };
+        Ok(Assessed { change, decision, expected, nearest, carried: is_carrier })
+    }
+
+    /// The pattern that a change falls under. A link could bring whatever its target holds under protected names; a
+    /// folder's contents and a deletion's are looked at one by one.
+    fn protected(&self, change: &Change) -> Option<&str> {
+        match change.what {
+            What::Link { .. } => self.protect.matches_replaced(change.path.as_path()),
+            What::File { .. } | What::Folder { .. } | What::Deleted | What::Special { .. } => {
+                self.protect.contains(change.path.as_path())
+            }
+        }
+    }
+
+    /// Whether the host has something else at the path than the change says.
+    fn differs(&self, change: &Change, found: &Found) -> io::Result<bool> {
+        let Found::Entry(entry) = found else {
+            return Ok(change.what != What::Deleted);
+        };
+        self.differs_from(change, entry, self.workspace.fd())
+    }
+
+    fn differs_from(&self, change: &Change, entry: &Entry, root: BorrowedFd<'_>) -> io::Result<bool> {
+        let path = change.path.as_path();
+        Ok(match (&change.what, entry.kind) {
+            (What::File { size, mode }, Kind::File) => {
+                let looks_same = *size == entry.size && *mode == entry.permissions();
+                let same = looks_same
+                    && match beneath::file(root, path) {
+                        Ok(file) => beneath::same_content(beneath::file(self.changeset.upper(), path)?, file)?,
+                        Err(_) => false,
+                    };
+                !same
+            }
+            (What::Folder { mode, .. }, Kind::Folder) => *mode != entry.permissions(),
+            (What::Link { target }, Kind::Link) => {
+                let folder = beneath::folder_of(root, &change.path)?;
+                *target != beneath::link_target(folder.as_fd(), change.path.name())?
+            }
+            (What::Deleted, Kind::Character) if entry.node == 0 && self.is_layer(root) => false,
+            (
+                What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. },
+                Kind::File | Kind::Folder | Kind::Link | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket,
+            ) => true,
+        })
+    }
+
+    fn is_layer(&self, root: BorrowedFd<'_>) -> bool {
+        use std::os::fd::AsRawFd;
+        self.layer.as_ref().is_some_and(|layer| layer.as_raw_fd() == root.as_raw_fd())
+    }
+
+    /// Whether the call saw something else at the path: what the session holds there, else the host's.
+    fn differs_from_view(&self, change: &Change, differs_from_host: bool) -> io::Result<bool> {
+        let path = &change.path;
+        if self.stack.held.contains_key(path)
+            && let Some(layer) = &self.layer
+        {
+            return match beneath::find(layer.as_fd(), path)? {
+                Found::Entry(entry) => self.differs_from(change, &entry, layer.as_fd()),
+                Found::Absent { .. } | Found::Blocked(_) => Ok(true),
+            };
+        }
+        // A folder that was only made for what is held below it, and that goes with it.
+        Ok(differs_from_host || (change.what == What::Deleted && self.stack.holds_below(path)))
+    }
+
+    /// Spells folders that hide what was there out as deletions. Gives the folders that hide something on the host.
+    fn spell_out(&self, changes: &mut BTreeMap<TreePath, What>) -> io::Result<Vec<TreePath>> {
+        let opaque = |what: &What| matches!(what, What::Folder { opaque: true, .. });
+        let tops: Vec<TreePath> =
+            changes.iter().filter(|(_, what)| opaque(what)).map(|(path, _)| path.clone()).collect();
+        let mut hiding = Vec::new();
+        for top in tops {
+            let mut pending = vec![top.clone()];
+            let mut deleted = Vec::new();
+            while let Some(folder) = pending.pop() {
+                let opened =
+                    beneath::open(self.workspace.fd(), folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY);
+                // Whatever is there instead of a folder is the business of the change of the folder itself.
+                let Ok(opened) = opened else { continue };
+                for name in beneath::names(opened.as_fd())? {
+                    let child = folder.join(&name);
+                    match changes.get(&child) {
+                        _ if self.changeset.is_hidden(&child) => {}
+                        None => deleted.push(child),
+                        Some(What::Folder { .. }) => pending.push(child),
+                        Some(What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. }) => {}
+                    }
+                }
+            }
+            if !deleted.is_empty() {
+                hiding.push(top.clone());
+            }
+            // What is held below and was not made again is gone as well.
+            for held in self.stack.below(&top) {
+                let gone = !changes.contains_key(held) && !deleted.iter().any(|deleted| held.is_within(deleted));
+                if gone {
+                    deleted.push(held.clone());
+                }
+            }
+            changes.extend(deleted.into_iter().map(|path| (path, What::Deleted)));
+            if changes.len() > 2 * MAX_ENTRIES {
+                return Err(io::Error::other("the folders that the call replaced hold too much"));
+            }
+        }
+        Ok(hiding)
+    }
+
+    /// Folders whose old contents would go, and something protected with them: nothing of them is applied.
+    fn held_as_a_whole(
+        &self,
+        changes: &BTreeMap<TreePath, What>,
+        hiding: &[TreePath],
+    ) -> io::Result<BTreeMap<TreePath, Reason>> {
+        let mut whole = BTreeMap::new();
+        for folder in hiding {
+            let deletions = changes
+                .range(folder.clone()..)
+                .take_while(|(path, _)| path.is_within(folder))
+                .filter(|(_, what)| **what == What::Deleted);
+            for (path, _) in deletions {
+                if let Some(pattern) = self.protect.contains(path.as_path()) {
+                    let (path, pattern) = (path.to_string(), pattern.to_owned());
+                    whole.insert(folder.clone(), Reason::ContainsProtected { path, pattern });
+                    break;
+                }
+                if let Ok(Look { below: Below::Protected { path, pattern }, .. }) = self.look_below(path) {
+                    let path = path.to_string();
+                    whole.insert(folder.clone(), Reason::ContainsProtected { path, pattern });
+                    break;
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The folders above something wanted.
+    fn carried(&self, changes: &BTreeMap<TreePath, What>) -> BTreeSet<TreePath> {
+        changes
+            .keys()
+            .filter(|path| self.selection.wants(path))
+            .flat_map(|path| path.folders_above().collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn present(&self, change: &Change, entry: &Entry) -> io::Result<Host> {
+        let path = &change.path;
+        let mut present = Present::plain(entry.kind);
+        present.mount = entry.device != self.workspace.device();
+        present.other_owner = other_owner(entry);
+        let goes = entry.kind == Kind::Folder && !matches!(change.what, What::Folder { .. });
+        if goes {
+            match self.look_below(path) {
+                Ok(look) => {
+                    present.changed |= look.changed;
+                    present.mount |= look.mount;
+                    present.below = look.below;
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Ok(Host::Blocked(Blocked::Permission));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        present.changed |= self.workspace.recent().changed_since(self.stamp, path, entry);
+        Ok(Host::Present(present))
+    }
+
+    /// Looks through a folder of the host that would go.
+    fn look_below(&self, top: &TreePath) -> io::Result<Look> {
+        let mut look = Look { changed: false, mount: false, below: Below::Nothing };
+        let mut entries = 0;
+        let mut pending = vec![top.clone()];
+        while let Some(folder) = pending.pop() {
+            let opened =
+                match beneath::open(self.workspace.fd(), folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
+                    Ok(opened) => opened,
+                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                        look.mount = true;
+                        continue;
+                    }
+                    // Not a folder, or gone: nothing is below it.
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => continue,
+                    Err(error) => return Err(error),
+                };
+            for name in beneath::names(opened.as_fd())? {
+                entries += 1;
+                if entries > MAX_ENTRIES {
+                    look.below = Below::TooMany;
+                    return Ok(look);
+                }
+                let path = folder.join(&name);
+                let Some(entry) = beneath::entry(opened.as_fd(), &name)? else { continue };
+                look.changed |= self.workspace.recent().changed_since(self.stamp, &path, &entry);
+                look.mount |= entry.device != self.workspace.device();
+                if look.below == Below::Nothing
+                    && let Some(pattern) = self.protect.contains(path.as_path())
+                {
+                    look.below = Below::Protected { path: path.clone(), pattern: pattern.to_owned() };
+                }
+                if entry.kind == Kind::Folder {
+                    pending.push(path);
+                }
+            }
+        }
+        Ok(look)
+    }
+
+    /// The folders that look, or would look, like a git repository of their own to git's `is_git_directory` (`setup.c`):
+    /// `HEAD`, and `objects` with `refs`, or a `commondir` that names where those are. Deletions do not count: the shape
+    /// may be completed again later.
+    fn repositories(&self, changes: &BTreeMap<TreePath, What>) -> io::Result<BTreeSet<TreePath>> {
+        const NAMES: [&str; 4] = ["HEAD", "objects", "refs", "commondir"];
+        let mut named: HashMap<TreePath, BTreeSet<&str>> = HashMap::new();
+        let held = self.stack.held.values().map(|held| (&held.change.path, &held.change.what));
+        for (path, what) in changes.iter().chain(held) {
+            let name = path.name().to_string_lossy();
+            let Some(name) = NAMES.into_iter().find(|known| name.eq_ignore_ascii_case(known)) else { continue };
+            if *what != What::Deleted {
+                named.entry(path.parent().unwrap_or_else(TreePath::root)).or_default().insert(name);
+            }
+        }
+        let mut folders: BTreeSet<TreePath> = changes.keys().flat_map(|path| path.folders_above().collect::<Vec<_>>()).collect();
+        folders.insert(TreePath::root());
+        let mut repositories = BTreeSet::new();
+        for folder in folders {
+            let mut has = named.remove(&folder).unwrap_or_default();
+            if let Ok(opened) = beneath::folder(self.workspace.fd(), folder.as_path()) {
+                for name in NAMES {
+                    if beneath::entry(opened.as_fd(), name.as_ref())?.is_some() {
+                        has.insert(name);
+                    }
+                }
+            }
+            let has = |name| has.contains(name);
+            if has("HEAD") && ((has("objects") && has("refs")) || has("commondir")) {
+                repositories.insert(folder);
+            }
+        }
+        Ok(repositories)
+    }
+
+    /// Folders that were deleted at one place and made with the same contents at another.
+    pub(super) fn moves(&self, assessed: &[Assessed]) -> Vec<Note> {
+        let gone = assessed.iter().filter(|one| {
+            one.change.what == What::Deleted && matches!(one.expected, Expected::Entry(there) if there.is_folder())
+        });
+        let made: Vec<&TreePath> = assessed
+            .iter()
+            .filter(|one| matches!(one.change.what, What::Folder { .. }) && one.expected == Expected::Absent)
+            .map(|one| &one.change.path)
+            .collect();
+        let mut notes = Vec::new();
+        for gone in gone {
+            let from = &gone.change.path;
+            if let Some(to) = made.iter().find(|to| self.is_same_tree(from, to).unwrap_or(false)) {
+                notes.push(Note::Moved { from: from.clone(), to: (*to).clone() });
+            }
+        }
+        notes
+    }
+
+    /// Whether the host's folder `from` and the upper layer's folder `to` hold the same.
+    fn is_same_tree(&self, from: &TreePath, to: &TreePath) -> io::Result<bool> {
+        /// Entries that are compared; a larger folder is not called moved.
+        const MAX_COMPARED: usize = 20_000;
+        let (host, upper) = (self.workspace.fd(), self.changeset.upper());
+        let mut compared = 0;
+        let mut pending = vec![TreePath::root()];
+        while let Some(below) = pending.pop() {
+            let (old, new) = (from.as_path().join(&below), to.as_path().join(&below));
+            let old_folder = beneath::open(host, &old, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let new_folder = beneath::open(upper, &new, OFlags::RDONLY | OFlags::DIRECTORY)?;
+            let names = beneath::names(old_folder.as_fd())?;
+            if names != beneath::names(new_folder.as_fd())? {
+                return Ok(false);
+            }
+            for name in names {
+                compared += 1;
+                let (one, other) =
+                    (beneath::entry(old_folder.as_fd(), &name)?, beneath::entry(new_folder.as_fd(), &name)?);
+                let (Some(one), Some(other)) = (one, other) else { return Ok(false) };
+                if compared > MAX_COMPARED || one.kind != other.kind {
+                    return Ok(false);
+                }
+                let same = match one.kind {
+                    Kind::Folder => {
+                        pending.push(below.join(&name));
+                        true
+                    }
+                    Kind::File if one.size != other.size => false,
+                    Kind::File => beneath::same_content(
+                        beneath::file(host, &old.join(&name))?,
+                        beneath::file(upper, &new.join(&name))?,
+                    )?,
+                    Kind::Link => {
+                        beneath::link_target(old_folder.as_fd(), &name)?
+                            == beneath::link_target(new_folder.as_fd(), &name)?
+                    }
+                    Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => false,
+                };
+                if !same {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(compared > 0)
+    }
+}
+
+/// What was found in a folder.
+struct Look {
+    changed: bool,
+    mount: bool,
+    below: Below,
+}
+
+/// The owner of a file that an ordinary user's server could not keep.
+fn other_owner(entry: &Entry) -> Option<u32> {
+    let me = rustix::process::geteuid();
+    (!me.is_root() && entry.owner != me.as_raw()).then_some(entry.owner)
+}
+
+/// A folder that would only be made for something below it is not made when nothing is put there.
+fn leave_empty_carriers(assessed: &mut [Assessed]) {
+    let mut used = BTreeSet::new();
+    for one in assessed.iter_mut().rev() {
+        if one.decision != Decision::Apply {
+            continue;
+        }
+        if one.carried && !used.contains(&one.change.path) {
+            one.decision = Decision::Leave;
+        } else {
+            used.extend(one.change.path.folders_above());
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What a call changed, and what became of each change.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::tree_path::TreePath;
+
+/// One thing that is different from what was there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where.
+    #[serde(flatten)]
+    pub path: TreePath,
+    /// What is there now.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What is at a changed path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// A regular file.
+    File {
+        /// Size in bytes.
+        size: u64,
+        /// Permission bits (`0o777` part).
+        mode: u32,
+    },
+    /// A folder.
+    Folder {
+        /// Permission bits (`0o777` part).
+        mode: u32,
+        /// Whether it replaces what was there, instead of adding to it.
+        opaque: bool,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points to, as written.
+        #[serde(with = "link_text")]
+        target: OsString,
+    },
+    /// Nothing: what was there is deleted.
+    Deleted,
+    /// Something that never comes back.
+    Special {
+        /// What it is.
+        special: Special,
+    },
+}
+
+/// Kinds of files that never come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Special {
+    /// A character device.
+    CharacterDevice,
+    /// A block device.
+    BlockDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// Something that was kept off the workspace, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// Where.
+    #[serde(flatten)]
+    pub path: TreePath,
+    /// What was dropped.
+    pub reason: DropReason,
+}
+
+/// Why something is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum DropReason {
+    /// Devices, named pipes and sockets do not come back.
+    Special {
+        /// What it is.
+        special: Special,
+    },
+    /// The file comes back without its set-user-id, set-group-id or sticky bit.
+    ModeBits {
+        /// The bits (`0o7000` part).
+        bits: u32,
+    },
+    /// The entry carries a mark that only overlayfs may set; what it claims is not believed.
+    ForgedMark {
+        /// The mark's name.
+        mark: String,
+    },
+    /// The file comes back without these extended attributes.
+    Attributes {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// The path is longer than the kernel takes.
+    PathTooLong,
+}
+
+/// A change that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The change.
+    #[serde(flatten)]
+    pub change: Change,
+    /// Why it waits.
+    pub reason: Reason,
+}
+
+/// Why a change waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Reason {
+    /// The path is read or run by programs of the host later.
+    Protected {
+        /// The pattern that matches it.
+        pattern: String,
+    },
+    /// Deleting or replacing the folder would take a protected path with it.
+    ContainsProtected {
+        /// The protected path.
+        path: String,
+        /// The pattern that matches it.
+        pattern: String,
+    },
+    /// The host changed the same path while the call ran.
+    Conflict,
+    /// The link leads out of the workspace, or may.
+    LeadsOut {
+        /// Where it points to.
+        target: String,
+    },
+    /// The folder looks like a git repository of its own, whose settings git would obey.
+    Repository {
+        /// The folder.
+        folder: String,
+    },
+    /// A folder above it is held.
+    FolderHeld {
+        /// That folder.
+        folder: String,
+    },
+    /// An earlier change of the same path is held, and this one builds on it.
+    BuildsOnHeld,
+    /// A link on the host is in the way.
+    ThroughLink,
+    /// Something that is not a folder is in the way on the host.
+    NotInFolder,
+    /// Another file system is mounted there.
+    OtherMount,
+    /// The host has a device, named pipe or socket there.
+    HostSpecial,
+    /// Permission to change the host's folder is missing.
+    NotPermitted,
+    /// The file belongs to another user, and that could not be kept.
+    OtherOwner {
+        /// The owner's numeric id.
+        owner: u32,
+    },
+    /// The folder to be deleted or replaced holds more than is looked through.
+    TooMany,
+    /// The server stopped while it was handing the change back.
+    Interrupted,
+    /// The kernel refused to put it into place.
+    Failed {
+        /// What it said.
+        error: String,
+    },
+}
+
+/// Something worth knowing about changes that came back or are held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+pub enum Note {
+    /// A folder was deleted at one place and an identical one made at another.
+    Moved {
+        /// Where it was.
+        from: TreePath,
+        /// Where it is now.
+        to: TreePath,
+    },
+    /// The file is executed by ordinary work on the host: a build, a test run, an installation.
+    RunsOnYourMachine {
+        /// Which file.
+        file: TreePath,
+    },
+    /// The name means something to a shell or to an option parser, or shows as something else than it is.
+    OddName {
+        /// The name.
+        file: TreePath,
+        /// What is odd, as a clause: "starts with a dash".
+        oddity: String,
+    },
+    /// What was deleted or replaced could not be removed wholly; the rest lies at this temporary name.
+    Leftover {
+        /// Where.
+        file: TreePath,
+        /// What the kernel said.
+        error: String,
+    },
+}
+
+/// What became of a call's changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HandedBack {
+    /// In the workspace now.
+    pub applied: Vec<Change>,
+    /// Waiting for a person; visible in the session.
+    pub held: Vec<Held>,
+    /// Never coming back.
+    pub dropped: Vec<Dropped>,
+    /// Written by the call, not asked to be kept.
+    pub left: Vec<Change>,
+    /// Worth knowing.
+    pub notes: Vec<Note>,
+}
+
+impl fmt::Display for Special {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::CharacterDevice => "a character device",
+            Self::BlockDevice => "a block device",
+            Self::Fifo => "a named pipe",
+            Self::Socket => "a socket",
+        })
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Special { special } => write!(formatter, "{special} does not come back"),
+            Self::ModeBits { bits } => write!(formatter, "the mode bits {bits:o} do not come back"),
+            Self::ForgedMark { mark } => write!(formatter, "it carries the mark {mark}, which only the kernel may set"),
+            Self::Attributes { names } => {
+                write!(formatter, "the extended attributes {} do not come back", names.join(", "))
+            }
+            Self::PathTooLong => formatter.write_str("the path is longer than 4095 bytes"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protected { pattern } => {
+                write!(formatter, "programs of your machine act on it later (protected by {pattern})")
+            }
+            Self::ContainsProtected { path, pattern } => {
+                write!(formatter, "it would take {path} with it (protected by {pattern})")
+            }
+            Self::Conflict => formatter.write_str("the workspace changed at the same place while the call ran"),
+            Self::LeadsOut { target } => {
+                write!(formatter, "the link to {target} leads, or could lead, out of the workspace")
+            }
+            Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
+            Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),
+            Self::BuildsOnHeld => formatter.write_str("it builds on a change of the same path that is held"),
+            Self::ThroughLink => formatter.write_str("a link is in the way in the workspace"),
+            Self::NotInFolder => formatter.write_str("something that is not a folder is in the way in the workspace"),
+            Self::OtherMount => formatter.write_str("another file system is mounted there"),
+            Self::HostSpecial => formatter.write_str("the workspace has a device, named pipe or socket there"),
+            Self::NotPermitted => formatter.write_str("permission to change it is missing"),
+            Self::OtherOwner { owner } => {
+                write!(formatter, "it belongs to user {owner}, and replacing it would change that")
+            }
+            Self::TooMany => formatter.write_str("the folder holds more than is looked through before deleting it"),
+            Self::Interrupted => formatter.write_str("the server stopped while it was handing the change back"),
+            Self::Failed { error } => write!(formatter, "the kernel refused it: {error}"),
+        }
+    }
+}
+
+/// A link's target: text where it is text, else its bytes.
+mod link_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{OsStr, OsStrExt, OsString, OsStringExt};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Bytes(Vec<u8>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(target: &OsStr, serializer: S) -> Result<S::Ok, S::Error> {
+        match target.to_str() {
+            Some(text) => Written::Text(text.to_owned()),
+            None => Written::Bytes(target.as_bytes().to_vec()),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OsString, D::Error> {
+        Ok(match Written::deserialize(deserializer)? {
+            Written::Text(text) => text.into(),
+            Written::Bytes(bytes) => OsString::from_vec(bytes),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_read_back_as_they_were_written() {
+        let path = |bytes: &[u8]| TreePath::new(OsString::from_vec(bytes.to_vec())).unwrap();
+        for what in [
+            What::File { size: 3, mode: 0o644 },
+            What::Folder { mode: 0o755, opaque: true },
+            What::Link { target: OsString::from_vec(b"a\xff".to_vec()) },
+            What::Link { target: "../x".into() },
+            What::Deleted,
+            What::Special { special: Special::Fifo },
+        ] {
+            let change = Change { path: path(b"a/\xffb"), what };
+            let held = Held { change, reason: Reason::Protected { pattern: "**/.git".into() } };
+            let text = serde_json::to_string(&held).unwrap();
+            assert_eq!(serde_json::from_str::<Held>(&text).unwrap(), held, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_held_change_prints_flat() {
+        let change = Change { path: TreePath::new("a").unwrap(), what: What::File { size: 3, mode: 0o600 } };
+        let held = Held { change, reason: Reason::Conflict };
+        assert_eq!(
+            serde_json::to_string(&held).unwrap(),
+            r#"{"path":"a","exact":true,"kind":"file","size":3,"mode":384,"reason":{"because":"conflict"}}"#
+        );
+    }
+}

@@ -1,0 +1,397 @@
+//! Carries operations out and holds the rest, so that a stop at any moment loses nothing.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    beneath::{self, Found},
+    change::{Change, Held, Note, Reason, What},
+    changeset::is_temporary,
+    journal::{Journal, Phase},
+    operation::{Operation, Reached, reason},
+    stack::{Content, HeldChange, Origin, Piece, Stack},
+    stamp::Stamp,
+    tree_path::TreePath,
+    version::HostVersion,
+    workspace::{Patience, TurnError, Workspace},
+};
+
+/// A moment of a delivery, for a test that stops there as a killed server would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The journal names what will be staged.
+    Journalled,
+    /// This many operations are staged.
+    Staged(usize),
+    /// The next layer of held changes is on the disk.
+    LayerBuilt,
+    /// The journal says that everything is staged.
+    Committed,
+    /// The session's record names the next layer.
+    StackSaved,
+    /// This many operations are carried out.
+    CarriedOut(usize),
+    /// What was not carried out is held.
+    RestHeld,
+    /// The journal says that only temporary files are left to remove.
+    Cleaning,
+    /// Temporary files are removed.
+    Cleaned,
+}
+
+/// Told of each step.
+pub(super) trait Steps {
+    /// `Err` stops the delivery right there.
+    fn reached(&self, step: Step) -> Result<(), Stopped>;
+}
+
+/// The delivery was stopped by its [`Steps`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
+pub struct Stopped;
+
+/// Goes through every step.
+pub(super) struct Uninterrupted;
+
+impl Steps for Uninterrupted {
+    fn reached(&self, _: Step) -> Result<(), Stopped> {
+        Ok(())
+    }
+}
+
+/// Why a delivery did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeliveryError {
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error(transparent)]
+    Kernel(#[from] io::Error),
+}
+
+/// What is to be delivered.
+pub(super) struct Delivery<'a> {
+    pub(super) workspace: &'a Workspace,
+    /// The session's folder.
+    pub(super) session: &'a Path,
+    pub(super) stack: Stack,
+    /// What goes into the workspace, parents first, and where its content is.
+    pub(super) operations: Vec<(Operation, Content<'a>)>,
+    /// What is held besides.
+    pub(super) pieces: Vec<Piece<'a>>,
+    /// What is held no longer.
+    pub(super) removed: BTreeSet<TreePath>,
+    pub(super) origin: Origin,
+    pub(super) stamp: &'a Stamp,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(super) struct Delivered {
+    pub(super) applied: Vec<Change>,
+    /// Meant for the workspace, and held after all.
+    pub(super) held: Vec<Held>,
+    pub(super) notes: Vec<Note>,
+}
+
+impl Delivery<'_> {
+    /// Delivers. The caller has the workspace's turn and has recovered what an earlier server left.
+    pub(super) fn deliver(mut self, steps: &dyn Steps) -> Result<Delivered, DeliveryError> {
+        let mut journal = self.journal();
+        if !journal.operations.is_empty() {
+            journal.save(self.workspace)?;
+        }
+        let prepared = steps.reached(Step::Journalled).map_err(DeliveryError::from).and_then(|()| self.prepare(steps));
+        let (stack, mut delivered) = match prepared {
+            Ok(prepared) => prepared,
+            // As if killed: what is there stays for the next start.
+            Err(DeliveryError::Stopped(stopped)) => return Err(stopped.into()),
+            Err(DeliveryError::Kernel(error)) => {
+                roll_back(self.workspace, self.session, &journal)?;
+                return Err(error.into());
+            }
+        };
+        let contents: Vec<_>;
+        (journal.operations, contents) = self.operations.into_iter().unzip();
+        journal.phase = Phase::Committed;
+        journal.stack = stack;
+        if !journal.operations.is_empty() {
+            journal.save(self.workspace)?;
+        }
+        steps.reached(Step::Committed)?;
+        if journal.stack != self.stack {
+            journal.stack.save(self.session)?;
+        }
+        steps.reached(Step::StackSaved)?;
+        let mut outcomes = Vec::new();
+        for (count, operation) in journal.operations.iter().enumerate() {
+            let changed = |path: &TreePath, entry: &beneath::Entry| {
+                self.workspace.recent().changed_since(self.stamp, path, entry)
+            };
+            outcomes.push(match operation.carry_out(self.workspace, &changed) {
+                Ok(note) => {
+                    delivered.notes.extend(note);
+                    Reached::Done
+                }
+                Err(reason) => Reached::Undone(reason),
+            });
+            steps.reached(Step::CarriedOut(count + 1))?;
+        }
+        let ends: Vec<_> = outcomes.into_iter().zip(contents.into_iter().map(Some)).collect();
+        let finished = finish(self.workspace, self.session, journal, ends, steps)?;
+        delivered.applied = finished.applied;
+        delivered.held.extend(finished.held);
+        Ok(delivered)
+    }
+
+    fn journal(&self) -> Journal {
+        Journal {
+            session: self.session.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            root: self.workspace.inode(),
+            phase: Phase::Staging,
+            stamp: self.stamp.time(),
+            origin: self.origin.clone(),
+            operations: self.operations.iter().map(|(operation, _)| operation.clone()).collect(),
+            stack: self.stack.clone(),
+        }
+    }
+
+    /// Stages every operation and builds the next layer. What cannot be staged for a reason of its own is held.
+    fn prepare(&mut self, steps: &dyn Steps) -> Result<(Stack, Delivered), DeliveryError> {
+        let mut delivered = Delivered::default();
+        let mut staged = Vec::new();
+        let mut folders = BTreeSet::new();
+        for (count, (mut operation, content)) in std::mem::take(&mut self.operations).into_iter().enumerate() {
+            let nothing = (self.workspace.fd(), TreePath::root());
+            let (root, path) = match &content {
+                Content::Copy { root, path } => (*root, path.clone()),
+                Content::None => nothing,
+            };
+            match operation.stage(self.workspace, (root, &path)) {
+                Ok(()) => {
+                    folders.extend(operation.temporary.parent());
+                    staged.push((operation, content));
+                }
+                Err(error) => match reason(error) {
+                    Reason::Failed { error } => return Err(DeliveryError::Kernel(io::Error::other(error))),
+                    reason => {
+                        operation.discard(self.workspace)?;
+                        delivered.held.push(Held { change: operation.change.clone(), reason: reason.clone() });
+                        self.pieces.push(piece(self.workspace, operation.change, reason, &self.origin, content)?);
+                    }
+                },
+            }
+            steps.reached(Step::Staged(count + 1))?;
+        }
+        self.operations = staged;
+        for folder in &folders {
+            beneath::sync_folder(self.workspace.fd(), folder.as_path())?;
+        }
+        let stack = if self.pieces.is_empty() && self.removed.is_empty() {
+            self.stack.clone()
+        } else {
+            self.stack.next(self.session, self.workspace.fd(), &self.removed, &self.pieces)?
+        };
+        steps.reached(Step::LayerBuilt)?;
+        Ok((stack, delivered))
+    }
+}
+
+/// A change to be held.
+pub(super) fn piece<'a>(
+    workspace: &Workspace,
+    change: Change,
+    reason: Reason,
+    origin: &Origin,
+    content: Content<'a>,
+) -> io::Result<Piece<'a>> {
+    let host = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
+    Ok(Piece { held: HeldChange { change, reason, origin: origin.clone(), host }, content })
+}
+
+/// How a delivery ended.
+#[derive(Default)]
+struct Finished {
+    applied: Vec<Change>,
+    held: Vec<Held>,
+    lost: Vec<Change>,
+}
+
+/// Holds what was not carried out, and cleans up. With each operation's end comes where its content still is.
+fn finish(
+    workspace: &Workspace,
+    session: &Path,
+    mut journal: Journal,
+    ends: Vec<(Reached, Option<Content<'_>>)>,
+    steps: &dyn Steps,
+) -> Result<Finished, DeliveryError> {
+    let stack = Stack::load(session)?;
+    let mut finished = Finished::default();
+    let (mut removed, mut pieces, mut undone) = (BTreeSet::new(), Vec::new(), Vec::new());
+    let mut folders = BTreeSet::new();
+    for (operation, (reached, content)) in std::mem::take(&mut journal.operations).into_iter().zip(ends) {
+        let change = operation.change.clone();
+        match (reached, content) {
+            (Reached::Done, _) => {
+                folders.extend(change.path.parent());
+                if stack.held.contains_key(&change.path) {
+                    removed.insert(change.path.clone());
+                }
+                finished.applied.push(change);
+            }
+            (Reached::Undone(_), None) => finished.lost.push(change),
+            (Reached::Undone(reason), Some(content)) => {
+                finished.held.push(Held { change: change.clone(), reason: reason.clone() });
+                // A held change that a person wanted applied is still held, with its own reason and content.
+                if !stack.held.contains_key(&change.path) {
+                    pieces.push(piece(workspace, change, reason, &journal.origin, content)?);
+                }
+                undone.push(operation);
+            }
+        }
+    }
+    let next = if removed.is_empty() && pieces.is_empty() {
+        stack
+    } else {
+        let next = stack.next(session, workspace.fd(), &removed, &pieces)?;
+        next.save(session)?;
+        next
+    };
+    steps.reached(Step::RestHeld)?;
+    if !undone.is_empty() {
+        // Once a staged file is removed, its absence would read as "renamed into place".
+        journal.operations = undone;
+        journal.phase = Phase::Cleaning;
+        journal.save(workspace)?;
+        steps.reached(Step::Cleaning)?;
+    }
+    clean(workspace, &journal)?;
+    steps.reached(Step::Cleaned)?;
+    for folder in &folders {
+        // A folder may have been replaced by a later operation, or by the host.
+        let _ = beneath::sync_folder(workspace.fd(), folder.as_path());
+    }
+    Journal::remove(workspace)?;
+    workspace.recent().complete();
+    next.sweep(session)?;
+    Ok(finished)
+}
+
+/// Removes the temporary files of a journal's operations.
+fn clean(workspace: &Workspace, journal: &Journal) -> io::Result<()> {
+    for operation in &journal.operations {
+        if is_temporary(operation.temporary.name()) {
+            operation.discard(workspace)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a delivery back that was not committed: the workspace is untouched but for temporary files.
+fn roll_back(workspace: &Workspace, session: &Path, journal: &Journal) -> io::Result<()> {
+    clean(workspace, journal)?;
+    Journal::remove(workspace)?;
+    Stack::load(session)?.sweep(session)
+}
+
+/// What a start found of a delivery that another server had begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The call whose hand-back was under way.
+    pub call: Option<String>,
+    /// Changes that had not been put into place and are held now.
+    pub held: Vec<Held>,
+    /// Changes whose content is gone with the folder in which it was staged: the host deleted that folder meanwhile.
+    pub lost: Vec<Change>,
+    /// Whether the hand-back was taken back as a whole, because it had not been committed.
+    pub rolled_back: bool,
+}
+
+/// Why a start could not finish what another server had begun.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The workspace's turn did not come.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
+    /// The kernel refused something; the journal stays for the next attempt.
+    #[error("failed to finish an interrupted hand-back in {}", workspace.display())]
+    Kernel {
+        /// The workspace.
+        workspace: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl Workspace {
+    /// Finishes what a server that was stopped in the middle of a hand-back left in the workspace: removes its temporary
+    /// files, and holds what was not yet in place. Every hand-back does so first; a start should too, so that held
+    /// changes are seen and no temporary file lies about until then.
+    ///
+    /// # Errors
+    /// [`RecoverError`].
+    pub fn recover(&self, patience: &Patience<'_>) -> Result<Recovered, RecoverError> {
+        let _turn = self.turn(patience)?;
+        recover(self, &Uninterrupted).map_err(|error| RecoverError::Kernel {
+            workspace: self.root().to_owned(),
+            source: match error {
+                DeliveryError::Stopped(stopped) => io::Error::other(stopped),
+                DeliveryError::Kernel(source) => source,
+            },
+        })
+    }
+}
+
+/// Finishes what a stopped server began. The caller has the turn.
+pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recovered, DeliveryError> {
+    let Some(journal) = Journal::load(workspace)? else {
+        return Ok(Recovered::default());
+    };
+    let session = workspace.state().join("sessions").join(&journal.session);
+    let mut recovered = Recovered { call: Some(journal.origin.call.clone()), ..Recovered::default() };
+    let same_folder = journal.root == workspace.inode();
+    match journal.phase {
+        Phase::Staging | Phase::Cleaning if same_folder => {
+            recovered.rolled_back = journal.phase == Phase::Staging;
+            roll_back(workspace, &session, &journal)?;
+        }
+        Phase::Staging | Phase::Cleaning => Journal::put_aside(workspace)?,
+        Phase::Committed => {
+            if Stack::load(&session)?.generation < journal.stack.generation {
+                journal.stack.save(&session)?;
+            }
+            if !same_folder {
+                Journal::put_aside(workspace)?;
+                return Ok(recovered);
+            }
+            let mut ends = Vec::new();
+            let stamp = journal.stamp;
+            for operation in &journal.operations {
+                let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp)?;
+                ends.push((reached, staged_content(workspace, operation)?));
+            }
+            let finished = finish(workspace, &session, journal, ends, steps)?;
+            (recovered.held, recovered.lost) = (finished.held, finished.lost);
+        }
+    }
+    Ok(recovered)
+}
+
+/// Where the content of an operation is that was not carried out.
+fn staged_content<'a>(workspace: &'a Workspace, operation: &Operation) -> io::Result<Option<Content<'a>>> {
+    match operation.change.what {
+        What::File { .. } => {}
+        What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => {
+            return Ok(Some(Content::None));
+        }
+    }
+    let path = &operation.temporary;
+    Ok(match beneath::find(workspace.fd(), path)? {
+        Found::Entry(entry) if entry.inode == operation.staged => {
+            Some(Content::Copy { root: workspace.fd(), path: path.clone() })
+        }
+        Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_) => None,
+    })
+}

@@ -1,0 +1,374 @@
+//! Decides what becomes of one change. Pure: everything it needs to know is passed in.
+//!
+//! Strictest first. What may never come back is dropped, what nobody asked to keep is left, what a person must see is
+//! held, and only the rest is applied. A rule that does not know holds.
+
+use std::{
+    ffi::OsStr,
+    path::{Component, Path},
+};
+
+use super::{
+    beneath::{Blocked, Kind},
+    change::{Change, Reason, What},
+    tree_path::TreePath,
+};
+
+/// What is known about one change.
+#[derive(Debug, Clone)]
+pub(super) struct Facts<'a> {
+    /// Whether the plan asked for it to be kept.
+    pub(super) wanted: bool,
+    /// The protected pattern that it matches.
+    pub(super) protected: Option<&'a str>,
+    /// Why it cannot be applied without something that is held.
+    pub(super) tied: Option<Reason>,
+    /// The folder above it that looks like a git repository of its own.
+    pub(super) repository: Option<&'a TreePath>,
+    /// Whether it differs from what the call saw.
+    pub(super) differs_from_view: bool,
+    /// Whether it differs from what the host has now.
+    pub(super) differs_from_host: bool,
+    /// What the host has there now.
+    pub(super) host: Host,
+}
+
+/// What the host has at a change's path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Host {
+    /// Nothing. `vanished`: something may have been deleted during the call.
+    Absent { vanished: bool },
+    /// Something.
+    Present(Present),
+    /// It cannot be reached.
+    Blocked(Blocked),
+}
+
+/// Something on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Present {
+    pub(super) kind: Kind,
+    /// It, or something in it, changed during the call.
+    pub(super) changed: bool,
+    /// It is the mount point of another file system, or holds one.
+    pub(super) mount: bool,
+    /// The owner, when replacing it would not keep that.
+    pub(super) other_owner: Option<u32>,
+    /// For a folder that would be deleted or replaced: what is below it.
+    pub(super) below: Below,
+}
+
+impl Present {
+    /// Something against which nothing speaks.
+    pub(super) fn plain(kind: Kind) -> Self {
+        Self { kind, changed: false, mount: false, other_owner: None, below: Below::Nothing }
+    }
+}
+
+/// What lies below a folder that would go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Below {
+    /// Nothing that matters, or it does not go.
+    Nothing,
+    /// A protected path.
+    Protected { path: TreePath, pattern: String },
+    /// More than is looked through.
+    TooMany,
+}
+
+/// What becomes of a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It is no change.
+    Unchanged,
+    /// It takes an earlier held change back: the host has already what the call wants.
+    Settled,
+    /// It never comes back.
+    Drop,
+    /// Nobody asked for it.
+    Leave,
+    /// A person must see it.
+    Hold(Reason),
+    /// It is put into the workspace.
+    Apply,
+}
+
+/// Decides.
+pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
+    if matches!(change.what, What::Special { .. }) {
+        return Decision::Drop;
+    }
+    if !facts.differs_from_view {
+        return Decision::Unchanged;
+    }
+    if !facts.wanted {
+        return Decision::Leave;
+    }
+    if !facts.differs_from_host {
+        return Decision::Settled;
+    }
+    match reason_to_hold(change, facts) {
+        Some(reason) => Decision::Hold(reason),
+        None => Decision::Apply,
+    }
+}
+
+fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
+    if let Some(pattern) = facts.protected {
+        return Some(Reason::Protected { pattern: pattern.to_owned() });
+    }
+    if let What::Link { target } = &change.what
+        && leads_out(&change.path, target)
+    {
+        return Some(Reason::LeadsOut { target: super::notice::visible(&target.to_string_lossy()) });
+    }
+    if let Some(folder) = facts.repository {
+        return Some(Reason::Repository { folder: folder.to_string() });
+    }
+    if let Some(reason) = &facts.tied {
+        return Some(reason.clone());
+    }
+    match &facts.host {
+        Host::Absent { vanished: false } => None,
+        Host::Absent { vanished: true } => Some(Reason::Conflict),
+        Host::Present(present) => reason_of_present(&change.what, present),
+        Host::Blocked(blocked) => Some(match blocked {
+            Blocked::Link => Reason::ThroughLink,
+            Blocked::NotFolder => Reason::NotInFolder,
+            Blocked::Mount => Reason::OtherMount,
+            Blocked::Permission => Reason::NotPermitted,
+        }),
+    }
+}
+
+fn reason_of_present(what: &What, present: &Present) -> Option<Reason> {
+    if present.mount {
+        return Some(Reason::OtherMount);
+    }
+    match &present.below {
+        Below::Nothing => {}
+        Below::Protected { path, pattern } => {
+            return Some(Reason::ContainsProtected { path: path.to_string(), pattern: pattern.clone() });
+        }
+        Below::TooMany => return Some(Reason::TooMany),
+    }
+    match present.kind {
+        Kind::File | Kind::Folder | Kind::Link => {}
+        Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => return Some(Reason::HostSpecial),
+    }
+    if present.changed {
+        return Some(Reason::Conflict);
+    }
+    match (what, present.other_owner) {
+        // Deleting keeps nobody's ownership, and changing a folder's mode does not change its owner.
+        (What::Deleted, _) | (_, None) => None,
+        (What::Folder { .. }, Some(_)) if present.kind == Kind::Folder => None,
+        (_, Some(owner)) => Some(Reason::OtherOwner { owner }),
+    }
+}
+
+/// Whether a link at `path` leads out of the workspace, or could with other links' help.
+///
+/// An absolute target leads out: the workspace may be moved, and inside it is compared by text alone. `..` is allowed
+/// only in front and no further than the workspace: after a name it could climb from wherever that name, as a link,
+/// leads (`p/q/x -> ../../r`, then `p/q/x/..` is not `p/q`).
+pub(super) fn leads_out(path: &TreePath, target: &OsStr) -> bool {
+    let above = path.depth().saturating_sub(1);
+    let mut climbed = 0;
+    let mut descended = false;
+    for component in Path::new(target).components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => return true,
+            Component::CurDir => {}
+            Component::ParentDir if descended => return true,
+            Component::ParentDir => climbed += 1,
+            Component::Normal(_) => descended = true,
+        }
+    }
+    climbed > above
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn change(what: What) -> Change {
+        Change { path: TreePath::new("a/b").unwrap(), what }
+    }
+
+    fn file() -> What {
+        What::File { size: 1, mode: 0o644 }
+    }
+
+    fn folder() -> What {
+        What::Folder { mode: 0o755, opaque: false }
+    }
+
+    fn link(target: &str) -> What {
+        What::Link { target: target.into() }
+    }
+
+    fn present(kind: Kind) -> Present {
+        Present::plain(kind)
+    }
+
+    /// A wanted change of a file that the host has, which nothing speaks against.
+    fn plain() -> Facts<'static> {
+        Facts {
+            wanted: true,
+            protected: None,
+            tied: None,
+            repository: None,
+            differs_from_view: true,
+            differs_from_host: true,
+            host: Host::Present(present(Kind::File)),
+        }
+    }
+
+    fn on_host(present: Present) -> Facts<'static> {
+        Facts { host: Host::Present(present), ..plain() }
+    }
+
+    fn absent(vanished: bool) -> Facts<'static> {
+        Facts { host: Host::Absent { vanished }, ..plain() }
+    }
+
+    #[test]
+    fn every_rule_gives_its_own_answer() {
+        use Decision::{Apply, Drop, Hold, Leave, Settled, Unchanged};
+        let repository = TreePath::new("a").unwrap();
+        let protected_below = Below::Protected { path: TreePath::new("a/b/.vscode").unwrap(), pattern: ".vscode".into() };
+        let socket = What::Special { special: super::super::change::Special::Socket };
+        let blocked = |blocked| Facts { host: Host::Blocked(blocked), ..plain() };
+        let table: Vec<(&str, What, Facts<'_>, Decision)> = vec![
+            ("a plain edit", file(), plain(), Apply),
+            ("a new file", file(), absent(false), Apply),
+            ("a new folder", folder(), absent(false), Apply),
+            ("a deletion", What::Deleted, plain(), Apply),
+            ("a deleted folder", What::Deleted, on_host(present(Kind::Folder)), Apply),
+            ("a link inside", link("c"), absent(false), Apply),
+            ("a socket", socket, plain(), Drop),
+            ("a mere copy", file(), Facts { differs_from_view: false, ..plain() }, Unchanged),
+            ("not asked for", file(), Facts { wanted: false, ..plain() }, Leave),
+            ("the host has it already", file(), Facts { differs_from_host: false, ..plain() }, Settled),
+            (
+                "a protected path",
+                file(),
+                Facts { protected: Some(".git"), ..plain() },
+                Hold(Reason::Protected { pattern: ".git".into() }),
+            ),
+            ("not asked for and protected", file(), Facts { wanted: false, protected: Some("x"), ..plain() }, Leave),
+            ("a link out", link("../../x"), absent(false), Hold(Reason::LeadsOut { target: "../../x".into() })),
+            (
+                "in a nested repository",
+                file(),
+                Facts { repository: Some(&repository), ..plain() },
+                Hold(Reason::Repository { folder: "a".into() }),
+            ),
+            ("tied", file(), Facts { tied: Some(Reason::BuildsOnHeld), ..plain() }, Hold(Reason::BuildsOnHeld)),
+            ("vanished on the host", file(), absent(true), Hold(Reason::Conflict)),
+            ("changed on the host", file(), on_host(Present { changed: true, ..present(Kind::File) }), Hold(Reason::Conflict)),
+            (
+                "deleted here, changed there",
+                What::Deleted,
+                on_host(Present { changed: true, ..present(Kind::Folder) }),
+                Hold(Reason::Conflict),
+            ),
+            (
+                "a protected path goes too",
+                What::Deleted,
+                on_host(Present { below: protected_below, ..present(Kind::Folder) }),
+                Hold(Reason::ContainsProtected { path: "a/b/.vscode".into(), pattern: ".vscode".into() }),
+            ),
+            (
+                "too much goes",
+                What::Deleted,
+                on_host(Present { below: Below::TooMany, ..present(Kind::Folder) }),
+                Hold(Reason::TooMany),
+            ),
+            ("a fifo on the host", file(), on_host(present(Kind::Fifo)), Hold(Reason::HostSpecial)),
+            ("a mount on the host", file(), on_host(Present { mount: true, ..present(Kind::File) }), Hold(Reason::OtherMount)),
+            (
+                "another's file",
+                file(),
+                on_host(Present { other_owner: Some(7), ..present(Kind::File) }),
+                Hold(Reason::OtherOwner { owner: 7 }),
+            ),
+            (
+                "another's file deleted",
+                What::Deleted,
+                on_host(Present { other_owner: Some(7), ..present(Kind::File) }),
+                Apply,
+            ),
+            ("through a link", file(), blocked(Blocked::Link), Hold(Reason::ThroughLink)),
+            ("through a file", file(), blocked(Blocked::NotFolder), Hold(Reason::NotInFolder)),
+            ("through a mount", file(), blocked(Blocked::Mount), Hold(Reason::OtherMount)),
+            ("no permission", file(), blocked(Blocked::Permission), Hold(Reason::NotPermitted)),
+        ];
+        for (name, what, facts, expected) in table {
+            assert_eq!(decide(&change(what), &facts), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_on_paper_only_as_far_as_paper_is_true() {
+        let leads = |path: &str, target: &str| leads_out(&TreePath::new(path).unwrap(), OsStr::new(target));
+        for (path, target) in [
+            ("a", "/etc/passwd"),
+            ("a", ".."),
+            ("a", "../x"),
+            ("a/b", "../../x"),
+            ("a/b/c", "../../../x"),
+            ("a", "x/../../y"),
+            ("a/b/c", "x/../y"),
+            ("a", "./../y"),
+        ] {
+            assert!(leads(path, target), "{path} -> {target}");
+        }
+        for (path, target) in [("a", "b"), ("a/b", "../x"), ("a/b/c", "../../x"), ("a", "./b/c"), ("a", "."), ("a", "..x")] {
+            assert!(!leads(path, target), "{path} -> {target}");
+        }
+    }
+
+    fn any_facts() -> impl Strategy<Value = Facts<'static>> {
+        let kinds = prop_oneof![Just(Kind::File), Just(Kind::Folder), Just(Kind::Link), Just(Kind::Socket)];
+        let host = prop_oneof![
+            any::<bool>().prop_map(|vanished| Host::Absent { vanished }),
+            Just(Host::Blocked(Blocked::Link)),
+            (kinds, any::<bool>(), any::<bool>()).prop_map(|(kind, changed, mount)| {
+                Host::Present(Present { kind, changed, mount, other_owner: None, below: Below::Nothing })
+            }),
+        ];
+        let protected = prop_oneof![Just(None), Just(Some(".git"))];
+        let tied = prop_oneof![Just(None), Just(Some(Reason::BuildsOnHeld))];
+        (any::<bool>(), protected, tied, any::<bool>(), any::<bool>(), host).prop_map(
+            |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
+                wanted,
+                protected,
+                tied,
+                repository: None,
+                differs_from_view,
+                differs_from_host,
+                host,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_applied_that_any_rule_speaks_against(facts in any_facts(), deleted in any::<bool>()) {
+            let what = if deleted { What::Deleted } else { file() };
+            if decide(&change(what), &facts) == Decision::Apply {
+                prop_assert!(facts.wanted && facts.protected.is_none() && facts.tied.is_none());
+                let fine = match facts.host {
+                    Host::Absent { vanished } => !vanished,
+                    Host::Present(present) => !present.changed && !present.mount && present.kind != Kind::Socket,
+                    Host::Blocked(_) => false,
+                };
+                prop_assert!(fine);
+            }
+        }
+    }
+}

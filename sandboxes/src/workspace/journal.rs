@@ -1,0 +1,76 @@
+//! What a hand-back is doing, written down so that a server that was stopped in the middle loses nothing.
+//!
+//! The journal is written twice. First with every temporary name that will be used, so that leftovers are found without
+//! walking the workspace; nothing is changed yet, and a stop here takes the whole hand-back back. Then, when everything
+//! is staged and on the disk, as *committed*: from here on every change is either put into place or held.
+
+use std::{fs, io, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    beneath::Time,
+    operation::Operation,
+    stack::{Origin, Stack, write_atomically},
+    workspace::Workspace,
+};
+
+const NAME: &str = "journal.json";
+
+/// A hand-back under way.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Journal {
+    /// The session's folder name.
+    pub(super) session: String,
+    /// The workspace folder's inode: another folder at the same path is not touched.
+    pub(super) root: u64,
+    pub(super) phase: Phase,
+    /// The call's stamp.
+    pub(super) stamp: Time,
+    pub(super) origin: Origin,
+    pub(super) operations: Vec<Operation>,
+    /// What the session holds once this is committed.
+    pub(super) stack: Stack,
+}
+
+/// How far a hand-back is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Phase {
+    /// Temporary files are being made.
+    Staging,
+    /// Everything is staged; renames are under way.
+    Committed,
+    /// What could not be renamed is held; only its temporary files are left.
+    Cleaning,
+}
+
+impl Journal {
+    /// The journal that a stopped server left behind.
+    pub(super) fn load(workspace: &Workspace) -> io::Result<Option<Self>> {
+        match fs::read(workspace.state().join(NAME)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the journal, on the disk when this returns.
+    pub(super) fn save(&self, workspace: &Workspace) -> io::Result<()> {
+        write_atomically(workspace.state(), NAME, &serde_json::to_vec(self)?)
+    }
+
+    /// Forgets it: everything that it says is done.
+    pub(super) fn remove(workspace: &Workspace) -> io::Result<()> {
+        match fs::remove_file(workspace.state().join(NAME)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Puts it aside: it is about a folder that is not at the workspace's path any more.
+    pub(super) fn put_aside(workspace: &Workspace) -> io::Result<()> {
+        let state: &Path = workspace.state();
+        fs::rename(state.join(NAME), state.join("journal.orphaned.json"))
+    }
+}

@@ -1,0 +1,46 @@
+//! The host's side of the view and of the hand-back gate.
+//!
+//! A call works on an overlay: the workspace below, what the session holds in between, the call's own layer on top.
+//! Afterwards [`Changeset::walk`] reads the top layer and [`Session::hand_back`] decides about each change: applied,
+//! held for a person, dropped, or left because nobody asked for it.
+//!
+//! This is the only code of the server that opens paths of a workspace. The rules it never breaks:
+//! - A path is resolved beneath its pinned root, through no link and no mount ([`beneath`]).
+//! - Nothing of the host's is overwritten: it is exchanged, looked at, and put back when it is not what was expected
+//!   ([`operation`]).
+//! - Whatever moment the server is stopped at, each change is in the workspace, or held, or the whole hand-back has not
+//!   happened ([`delivery`]).
+//! - What the layer says is data: a forged mark, a device or a mode bit is never acted on ([`changeset`]).
+
+mod assessment;
+mod beneath;
+mod change;
+mod changeset;
+mod delivery;
+mod diff;
+mod gate;
+mod journal;
+mod live;
+mod notice;
+mod operation;
+#[cfg(test)]
+mod playground;
+mod recent;
+mod selection;
+mod session;
+mod stack;
+mod stamp;
+mod tree_path;
+mod version;
+#[expect(clippy::module_inception, reason = "a file is named after its noun, and the room after its main noun")]
+mod workspace;
+
+pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
+pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
+pub use delivery::{RecoverError, Recovered, Stopped};
+pub use session::{LayersError, Released, Session, SessionError};
+pub use stack::{HeldChange, Layers, Origin};
+pub use stamp::Stamp;
+pub use tree_path::TreePath;
+pub use version::HostVersion;
+pub use workspace::{Patience, TurnError, Workspace, WorkspaceError};

@@ -1,0 +1,438 @@
+//! Puts one change into the workspace.
+//!
+//! In two steps. *Staging* makes what will be there under a temporary name, in the nearest folder that exists, so it is on
+//! the same file system and takes that folder's inheritance (access lists, group, labels). *Carrying out* is a rename:
+//! never over something, but in exchange with it, so that what was there can be looked at after it has left its name
+//! and is put back when it is not what was expected. An edit that the host makes between our look and our rename is so
+//! found, not overwritten.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    beneath::{self, Entry, Kind, Time},
+    change::{Change, Note, Reason, What},
+    changeset::TEMPORARY_PREFIX,
+    recent::Recent,
+    stack::copy_file,
+    tree_path::{TreePath, hexadecimal},
+    version::MAX_ENTRIES,
+    workspace::Workspace,
+};
+
+/// One change on its way into the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Operation {
+    pub(super) change: Change,
+    /// What the workspace must have there.
+    pub(super) expected: Expected,
+    /// The name under which the new thing is staged, or the old one waits to be removed.
+    pub(super) temporary: TreePath,
+    /// Inode of what is staged; 0 when nothing is.
+    pub(super) staged: u64,
+}
+
+/// What must be at a path for an operation to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Expected {
+    /// Nothing.
+    Absent,
+    /// Exactly this.
+    Entry(Identity),
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    kind: Kind,
+    inode: u64,
+    size: u64,
+    modified: Time,
+    changed: Time,
+}
+
+impl Identity {
+    pub(super) fn of(entry: &Entry) -> Self {
+        let Entry { kind, inode, size, modified, changed, .. } = *entry;
+        Self { kind, inode, size, modified, changed }
+    }
+
+    pub(super) fn is_folder(&self) -> bool {
+        self.kind == Kind::Folder
+    }
+
+    /// Whether this is the same state, looked at after a rename, which sets the ctime.
+    fn is_same_but_renamed(&self, entry: &Entry) -> bool {
+        *self == Self { changed: self.changed, ..Self::of(entry) }
+    }
+}
+
+/// How an operation is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// A folder is made.
+    Make { mode: u32 },
+    /// A folder's permission bits are set.
+    Mode { mode: u32 },
+    /// The staged thing takes a free name.
+    Place,
+    /// The staged thing changes places with what is there, and that is removed.
+    Exchange(Identity),
+    /// What is there is moved away and removed.
+    Remove(Identity),
+    /// Nothing is there that should go.
+    Nothing,
+}
+
+/// Whether somebody changed an entry of the workspace since the call took its sandbox.
+pub(super) type Changed<'a> = dyn Fn(&TreePath, &Entry) -> bool + 'a;
+
+/// How far an operation came before the server stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It is done.
+    Done,
+    /// It was not done, or was undone again.
+    Undone(Reason),
+}
+
+impl Operation {
+    /// An operation for `change`, staged in `folder`.
+    pub(super) fn new(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}", hexadecimal(&random)).as_ref());
+        Ok(Self { change, expected, temporary, staged: 0 })
+    }
+
+    fn way(&self) -> Way {
+        match (&self.change.what, self.expected) {
+            (What::Folder { mode, .. }, Expected::Absent) => Way::Make { mode: *mode },
+            (What::Folder { mode, .. }, Expected::Entry(there)) if there.kind == Kind::Folder => Way::Mode { mode: *mode },
+            (What::Deleted, Expected::Entry(there)) => Way::Remove(there),
+            (What::Deleted, Expected::Absent) | (What::Special { .. }, _) => Way::Nothing,
+            (What::File { .. } | What::Link { .. } | What::Folder { .. }, Expected::Entry(there)) => Way::Exchange(there),
+            (What::File { .. } | What::Link { .. }, Expected::Absent) => Way::Place,
+        }
+    }
+
+    /// Stages the new thing, on the disk when this returns. `content` is where a file's bytes are.
+    pub(super) fn stage(
+        &mut self,
+        workspace: &Workspace,
+        content: (BorrowedFd<'_>, &TreePath),
+    ) -> io::Result<()> {
+        match self.way() {
+            Way::Place | Way::Exchange(_) => {}
+            Way::Make { .. } | Way::Mode { .. } | Way::Remove(_) | Way::Nothing => return Ok(()),
+        }
+        let root = workspace.fd();
+        let folder = beneath::folder_of(root, &self.temporary)?;
+        let name = self.temporary.name();
+        let owner = Owner::for_path(root, &self.change.path, folder.as_fd())?;
+        traced(workspace, &[&self.temporary], || {
+            match &self.change.what {
+                What::File { mode, .. } => {
+                    copy_file(content.0, content.1, folder.as_fd(), name, *mode)?;
+                    owner.give(folder.as_fd(), name)?;
+                    // A change of owner clears nothing of 0o777, and set-id bits are never among the mode.
+                }
+                What::Link { target } => {
+                    rustix::fs::symlinkat(target.as_os_str(), &folder, name)?;
+                    owner.give(folder.as_fd(), name)?;
+                }
+                What::Folder { mode, .. } => {
+                    rustix::fs::mkdirat(&folder, name, Mode::RWXU)?;
+                    owner.give(folder.as_fd(), name)?;
+                    beneath::set_mode(beneath::folder(root, self.temporary.as_path())?.as_fd(), *mode)?;
+                }
+                What::Deleted | What::Special { .. } => {}
+            }
+            Ok(())
+        })?;
+        let staged = beneath::entry(folder.as_fd(), name)?;
+        self.staged = staged.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.inode;
+        Ok(())
+    }
+
+    /// Removes what is staged, if it is still there.
+    pub(super) fn discard(&self, workspace: &Workspace) -> io::Result<()> {
+        match beneath::folder_of(workspace.fd(), &self.temporary) {
+            Ok(folder) => traced(workspace, &[&self.temporary], || {
+                beneath::remove_all(folder.as_fd(), self.temporary.name())
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Puts the change into place. On `Err` nothing is changed, and what was staged still is.
+    pub(super) fn carry_out(&self, workspace: &Workspace, changed: &Changed<'_>) -> Result<Option<Note>, Reason> {
+        let root = workspace.fd();
+        let mut note = None;
+        match self.way() {
+            Way::Nothing => return Ok(None),
+            Way::Make { mode } => return self.make(workspace, mode).map(|()| None),
+            Way::Mode { mode } => self.set_folder_mode(workspace, mode)?,
+            Way::Place => {
+                let (parent, staging) = self.folders(root)?;
+                let paths = [&self.change.path, &self.temporary];
+                let placed = traced(workspace, &paths, || {
+                    rename(&staging, &self.temporary, &parent, &self.change.path, RenameFlags::NOREPLACE)
+                });
+                placed.map_err(reason)?;
+            }
+            Way::Exchange(there) | Way::Remove(there) => {
+                let (parent, staging) = self.folders(root)?;
+                let found = beneath::entry(parent.as_fd(), self.change.path.name()).map_err(reason)?;
+                if found.as_ref().map(Identity::of) != Some(there) {
+                    return Err(Reason::Conflict);
+                }
+                let paths = [&self.change.path, &self.temporary];
+                traced(workspace, &paths, || {
+                    let (from, to) = ((&parent, &self.change.path), (&staging, &self.temporary));
+                    rename(from.0, from.1, to.0, to.1, self.rename_flags())
+                })
+                .map_err(reason)?;
+                note = self.settle(workspace, there, changed)?;
+            }
+        }
+        let parent = beneath::folder_of(root, &self.change.path).map_err(reason)?;
+        let left = beneath::entry(parent.as_fd(), self.change.path.name()).map_err(reason)?;
+        workspace.recent().left(&self.change.path, left.as_ref());
+        Ok(note)
+    }
+
+    fn rename_flags(&self) -> RenameFlags {
+        match self.way() {
+            Way::Exchange(_) => RenameFlags::EXCHANGE,
+            Way::Place | Way::Remove(_) | Way::Make { .. } | Way::Mode { .. } | Way::Nothing => RenameFlags::NOREPLACE,
+        }
+    }
+
+    /// Looks at what was renamed away, and removes it when it is what was expected; else puts it back.
+    fn settle(&self, workspace: &Workspace, there: Identity, changed: &Changed<'_>) -> Result<Option<Note>, Reason> {
+        let (parent, staging) = self.folders(workspace.fd())?;
+        let paths = [&self.change.path, &self.temporary];
+        let away = beneath::entry(staging.as_fd(), self.temporary.name()).map_err(reason)?;
+        let expected = away.is_some_and(|away| {
+            there.is_same_but_renamed(&away)
+                && (away.kind != Kind::Folder || self.is_tree_unchanged(workspace.fd(), changed))
+        });
+        if !expected {
+            traced(workspace, &paths, || {
+                let (from, to) = ((&staging, &self.temporary), (&parent, &self.change.path));
+                rename(from.0, from.1, to.0, to.1, self.rename_flags())
+            })
+            .map_err(reason)?;
+            return Err(Reason::Conflict);
+        }
+        let removed = traced(workspace, &[&self.temporary], || {
+            beneath::remove_all(staging.as_fd(), self.temporary.name())
+        });
+        Ok(removed.err().map(|error| Note::Leftover { file: self.temporary.clone(), error: error.to_string() }))
+    }
+
+    /// Whether nothing below a folder that was renamed away changed since the call took its sandbox.
+    fn is_tree_unchanged(&self, root: BorrowedFd<'_>, changed: &Changed<'_>) -> bool {
+        let mut entries = 0;
+        let mut pending = vec![TreePath::root()];
+        while let Some(below) = pending.pop() {
+            let place = TreePath::new(self.temporary.as_path().join(&below));
+            let Some(place) = place else { return false };
+            let listed = beneath::open(root, place.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)
+                .and_then(|folder| Ok((beneath::names(folder.as_fd())?, folder)));
+            let Ok((names, folder)) = listed else { return false };
+            for name in names {
+                entries += 1;
+                let path = below.join(&name);
+                let was = TreePath::new(self.change.path.as_path().join(&path));
+                match (beneath::entry(folder.as_fd(), &name), was) {
+                    (Ok(Some(entry)), Some(was)) if entries <= MAX_ENTRIES && !changed(&was, &entry) => {
+                        if entry.kind == Kind::Folder {
+                            pending.push(path);
+                        }
+                    }
+                    _ => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Finds out how far the operation came when the server stopped in the middle, and removes or puts back what is in
+    /// between.
+    pub(super) fn resume(&self, workspace: &Workspace, changed: &Changed<'_>) -> io::Result<Reached> {
+        let interrupted = Ok(Reached::Undone(Reason::Interrupted));
+        let root = workspace.fd();
+        let (parent, staging) = match self.folders(root) {
+            Ok(folders) => folders,
+            // The folder is gone: with the staged file if that was in it.
+            Err(reason) => return Ok(Reached::Undone(reason)),
+        };
+        let temporary = beneath::entry(staging.as_fd(), self.temporary.name())?;
+        let there = beneath::entry(parent.as_fd(), self.change.path.name())?;
+        match self.way() {
+            Way::Nothing => Ok(Reached::Done),
+            Way::Make { .. } => match there {
+                Some(there) if there.kind == Kind::Folder => Ok(Reached::Done),
+                Some(_) | None => interrupted,
+            },
+            Way::Mode { mode } => match there {
+                Some(there) if there.permissions() == mode => Ok(Reached::Done),
+                Some(_) | None => interrupted,
+            },
+            Way::Place => match temporary {
+                Some(temporary) if temporary.inode == self.staged => interrupted,
+                Some(_) | None => Ok(Reached::Done),
+            },
+            Way::Exchange(expected) | Way::Remove(expected) => match (temporary, there) {
+                (Some(temporary), _) if temporary.inode == self.staged => interrupted,
+                (Some(_), _) => Ok(match self.settle(workspace, expected, changed) {
+                    Ok(_) => Reached::Done,
+                    Err(reason) => Reached::Undone(reason),
+                }),
+                // Still under its own name: a deletion that had not begun.
+                (None, Some(there)) if self.staged == 0 && there.inode == expected.inode => interrupted,
+                (None, _) => Ok(Reached::Done),
+            },
+        }
+    }
+
+    fn make(&self, workspace: &Workspace, mode: u32) -> Result<(), Reason> {
+        let root = workspace.fd();
+        let path = &self.change.path;
+        let parent = beneath::folder_of(root, path).map_err(reason)?;
+        let made = traced(workspace, &[path], || {
+            let owner = Owner::for_path(root, path, parent.as_fd())?;
+            match rustix::fs::mkdirat(&parent, path.name(), Mode::RWXU) {
+                Ok(()) => {
+                    let folder = beneath::folder(root, path.as_path())?;
+                    owner.give(parent.as_fd(), path.name())?;
+                    beneath::set_mode(folder.as_fd(), mode)?;
+                    Ok(Some(beneath::entry_of(folder)?))
+                }
+                // Somebody made the same folder: what comes below it is judged by itself.
+                Err(Errno::EXIST) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        });
+        match made.map_err(reason)? {
+            Some(entry) => workspace.recent().made(path, &entry),
+            None => match beneath::entry(parent.as_fd(), path.name()).map_err(reason)? {
+                Some(entry) if entry.kind == Kind::Folder => {}
+                Some(_) | None => return Err(Reason::Conflict),
+            },
+        }
+        Ok(())
+    }
+
+    fn set_folder_mode(&self, workspace: &Workspace, mode: u32) -> Result<(), Reason> {
+        let folder = beneath::folder(workspace.fd(), self.change.path.as_path()).map_err(reason)?;
+        let entry = beneath::entry_of(&folder).map_err(reason)?;
+        match self.expected {
+            Expected::Entry(there) if there.inode == entry.inode => {}
+            Expected::Entry(_) | Expected::Absent => return Err(Reason::Conflict),
+        }
+        // The host's own set-group-id and sticky bits stay.
+        beneath::set_mode(folder.as_fd(), (entry.mode & 0o7000) | mode).map_err(reason)
+    }
+
+    /// The folders of the change's path and of its temporary name.
+    fn folders(&self, root: BorrowedFd<'_>) -> Result<(OwnedFd, OwnedFd), Reason> {
+        let parent = beneath::folder_of(root, &self.change.path).map_err(reason)?;
+        let staging = beneath::folder_of(root, &self.temporary).map_err(reason)?;
+        Ok((parent, staging))
+    }
+}
+
+/// The words for what the kernel refused.
+pub(super) fn reason(error: impl Into<io::Error>) -> Reason {
+    let error = error.into();
+    match Errno::from_io_error(&error) {
+        Some(Errno::LOOP) => Reason::ThroughLink,
+        Some(Errno::NOTDIR | Errno::NOENT) => Reason::NotInFolder,
+        Some(Errno::XDEV | Errno::BUSY) => Reason::OtherMount,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Reason::NotPermitted,
+        Some(Errno::EXIST) => Reason::Conflict,
+        _ => Reason::Failed { error: error.to_string() },
+    }
+}
+
+/// Renames; where the file system does not know `RENAME_NOREPLACE`, looks first.
+fn rename(from: &OwnedFd, source: &TreePath, to: &OwnedFd, target: &TreePath, flags: RenameFlags) -> io::Result<()> {
+    match rustix::fs::renameat_with(from, source.name(), to, target.name(), flags) {
+        // rename(2): EINVAL is a file system that does not support the flag.
+        Err(Errno::INVAL) if flags == RenameFlags::NOREPLACE => {
+            if beneath::entry(to.as_fd(), target.name())?.is_some() {
+                return Err(Errno::EXIST.into());
+            }
+            Ok(rustix::fs::renameat(from, source.name(), to, target.name())?)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Does `work` and remembers what it did to the ctimes of the folders that hold `paths`.
+fn traced<T>(workspace: &Workspace, paths: &[&TreePath], work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let mut folders: Vec<TreePath> = paths.iter().filter_map(|path| path.parent()).collect();
+    folders.dedup();
+    let look = |folder: &TreePath| beneath::entry_of(beneath::folder(workspace.fd(), folder.as_path())?);
+    let before: Vec<_> = folders.iter().map(look).collect();
+    let result = work();
+    let mut recent = workspace.recent();
+    for (folder, before) in folders.iter().zip(before) {
+        if let (Ok(before), Ok(after)) = (before, look(folder)) {
+            remember(&mut recent, folder, &before, &after);
+        }
+    }
+    result
+}
+
+fn remember(recent: &mut Recent, folder: &TreePath, before: &Entry, after: &Entry) {
+    if before.inode == after.inode {
+        recent.changed_in(folder, before.changed, after.changed);
+    }
+}
+
+/// Who a new file belongs to.
+struct Owner {
+    owner: Option<Uid>,
+    group: Option<Gid>,
+}
+
+impl Owner {
+    /// A root server keeps the owner of what is replaced, else that of the folder. An ordinary user's files are his; only
+    /// the group is kept where the kernel lets him.
+    fn for_path(root: BorrowedFd<'_>, path: &TreePath, folder: BorrowedFd<'_>) -> io::Result<Self> {
+        let replaced = match beneath::find(root, path)? {
+            beneath::Found::Entry(entry) => Some(entry),
+            beneath::Found::Absent { .. } | beneath::Found::Blocked(_) => None,
+        };
+        let group = |entry: &Entry| Some(Gid::from_raw(entry.group));
+        if rustix::process::geteuid().is_root() {
+            let model = replaced.map_or_else(|| beneath::entry_of(folder), Ok)?;
+            return Ok(Self { owner: Some(Uid::from_raw(model.owner)), group: group(&model) });
+        }
+        Ok(Self { owner: None, group: replaced.as_ref().and_then(group) })
+    }
+
+    fn give(&self, folder: BorrowedFd<'_>, name: &std::ffi::OsStr) -> io::Result<()> {
+        if self.owner.is_none() && self.group.is_none() {
+            return Ok(());
+        }
+        match rustix::fs::chownat(folder, name, self.owner, self.group, AtFlags::SYMLINK_NOFOLLOW) {
+            // An ordinary user who is not in the group.
+            Err(Errno::PERM) if self.owner.is_none() => Ok(()),
+            result => Ok(result?),
+        }
+    }
+}

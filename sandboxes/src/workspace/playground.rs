@@ -1,0 +1,217 @@
+//! A workspace and an upper layer to try things in.
+
+use std::{
+    fs,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cofferdam_contract::{HandBack, WorkspacePath};
+use cofferdam_policy::Protect;
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
+
+use super::{
+    Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
+    beneath::{self, Entry},
+    delivery::{Steps, Uninterrupted},
+    session::Order,
+};
+
+/// A workspace of its own in a temporary folder.
+pub(crate) struct Playground {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) protect: Protect,
+}
+
+/// Patience of a minute.
+pub(crate) fn patient(cancelled: &dyn Fn() -> bool) -> Patience<'_> {
+    Patience { until: Instant::now() + Duration::from_secs(60), cancelled }
+}
+
+pub(crate) fn path(text: &str) -> TreePath {
+    TreePath::new(text).unwrap()
+}
+
+pub(crate) fn origin(call: &str) -> Origin {
+    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000 }
+}
+
+pub(crate) fn only(paths: &[&str]) -> HandBack {
+    HandBack::Paths(paths.iter().map(|path| WorkspacePath::parse(path, "/work").unwrap()).collect())
+}
+
+impl Playground {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["work", "home"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let workspace = Arc::new(open(folder.path()));
+        Self { folder, workspace, protect: Protect::new(std::iter::empty()).unwrap() }
+    }
+
+    /// Opens the same workspace again, as another server would.
+    pub(crate) fn reopened(&self) -> Arc<Workspace> {
+        Arc::new(open(self.folder.path()))
+    }
+
+    pub(crate) fn session(&self) -> Session {
+        Session::open(Arc::clone(&self.workspace), "default").unwrap()
+    }
+
+    /// Waits for the next tick of the slowest common kernel clock, so that what was done is older than what follows.
+    pub(crate) fn settle(&self) {
+        std::thread::sleep(Duration::from_millis(11));
+    }
+
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.settle();
+        Stamp::take(&self.workspace).unwrap()
+    }
+
+    pub(crate) fn host(&self, name: &str) -> PathBuf {
+        self.workspace.root().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.host(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.host(name)).ok()
+    }
+
+    pub(crate) fn entry(&self, name: &str) -> Entry {
+        let path = TreePath::new(name).unwrap();
+        match beneath::find(self.workspace.fd(), &path).unwrap() {
+            beneath::Found::Entry(entry) => entry,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    /// Every path of the workspace with its content, as text.
+    pub(crate) fn tree(&self) -> Vec<String> {
+        list(self.workspace.root())
+    }
+
+    pub(crate) fn upper(&self) -> Upper {
+        let folder = tempfile::tempdir_in(self.folder.path()).unwrap();
+        Upper { folder }
+    }
+
+    pub(crate) fn hand_back(&self, session: &Session, upper: &Upper, allowed: &HandBack, stamp: &Stamp) -> HandedBack {
+        self.try_hand_back(session, upper, allowed, stamp, &Uninterrupted).unwrap()
+    }
+
+    pub(crate) fn try_hand_back(
+        &self,
+        session: &Session,
+        upper: &Upper,
+        allowed: &HandBack,
+        stamp: &Stamp,
+        steps: &dyn Steps,
+    ) -> Result<HandedBack, SessionError> {
+        let changeset = upper.changeset();
+        let order =
+            Order { changeset: &changeset, allowed, protect: &self.protect, stamp, origin: &origin("call-1") };
+        session.hand_back_in_steps(&order, &patient(&|| false), steps)
+    }
+}
+
+fn open(folder: &Path) -> Workspace {
+    Workspace::open(&folder.join("work"), &folder.join("state"), &folder.join("home")).unwrap()
+}
+
+/// Every path below `root` with its content, as text: `path = content`, `path/`, `path -> target`, `path ∅`.
+pub(crate) fn list(root: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for item in fs::read_dir(folder).unwrap() {
+            let path = item.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            let found = fs::symlink_metadata(&path).unwrap();
+            if found.is_dir() {
+                lines.push(format!("{name}/"));
+                pending.push(path);
+            } else if found.is_symlink() {
+                lines.push(format!("{name} -> {}", fs::read_link(&path).unwrap().display()));
+            } else if found.is_file() {
+                lines.push(format!("{name} = {}", String::from_utf8_lossy(&fs::read(&path).unwrap())));
+            } else {
+                lines.push(format!("{name} ∅"));
+            }
+        }
+    }
+    lines.sort();
+    lines
+}
+
+/// An upper layer as overlayfs leaves it.
+pub(crate) struct Upper {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Upper {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn fd(&self) -> OwnedFd {
+        rustix::fs::open(self.folder.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    pub(crate) fn mode(&self, name: &str, mode: u32) -> &Self {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        self
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> &Self {
+        fs::create_dir_all(self.path(name)).unwrap();
+        self
+    }
+
+    pub(crate) fn link(&self, name: &str, target: &str) -> &Self {
+        symlink(target, self.path(name)).unwrap();
+        self
+    }
+
+    pub(crate) fn delete(&self, name: &str) -> &Self {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        self.node(name, FileType::CharacterDevice)
+    }
+
+    pub(crate) fn node(&self, name: &str, kind: FileType) -> &Self {
+        rustix::fs::mknodat(CWD, self.path(name), kind, Mode::RUSR, 0).unwrap();
+        self
+    }
+
+    pub(crate) fn attribute(&self, name: &str, attribute: &str, value: &[u8]) -> &Self {
+        rustix::fs::setxattr(self.path(name), attribute, value, XattrFlags::empty()).unwrap();
+        self
+    }
+
+    pub(crate) fn opaque(&self, name: &str) -> &Self {
+        self.folder(name).attribute(name, "user.overlay.opaque", b"y")
+    }
+
+    pub(crate) fn changeset(&self) -> Changeset {
+        Changeset::walk(self.fd().as_fd(), Marks::User, Bounds::of_bytes(1 << 30), &[]).unwrap()
+    }
+}

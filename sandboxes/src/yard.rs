@@ -1,0 +1,402 @@
+//! Where sandboxes are opened: from a permit, on a session's workspace, with the cheapest backend that proves the floor.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use cofferdam_contract::{Ended, Enforced, Guarantee, Isolation, Kind, Limits, Network, Strength, Work};
+use cofferdam_policy::Permit;
+use serde::Serialize;
+
+use crate::{
+    budget::{Budget, Memory},
+    cancel::Cancel,
+    guest_program::GuestProgram,
+    namespace::{Cgroups, Namespaces, Place, Root, StartError, View},
+    open::{OpenSandbox, Parts},
+    pool::{Access, Key, Pool},
+    ready::Ready,
+    reap,
+    root::{self, Host, HostRoot},
+    scratch::{ScratchError, Volumes},
+    workspace::{LayersError, Session, Stamp, WorkspaceError},
+};
+
+/// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
+const ROOT_HOLDS: Duration = Duration::from_secs(30);
+
+/// What a yard needs to know.
+#[derive(Debug, Clone)]
+pub struct YardOptions {
+    /// The host: home, state folder and environment.
+    pub host: Host,
+    /// Sandboxes of one kind that are prepared ahead; 0 prepares none.
+    pub pool_size: usize,
+}
+
+/// Opens sandboxes. One per server. Dropping it destroys what is prepared.
+#[derive(Debug)]
+pub struct Yard {
+    ground: Arc<Ground>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What calls and the preparing thread share.
+#[derive(Debug)]
+struct Ground {
+    host: Host,
+    namespaces: Namespaces,
+    pool: Pool,
+    roots: Mutex<BTreeMap<PathBuf, (Instant, Arc<HostRoot>)>>,
+    next: AtomicU64,
+}
+
+/// An order to prepare a sandbox like the one that was just taken.
+#[derive(Debug)]
+struct Order {
+    session: Arc<Session>,
+    access: Access,
+    limits: Limits,
+}
+
+/// Why a yard was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum YardError {
+    /// The program that runs inside could not be put into memory.
+    #[error("failed to load the guest program into memory")]
+    Guest(#[source] std::io::Error),
+    /// The backend could not be prepared.
+    #[error(transparent)]
+    Backend(#[from] StartError),
+}
+
+/// Why a sandbox was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The floor is above what this server has.
+    #[error("the call needs isolation of at least {floor:?}, and this server has {best:?}: lower the floor in the policy, or use a server with that backend")]
+    Isolation {
+        /// What is asked.
+        floor: Isolation,
+        /// What there is.
+        best: Isolation,
+    },
+    /// The plan wants a network.
+    #[error("the call needs the network mode {0:?}, and this server has no gateway")]
+    Network(Network),
+    /// A guarantee that is required is not held.
+    #[error("the policy requires {guarantee:?} to be enforced, and here it is {strength:?} ({by}): {remedy}")]
+    Floor {
+        /// Which guarantee.
+        guarantee: Guarantee,
+        /// How well it holds.
+        strength: Strength,
+        /// By what.
+        by: String,
+        /// How to get it.
+        remedy: &'static str,
+    },
+    /// The workspace is not what it was when the session began.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
+    /// The session's held layers could not be read.
+    #[error(transparent)]
+    Layers(#[from] LayersError),
+    /// No stamp could be taken.
+    #[error("failed to read the workspace's clock")]
+    Stamp(#[source] std::io::Error),
+    /// Scratch volumes could not be lent.
+    #[error(transparent)]
+    Scratch(ScratchError),
+    /// The sandbox could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The call ended before its sandbox was open.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+}
+
+/// What this machine enforces, for `doctor`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What a sandbox that executes programs gets here; or why none can be opened.
+    pub enforced: Result<Enforced, String>,
+    /// Which cgroups are used, or why none.
+    pub cgroups: String,
+    /// Toolchains found: name, version, program, how found.
+    pub toolchains: Vec<(String, Option<String>, PathBuf, String)>,
+    /// What is missing, and what mends it.
+    pub missing: Vec<(String, String)>,
+    /// What is shown of the host.
+    pub shown: Vec<PathBuf>,
+    /// What was found and is not shown, and why.
+    pub notes: Vec<String>,
+}
+
+impl Yard {
+    /// Prepares the backend, and removes what a killed server left.
+    ///
+    /// # Errors
+    /// [`YardError`]. Whether sandboxes can be opened shows only when one is; see [`Yard::doctor`].
+    pub fn new(options: YardOptions) -> Result<Self, YardError> {
+        let guest = Arc::new(GuestProgram::load().map_err(YardError::Guest)?);
+        let cgroups = Cgroups::find(&reap::owner());
+        let removed = reap::reap(&cgroups);
+        if removed > 0 {
+            tracing::info!(removed, "removed the cgroups of servers that are gone");
+        }
+        let ground = Arc::new(Ground {
+            host: options.host,
+            namespaces: Namespaces::new(guest, cgroups)?,
+            pool: Pool::new(options.pool_size),
+            roots: Mutex::default(),
+            next: AtomicU64::new(0),
+        });
+        let (orders, received) = mpsc::channel();
+        let preparing = Arc::downgrade(&ground);
+        thread::Builder::new()
+            .name("preparer".into())
+            .spawn(move || prepare_all(&received, &preparing))
+            .map_err(|source| StartError::Prepare { operation: "start the preparing thread", source })?;
+        Ok(Self { ground, orders })
+    }
+
+    /// Prepares sandboxes for a session's first file calls, in the background.
+    pub fn prepare(&self, session: &Arc<Session>, limits: Limits) {
+        for access in [Access::Read, Access::Write] {
+            self.order(session, access, limits);
+        }
+    }
+
+    /// Opens a sandbox for the permit's plan. Blocks: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; no sandbox is left behind, and none with less is tried.
+    pub fn open(&self, permit: Permit, session: &Arc<Session>, cancel: &Cancel) -> Result<OpenSandbox, OpenError> {
+        let deadline = Instant::now() + Duration::from_secs(permit.limits().wall_seconds);
+        let plan = permit.plan();
+        if permit.isolation() > Isolation::Namespace {
+            return Err(OpenError::Isolation { floor: permit.isolation(), best: Isolation::Namespace });
+        }
+        match plan.network {
+            Network::Off => {}
+            wanted @ (Network::Registry | Network::Allowlist) => return Err(OpenError::Network(wanted)),
+        }
+        let workspace = session.workspace();
+        workspace.still_there()?;
+        let (ready, stamp, volumes) = match &plan.work {
+            Work::Execute => self.ready_to_execute(&permit, session, deadline, cancel)?,
+            Work::WriteFiles => self.ready_for_files(session, Access::Write, permit.limits())?,
+            Work::ReadFiles | Work::Session(_) => self.ready_for_files(session, Access::Read, permit.limits())?,
+        };
+        require(&permit, &ready.enforced)?;
+        let memory = match self.ground.namespaces.cgroups() {
+            Cgroups::Version1 { .. } | Cgroups::Version2(_) => Memory::Cgroup,
+            Cgroups::Absent(_) => Memory::Watched,
+        };
+        let uppers = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.volume.join("upper"));
+        let budget = Budget::new(permit.limits(), memory, uppers);
+        let (workspace, cancel) = (Arc::clone(workspace), cancel.clone());
+        Ok(OpenSandbox::new(Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel }))
+    }
+
+    fn ready_for_files(
+        &self,
+        session: &Arc<Session>,
+        access: Access,
+        limits: Limits,
+    ) -> Result<(Ready, Stamp, Option<Volumes>), OpenError> {
+        let key = self.ground.key(session, session.layers()?.generation(), access, limits);
+        let prepared = self.ground.pool.take(&key);
+        // The stamp is from before the view is first looked at, and a prepared sandbox has looked at nothing.
+        let stamp = Stamp::take(session.workspace()).map_err(OpenError::Stamp)?;
+        let ready = match prepared {
+            Some(ready) => ready,
+            None => self.ground.prepare(session, access, limits)?.1,
+        };
+        self.order(session, access, limits);
+        Ok((ready, stamp, None))
+    }
+
+    fn ready_to_execute(
+        &self,
+        permit: &Permit,
+        session: &Arc<Session>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(Ready, Stamp, Option<Volumes>), OpenError> {
+        let workspace = session.workspace();
+        let host_root = self.ground.host_root(workspace.root());
+        let volumes = Volumes::take(workspace.root(), workspace.state(), &host_root, deadline, cancel, &mut || {
+            tracing::info!("waiting for another run on this workspace to end");
+        });
+        let volumes = volumes.map_err(|error| match error {
+            ScratchError::Ended(why) => OpenError::Ended(why),
+            error @ ScratchError::Prepare { .. } => OpenError::Scratch(error),
+        })?;
+        // After the wait for the volumes, so that what another run handed back in that time is no conflict.
+        let layers = session.layers()?;
+        let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
+        let held: Vec<PathBuf> = layers.paths().map(Path::to_path_buf).collect();
+        let mut environment = host_root.environment.clone();
+        environment.extend(permit.environment().iter().map(|(name, value)| (name.clone(), value.clone())));
+        let place = Place {
+            workspace: workspace.root(),
+            workspace_id: workspace.id(),
+            view: View::Private { held: &held },
+            root: Root::Host(&host_root),
+            scratch: volumes.scratch(),
+            limits: permit.limits(),
+            environment: &environment,
+        };
+        let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
+        let ready = Ready::new(started, layers).map_err(|_| Ended::Broken)?;
+        Ok((ready, stamp, Some(volumes)))
+    }
+
+    /// Orders one more prepared sandbox. Nothing is lost when nobody takes the order: the next call starts its own.
+    fn order(&self, session: &Arc<Session>, access: Access, limits: Limits) {
+        let _ = self.orders.send(Order { session: Arc::clone(session), access, limits });
+    }
+
+    /// What this machine enforces, found out by opening a sandbox on `permit`'s plan and closing it again.
+    #[must_use]
+    pub fn doctor(&self, permit: Permit, session: &Arc<Session>) -> Report {
+        let host_root = self.ground.host_root(session.workspace().root());
+        let enforced = self
+            .open(permit, session, &Cancel::new())
+            .map(|open| open.enforced().clone())
+            .map_err(|error| chain(&error));
+        let cgroups = match self.ground.namespaces.cgroups() {
+            found @ (Cgroups::Version1 { .. } | Cgroups::Version2(_)) => found.name().to_owned(),
+            Cgroups::Absent(why) => format!("none: {why}"),
+        };
+        Report {
+            enforced,
+            cgroups,
+            toolchains: host_root
+                .toolchains
+                .iter()
+                .map(|tool| (tool.name.clone(), tool.version.clone(), tool.program.clone(), tool.found_by.clone()))
+                .collect(),
+            missing: host_root.missing.iter().map(|missing| (missing.what.clone(), missing.mend.clone())).collect(),
+            shown: host_root.shown.iter().map(|shown| shown.path.clone()).collect(),
+            notes: host_root.notes.clone(),
+        }
+    }
+}
+
+impl Ground {
+    /// Starts a sandbox for files, with nothing of the host but the workspace.
+    fn prepare(&self, session: &Arc<Session>, access: Access, limits: Limits) -> Result<(Key, Ready), OpenError> {
+        let workspace = session.workspace();
+        let layers = session.layers()?;
+        let key = self.key(session, layers.generation(), access, limits);
+        let held: Vec<PathBuf> = layers.paths().map(Path::to_path_buf).collect();
+        let place = Place {
+            workspace: workspace.root(),
+            workspace_id: workspace.id(),
+            view: match access {
+                Access::Read => View::ReadOnly { held: &held },
+                Access::Write => View::Private { held: &held },
+            },
+            root: Root::Bare,
+            scratch: &[],
+            limits,
+            environment: &BTreeMap::new(),
+        };
+        let started = self.namespaces.start(&self.next_name(), &place)?;
+        let ready = Ready::new(started, layers).map_err(|_| Ended::Broken)?;
+        Ok((key, ready))
+    }
+
+    fn key(&self, session: &Session, generation: u64, access: Access, limits: Limits) -> Key {
+        let (workspace, session) = (session.workspace().id().to_owned(), session.name().to_owned());
+        Key { workspace, session, generation, access, limits }
+    }
+
+    fn next_name(&self) -> String {
+        self.next.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    /// What of the host is shown, looked up anew from time to time.
+    fn host_root(&self, workspace: &Path) -> Arc<HostRoot> {
+        let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+        match roots.get(workspace) {
+            Some((found, root)) if found.elapsed() < ROOT_HOLDS => Arc::clone(root),
+            _ => {
+                let root = Arc::new(root::discover(&self.host, workspace));
+                roots.insert(workspace.to_path_buf(), (Instant::now(), Arc::clone(&root)));
+                root
+            }
+        }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        self.pool.empty();
+        for folder in self.namespaces.cgroups().folders() {
+            reap::remove_tree(folder);
+        }
+    }
+}
+
+/// Prepares sandboxes until the yard is gone.
+fn prepare_all(orders: &mpsc::Receiver<Order>, ground: &Weak<Ground>) {
+    while let Ok(Order { session, access, limits }) = orders.recv() {
+        let Some(ground) = ground.upgrade() else { return };
+        // The generation that counts is the one found now, not the one of the call that ordered.
+        let Ok(layers) = session.layers() else { continue };
+        let key = ground.key(&session, layers.generation(), access, limits);
+        while ground.pool.wants(&key) {
+            match ground.prepare(&session, access, limits) {
+                Ok((key, ready)) => ground.pool.put(key, ready),
+                Err(error) => {
+                    // The next call meets the same error and tells its caller.
+                    tracing::debug!(error = &error as &dyn std::error::Error, "no sandbox was prepared");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Compares what is enforced with what the permit requires.
+fn require(permit: &Permit, enforced: &Enforced) -> Result<(), OpenError> {
+    for guarantee in permit.required() {
+        let strength = enforced.strength(*guarantee);
+        if strength < Strength::Enforced {
+            let by = enforced.guarantees.get(guarantee).map_or("nothing", |mechanism| &mechanism.by);
+            let remedy = match guarantee.kind() {
+                Kind::Budget => {
+                    "run the server as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes), \
+                     or take it out of `require`"
+                }
+                Kind::Boundary | Kind::Fence => "see `cofferdam doctor`",
+            };
+            return Err(OpenError::Floor { guarantee: *guarantee, strength, by: by.to_owned(), remedy });
+        }
+    }
+    Ok(())
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,30 @@
+//! The audit log: what was asked, what was decided, what came of it.
+//!
+//! One JSON line per event in `audit/log.jsonl` of the state folder (0600). An *intent* is on the disk before a
+//! sandbox exists; an *outcome* is on the disk before the caller sees the result. What cannot be written is refused.
+//!
+//! Each line ends with the SHA-256 of everything before it in that line (`sha256`), and names the previous line's
+//! (`prev`). So a changed, removed, added or reordered line shows, and so does every single changed byte.
+//! What a chain cannot show: lines cut off at the end, and a file rewritten as a whole by somebody who may write it.
+//! Copy the last line's `sha256` elsewhere to notice those.
+//!
+//! Output of tools and contents of files never enter the log; see [`preview`].
+
+pub mod log;
+pub mod preview;
+pub mod record;
+pub mod time;
+pub mod verify;
+
+pub use log::{AppendError, Log, OpenError};
+pub use record::{
+    Call, ChangeCounts, ChangesDecided, Client, Decision, End, Enforcement, Event, Intent, Outcome, OutputSummary,
+    Record, Recovered,
+};
+pub use verify::{Broken, Verified, verify};
+
+/// Where the log lies below the state folder.
+#[must_use]
+pub fn path(state: &std::path::Path) -> std::path::PathBuf {
+    state.join("audit").join("log.jsonl")
+}

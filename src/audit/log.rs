@@ -1,0 +1,409 @@
+//! Appends to the log.
+//!
+//! One thread owns the file. Callers hand it events and wait; whatever has come while it was syncing goes into one
+//! batch with one sync, so many calls at once pay for few. Several servers may share one log: a batch is written
+//! under the file's lock, and the chain goes on from whatever line is last by then.
+//!
+//! A writer that dies in the middle of a line leaves a torn one. The next batch, of whatever server, removes it and
+//! records that it did. Nothing else ever shortens the log.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    record::{Event, MAX_LINE_BYTES, NO_PREVIOUS, Record, Recovered, hex},
+    time::{Clock, rfc3339},
+};
+
+/// Requests that may wait for the writer. Callers beyond wait to hand theirs over.
+const QUEUE: usize = 256;
+
+/// Another server holds the lock for one batch. One that holds it this long is stopped or stuck.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The open log. Dropping it ends its thread, after everything handed over is written.
+#[derive(Debug, Clone)]
+pub struct Log {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+struct Request {
+    events: Vec<Event>,
+    written: oneshot::Sender<Result<(), AppendError>>,
+}
+
+/// Why the log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder could not be made.
+    #[error("make the audit folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be opened.
+    #[error("open the audit log {path}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file's last line could not be read or mended.
+    #[error("continue the audit log {path}")]
+    Tail {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: AppendError,
+    },
+    /// The writer's thread could not be started.
+    #[error("start the audit log's thread")]
+    Thread(#[source] io::Error),
+}
+
+/// Why an event was not recorded. The call it belongs to is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The file could not be read, written or synced.
+    #[error("write the audit log")]
+    Write(#[source] Arc<io::Error>),
+    /// Another process holds the log's lock.
+    #[error("lock the audit log: another process has held it for {} s", LOCK_PATIENCE.as_secs())]
+    Locked,
+    /// The file is not at its path any more.
+    #[error("the audit log was moved or removed while in use; start the server again to begin a new one")]
+    Moved,
+    /// The last line is complete and wrong: somebody changed the file.
+    #[error("the audit log's last line was changed ({why}); look at it with `cofferdam audit verify`")]
+    Damaged {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The writer has ended.
+    #[error("the audit log's writer has ended")]
+    Ended,
+}
+
+impl From<io::Error> for AppendError {
+    fn from(error: io::Error) -> Self {
+        Self::Write(Arc::new(error))
+    }
+}
+
+impl Log {
+    /// Opens the log below the state folder, makes it if it is not there, and removes a torn last line.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the log cannot be continued; nothing may run then.
+    pub fn open(state: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let path = super::path(state);
+        let mut writer = Writer::open(&path, clock)?;
+        writer.append(Vec::new()).map_err(|source| OpenError::Tail { path, source })?;
+        let (requests, incoming) = mpsc::channel(QUEUE);
+        thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || writer.run(incoming))
+            .map_err(OpenError::Thread)?;
+        Ok(Self { requests })
+    }
+
+    /// Appends `events` in this order, without another event between them, and returns when they are on the disk.
+    ///
+    /// # Errors
+    /// [`AppendError`] when any of them is not.
+    pub async fn append(&self, events: Vec<Event>) -> Result<(), AppendError> {
+        let (written, answer) = oneshot::channel();
+        self.requests.send(Request { events, written }).await.map_err(|_| AppendError::Ended)?;
+        answer.await.map_err(|_| AppendError::Ended)?
+    }
+}
+
+struct Writer {
+    path: PathBuf,
+    file: File,
+    clock: Clock,
+    /// Where the file ended after our last batch; `None` when that is not known.
+    tail: Option<Tail>,
+    /// A torn line that was removed and is not recorded yet.
+    recovered: Option<Recovered>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tail {
+    size: u64,
+    seq: u64,
+    head: String,
+}
+
+impl Writer {
+    fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let folder = path.parent().unwrap_or(path);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| OpenError::Folder { path: folder.to_owned(), source })?;
+        let open = || {
+            let file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(path)?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            // A new file's name is not on the disk before its folder is.
+            File::open(folder)?.sync_all()?;
+            Ok(file)
+        };
+        let file = open().map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        Ok(Self { path: path.to_owned(), file, clock, tail: None, recovered: None })
+    }
+
+    fn run(mut self, mut incoming: mpsc::Receiver<Request>) {
+        let mut batch = Vec::with_capacity(QUEUE);
+        while incoming.blocking_recv_many(&mut batch, QUEUE) > 0 {
+            let mut events = Vec::new();
+            let mut waiting = Vec::new();
+            for request in batch.drain(..) {
+                events.extend(request.events);
+                waiting.push(request.written);
+            }
+            let result = self.append(events);
+            if let Err(error) = &result {
+                tracing::error!(error = error as &dyn std::error::Error, "the audit log cannot be written");
+            }
+            for written in waiting {
+                // A caller that stopped waiting is no reason not to record.
+                let _ = written.send(result.clone());
+            }
+        }
+    }
+
+    /// Writes one batch under the file's lock.
+    fn append(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+        self.lock()?;
+        let result = self.append_locked(events);
+        if result.is_err() {
+            self.tail = None;
+        }
+        self.file.unlock()?;
+        result
+    }
+
+    fn append_locked(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+        let start = self.find_tail()?;
+        let mut tail = start.clone();
+        let mut bytes = Vec::new();
+        for event in self.recovered.clone().map(Event::Recovered).into_iter().chain(events) {
+            tail.seq += 1;
+            let record = Record { seq: tail.seq, time: rfc3339((self.clock)()), prev: tail.head, event };
+            let (line, digest) = record.seal();
+            bytes.extend_from_slice(&line);
+            tail.head = digest;
+        }
+        tail.size += bytes.len() as u64;
+        if !bytes.is_empty() {
+            let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+            if let Err(error) = written {
+                // The disk is full, as a rule. What was half written must not stay as a torn line;
+                // if this fails as well, the next batch mends it.
+                let _ = self.file.set_len(start.size);
+                return Err(error.into());
+            }
+        }
+        self.tail = Some(tail);
+        self.recovered = None;
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<(), AppendError> {
+        let start = Instant::now();
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(TryLockError::WouldBlock) => return Err(AppendError::Locked),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Finds where the chain goes on, and removes a torn last line.
+    fn find_tail(&mut self) -> Result<Tail, AppendError> {
+        let here = self.file.metadata()?;
+        let named = std::fs::symlink_metadata(&self.path).map_err(|_| AppendError::Moved)?;
+        if (here.dev(), here.ino()) != (named.dev(), named.ino()) {
+            return Err(AppendError::Moved);
+        }
+        if let Some(tail) = self.tail.take_if(|tail| tail.size == here.size()) {
+            return Ok(tail);
+        }
+        let end = self.read_end(here.size())?;
+        let complete = end.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let torn = &end[complete..];
+        let size = here.size() - torn.len() as u64;
+        if !torn.is_empty() {
+            self.file.set_len(size)?;
+            self.recovered = Some(Recovered { bytes: torn.len() as u64, sha256: hex(&Sha256::digest(torn)) });
+        }
+        if complete == 0 {
+            return if size == 0 {
+                Ok(Tail { size, seq: 0, head: NO_PREVIOUS.to_owned() })
+            } else {
+                Err(AppendError::Damaged { why: format!("it is longer than {MAX_LINE_BYTES} bytes") })
+            };
+        }
+        let line = end[..complete - 1].rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        let (record, head) = Record::unseal(line).map_err(|why| AppendError::Damaged { why })?;
+        Ok(Tail { size, seq: record.seq, head })
+    }
+
+    /// The last bytes of the file: enough for a whole line and a torn one.
+    fn read_end(&mut self, size: u64) -> io::Result<Vec<u8>> {
+        let from = size.saturating_sub(2 * MAX_LINE_BYTES as u64);
+        self.file.seek(SeekFrom::Start(from))?;
+        let mut end = Vec::new();
+        (&mut self.file).take(size - from).read_to_end(&mut end)?;
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::UNIX_EPOCH};
+
+    use super::super::{ChangesDecided, Verified, path, verify};
+    use super::*;
+
+    fn clock() -> Clock {
+        Arc::new(|| UNIX_EPOCH)
+    }
+
+    fn event(text: &str) -> Event {
+        Event::Changes(ChangesDecided {
+            session: "default".into(),
+            workspace: "/w".into(),
+            action: text.into(),
+            done: 0,
+            paths: Vec::new(),
+        })
+    }
+
+    fn checked(state: &Path) -> Verified {
+        verify(&path(state)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_is_there_and_chained_across_openings() {
+        let state = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let log = Log::open(state.path(), clock()).unwrap();
+            log.append(vec![event("a"), event("b")]).await.unwrap();
+        }
+        assert_eq!(checked(state.path()).records, 4);
+        let mode = fs::metadata(path(state.path())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_torn_line_is_removed_and_recorded() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        log.append(vec![event("a"), event("b")]).await.unwrap();
+        drop(log);
+        let file = path(state.path());
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        log.append(vec![event("c")]).await.unwrap();
+        let found = checked(state.path());
+        assert_eq!((found.records, found.recovered), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_one_torn_line_starts_again_with_the_note() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir(state.path().join("audit")).unwrap();
+        fs::write(path(state.path()), "{\"seq\":1").unwrap();
+        Log::open(state.path(), clock()).unwrap();
+        let found = checked(state.path());
+        assert_eq!((found.records, found.recovered), (1, 1));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_servers_share_one_chain() {
+        let state = tempfile::tempdir().unwrap();
+        let logs = [Log::open(state.path(), clock()).unwrap(), Log::open(state.path(), clock()).unwrap()];
+        let mut writes = tokio::task::JoinSet::new();
+        for index in 0..100 {
+            let log = logs[index % 2].clone();
+            writes.spawn(async move { log.append(vec![event("x"), event("y")]).await });
+        }
+        while let Some(written) = writes.join_next().await {
+            written.unwrap().unwrap();
+        }
+        assert_eq!(checked(state.path()).records, 200);
+    }
+
+    #[tokio::test]
+    async fn a_changed_last_line_stops_the_log() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        log.append(vec![event("aaaa")]).await.unwrap();
+        drop(log);
+        let file = path(state.path());
+        fs::write(&file, fs::read_to_string(&file).unwrap().replace("aaaa", "bbbb")).unwrap();
+        let error = Log::open(state.path(), clock()).unwrap_err();
+        assert!(matches!(error, OpenError::Tail { source: AppendError::Damaged { .. }, .. }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn a_removed_log_refuses() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        fs::remove_file(path(state.path())).unwrap();
+        assert!(matches!(log.append(vec![event("a")]).await, Err(AppendError::Moved)));
+    }
+
+    #[test]
+    fn a_link_in_the_logs_place_is_not_followed() {
+        let state = tempfile::tempdir().unwrap();
+        fs::create_dir(state.path().join("audit")).unwrap();
+        std::os::unix::fs::symlink(state.path().join("elsewhere"), path(state.path())).unwrap();
+        assert!(matches!(Log::open(state.path(), clock()), Err(OpenError::File { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_the_chain_whole() {
+        let state = tempfile::tempdir().unwrap();
+        let log_path = path(state.path());
+        let mut writer = Writer::open(&log_path, clock()).unwrap();
+        writer.append(vec![event("a")]).unwrap();
+        // A descriptor that cannot be written stands for a full disk.
+        writer.file = File::open(&log_path).unwrap();
+        assert!(matches!(writer.append(vec![event("b")]), Err(AppendError::Write(_))));
+        let mut writer = Writer::open(&log_path, clock()).unwrap();
+        writer.append(vec![event("c")]).unwrap();
+        assert_eq!(checked(state.path()).records, 2);
+    }
+}

@@ -1,0 +1,199 @@
+//! Checks a log from its first line to its last, holding one line at a time.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
+    path::Path,
+};
+
+use super::record::{Call, Event, MAX_LINE_BYTES, NO_PREVIOUS, Record};
+
+/// A log whose chain holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Lines in the log.
+    pub records: u64,
+    /// Calls that were announced.
+    pub intents: u64,
+    /// Announced calls that have no outcome: running now, or lost when their server died.
+    pub intents_without_outcome: u64,
+    /// Times that a torn line was removed.
+    pub recovered: u64,
+    /// The last line's `sha256`; compare it with a copy to notice lines cut off at the end.
+    pub head: String,
+}
+
+/// Why a log cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The file could not be read.
+    #[error("read the audit log")]
+    Read(#[source] io::Error),
+    /// A line does not fit.
+    #[error("line {line}: {why}")]
+    Line {
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong, as a clause.
+        why: String,
+    },
+}
+
+/// Checks the log at `path`.
+///
+/// Finds every changed, added, removed or reordered line but those cut off at the end.
+///
+/// # Errors
+/// [`Broken`] with the first line that does not fit.
+pub fn verify(path: &Path) -> Result<Verified, Broken> {
+    let file = File::open(path).map_err(Broken::Read)?;
+    check(BufReader::with_capacity(1 << 16, file))
+}
+
+fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
+    let mut found =
+        Verified { records: 0, intents: 0, intents_without_outcome: 0, recovered: 0, head: NO_PREVIOUS.to_owned() };
+    let mut open: HashSet<Call> = HashSet::new();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        (&mut log).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(Broken::Read)?;
+        if line.is_empty() {
+            found.intents_without_outcome = open.len() as u64;
+            return Ok(found);
+        }
+        let number = found.records + 1;
+        let broken = |why: String| Broken::Line { line: number, why };
+        let body = line.strip_suffix(b"\n").ok_or_else(|| broken("it has no end".to_owned()))?;
+        let (record, digest) = Record::unseal(body).map_err(broken)?;
+        if record.seq != number {
+            return Err(broken(format!("it says that it is line {}", record.seq)));
+        }
+        if record.prev != found.head {
+            return Err(broken("it does not follow the line before".to_owned()));
+        }
+        match record.event {
+            Event::Intent(intent) => {
+                found.intents += 1;
+                open.insert(intent.call);
+            }
+            Event::Outcome(outcome) => {
+                open.remove(&outcome.call);
+            }
+            Event::Changes(_) => {}
+            Event::Recovered(_) => found.recovered += 1,
+        }
+        found.head = digest;
+        found.records = number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::record::{End, Intent, Outcome, OutputSummary};
+    use super::*;
+    use crate::audit::{Client, Decision};
+
+    fn intent(call: u64) -> Event {
+        Event::Intent(Box::new(Intent {
+            call: Call(format!("call-{call}")),
+            session: "default".into(),
+            client: Client { name: "test".into(), version: "1".into() },
+            workspace: "/w".into(),
+            tool: "read_file".into(),
+            plan_sha256: None,
+            arguments_sha256: "00".into(),
+            arguments: [("path".to_owned(), json!("a"))].into(),
+            decision: Decision::Allowed,
+            rule: Some("builtin".into()),
+            policy_sha256: "11".into(),
+        }))
+    }
+
+    fn outcome(call: u64) -> Event {
+        Event::Outcome(Box::new(Outcome {
+            call: Call(format!("call-{call}")),
+            tool: "read_file".into(),
+            end: End::Succeeded,
+            code: None,
+            sandbox: None,
+            changes: None,
+            exit: None,
+            duration_ms: 3,
+            output: OutputSummary { bytes: 1, sha256: "22".into() },
+        }))
+    }
+
+    fn lines(events: impl IntoIterator<Item = Event>) -> Vec<Vec<u8>> {
+        let mut prev = NO_PREVIOUS.to_owned();
+        let mut seq = 0;
+        let mut seal = |event| {
+            seq += 1;
+            let (line, digest) =
+                Record { seq, time: "2026-11-23T19:28:04.007Z".into(), prev: prev.clone(), event }.seal();
+            prev = digest;
+            line
+        };
+        events.into_iter().map(&mut seal).collect()
+    }
+
+    fn small_log() -> Vec<Vec<u8>> {
+        lines([intent(1), outcome(1), intent(2), intent(3), outcome(3)])
+    }
+
+    #[test]
+    fn an_unchanged_log_is_verified_and_counted() {
+        let found = check(small_log().concat().as_slice()).unwrap();
+        assert_eq!((found.records, found.intents, found.intents_without_outcome), (5, 3, 1));
+        assert_eq!(check(&b""[..]).unwrap().records, 0);
+    }
+
+    #[test]
+    fn removed_added_and_reordered_lines_are_found() {
+        let log = small_log();
+        for index in 0..log.len() - 1 {
+            let mut removed = log.clone();
+            removed.remove(index);
+            assert!(check(removed.concat().as_slice()).is_err(), "removed {index}");
+            let mut swapped = log.clone();
+            swapped.swap(index, index + 1);
+            assert!(check(swapped.concat().as_slice()).is_err(), "swapped {index}");
+            let mut doubled = log.clone();
+            doubled.insert(index, log[index].clone());
+            assert!(check(doubled.concat().as_slice()).is_err(), "doubled {index}");
+        }
+    }
+
+    #[test]
+    fn a_log_cut_at_a_line_still_verifies_as_the_module_says() {
+        let log = small_log();
+        assert_eq!(check(log[..3].concat().as_slice()).unwrap().records, 3);
+    }
+
+    #[test]
+    fn a_log_cut_within_a_line_does_not_verify() {
+        let bytes = small_log().concat();
+        let torn = check(&bytes[..bytes.len() - 1]);
+        assert!(matches!(torn, Err(Broken::Line { line: 5, .. })), "{torn:?}");
+    }
+
+    #[test]
+    fn an_endless_line_is_refused_without_being_held() {
+        let endless = io::repeat(b'x');
+        assert!(matches!(check(BufReader::new(endless)), Err(Broken::Line { line: 1, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn every_changed_byte_is_found(index in any::<prop::sample::Index>(), mask in 1..=255u8) {
+            let mut bytes = small_log().concat();
+            let at = index.index(bytes.len());
+            bytes[at] ^= mask;
+            prop_assert!(check(bytes.as_slice()).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The command line: one file a command.
+
+mod audit;
+mod call;
+mod changes;
+mod doctor;
+pub mod exit;
+mod install;
+mod policy;
+mod serve;
+pub mod terminal;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use self::{
+    exit::Exit,
+    terminal::{Colour, causes, note},
+};
+use crate::{
+    config::{ConfigError, Environment, Folders, PolicyChoice},
+    server::Setup,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  cofferdam doctor                                  what this machine can enforce
+  cofferdam install claude-desktop                  makes Claude Desktop start it on this folder
+  cofferdam call read_file '{\"path\": \"README.md\"}'  one call, as a client would make it
+  cofferdam call run_tests                          runs this folder's tests in a sandbox
+  cofferdam changes list                            what waits for you, and why
+  cofferdam audit show                              what was asked and what came of it";
+
+/// Gives a coding agent typed tools, each call in a disposable sandbox
+///
+/// An MCP client starts `cofferdam serve`; you look after it with the other commands. Every call is judged by policy,
+/// runs in a sandbox of its own on a private view of the workspace, and is recorded. Changes come back through a gate
+/// that holds what a person must see first.
+#[derive(Debug, Parser)]
+#[command(name = "cofferdam", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", exit::TABLE))]
+pub struct CommandLine {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What all commands understand.
+#[derive(Debug, Args)]
+struct Common {
+    /// The folder that calls may read and change
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    workspace: PathBuf,
+    /// The draft that calls belong to; two clients with the same name share held changes
+    #[arg(long, global = true, value_name = "NAME", default_value = "default")]
+    session: String,
+    /// The policy file; without it `cofferdam/policy.toml` in your configuration folder, if it is there
+    #[arg(long, global = true, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Where the audit log and held changes are kept; without it `cofferdam` in your state folder
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves one MCP client over standard input and output
+    Serve,
+    /// Makes one call, through the same pipeline as a client's
+    Call(call::Call),
+    /// Shows and decides about changes that were held
+    #[command(subcommand)]
+    Changes(changes::Changes),
+    /// Shows what is enforced on this machine, and what is missing
+    Doctor(doctor::Doctor),
+    /// Checks or shows the policy
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Looks at the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Makes a client start this server on the workspace
+    Install(install::Install),
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn run(line: CommandLine) -> Exit {
+    let environment = match Environment::read() {
+        Ok(environment) => environment,
+        Err(error) => return wrong(&error),
+    };
+    let folders = match folders(&line.common, &environment) {
+        Ok(folders) => folders,
+        Err(error) => return wrong(&error),
+    };
+    let setup = Setup {
+        workspace: environment.absolute_path(&line.common.workspace),
+        policy: match &line.common.policy {
+            Some(file) => PolicyChoice::File(environment.absolute_path(file)),
+            None => PolicyChoice::Personal,
+        },
+        session: line.common.session,
+        folders,
+        environment,
+    };
+    let colour = Colour::of(&io::stdout(), &setup.environment);
+    match line.command {
+        Command::Serve => serve::run(setup),
+        Command::Call(call) => call::run(&call, setup),
+        Command::Changes(changes) => changes::run(&changes, &setup, colour),
+        Command::Doctor(doctor) => doctor::run(&doctor, &setup, colour),
+        Command::Policy(policy) => policy::run(&policy, &setup, colour),
+        Command::Audit(audit) => audit::run(&audit, &setup.folders.state, colour),
+        Command::Install(install) => {
+            let workspace = real(&setup.workspace);
+            install::run(&install, &setup.folders, &setup.environment.program, &workspace, colour)
+        }
+    }
+}
+
+fn folders(common: &Common, environment: &Environment) -> Result<Folders, ConfigError> {
+    let folders = environment.folders()?;
+    Ok(match &common.state {
+        Some(state) => Folders { state: environment.absolute_path(state), ..folders },
+        None => folders,
+    })
+}
+
+/// The folder's own path: a client's entry must not depend on a link that may change.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Says what is wrong with the command line, the configuration or the machine.
+fn wrong(error: &dyn std::error::Error) -> Exit {
+    note(format_args!("cofferdam: failed to {}", causes(error)));
+    Exit::Usage
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn help_teaches_with_examples_and_exit_statuses() {
+        let help = CommandLine::command().render_long_help().to_string();
+        assert!(help.contains("cofferdam call read_file") && help.contains("Exit status:"), "{help}");
+    }
+}

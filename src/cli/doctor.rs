@@ -1,0 +1,142 @@
+//! `cofferdam doctor`: what is enforced on this machine, what was found, what is missing and the command that mends it.
+
+use std::path::Path;
+
+use clap::Args;
+use cofferdam_contract::{Enforced, Guarantee, Kind, Strength};
+use cofferdam_policy::Verdict;
+use cofferdam_sandboxes::Report;
+use serde_json::{Map, json};
+
+use super::{
+    call::unusable,
+    exit::Exit,
+    terminal::{Colour, Mark, causes, note, print},
+};
+use crate::{
+    audit, config, plain,
+    reply::word,
+    server::{Setup, Unusable, load_policy, open_session, open_yard},
+};
+
+/// How to report.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The exit status is 0 when every call can have its sandbox, 4 when none can be opened that is strong enough,
+and 2 when the workspace or the configuration is wrong.")]
+pub(super) struct Doctor {
+    /// Prints the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Looks at the machine and reports.
+#[must_use]
+pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
+    let report = match look(setup) {
+        Ok(report) => report,
+        Err(error) => {
+            note(format_args!("cofferdam: failed to {}", causes(&error)));
+            return unusable(&error);
+        }
+    };
+    if doctor.json {
+        print(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "workspace": setup.workspace,
+            "state": setup.folders.state,
+            "enforced": report.enforced.as_ref().ok(),
+            "cannot_open": report.enforced.as_ref().err(),
+            "cgroups": report.cgroups,
+            "toolchains": report
+                .toolchains
+                .iter()
+                .map(|(name, version, program, found_by)| {
+                    json!({ "name": name, "version": version, "program": program, "found_by": found_by })
+                })
+                .collect::<Vec<_>>(),
+            "missing": report
+                .missing
+                .iter()
+                .map(|(what, mend)| json!({ "what": what, "mend": mend }))
+                .collect::<Vec<_>>(),
+            "shown": report.shown,
+            "notes": report.notes,
+        }));
+    } else {
+        show(&report, setup, colour);
+    }
+    match report.enforced {
+        Ok(_) => Exit::Success,
+        Err(_) => Exit::NoSandbox,
+    }
+}
+
+/// Opens a sandbox as `run_tests` would get it, and closes it again.
+fn look(setup: &Setup) -> Result<Report, Unusable> {
+    let state = config::prepare_state(&setup.folders.state)?;
+    let session = open_session(&setup.workspace, &setup.session, &state)?;
+    let policy = load_policy(setup, &setup.workspace)?;
+    let yard = open_yard(setup, &state)?;
+    // Not being able to record is a reason for every call to be refused; better known now.
+    drop(audit::Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?);
+    let project = cofferdam_tools::Project { workspace: session.workspace().root().to_string_lossy().into_owned() };
+    let plan = cofferdam_tools::find("run_tests").map(|tool| tool.plan(&Map::new(), &project));
+    match plan {
+        Some(Ok(plan)) => match policy.judge(plan) {
+            Verdict::Allow(permit) => Ok(yard.doctor(permit, &session)),
+            Verdict::Ask(_) | Verdict::Deny(_) => Err(Unusable::NothingToTry),
+        },
+        Some(Err(_)) | None => Err(Unusable::NothingToTry),
+    }
+}
+
+fn show(report: &Report, setup: &Setup, colour: Colour) {
+    heading("Sandbox", colour);
+    match &report.enforced {
+        Ok(enforced) => show_enforced(enforced, colour),
+        Err(why) => print(format_args!("  {} {}", colour.paint(Mark::Bad, "cannot be opened:"), plain::lines(why))),
+    }
+    print(format_args!("  cgroups: {}", report.cgroups));
+    heading("Toolchains", colour);
+    for (name, version, program, found_by) in &report.toolchains {
+        let version = version.as_deref().unwrap_or("");
+        print(format_args!("  {name} {version}  {}", colour.paint(Mark::Dim, where_from(program, found_by))));
+    }
+    if !report.missing.is_empty() {
+        heading("Missing", colour);
+        for (what, mend) in &report.missing {
+            print(format_args!("  {} {what}\n    {mend}", colour.paint(Mark::Warn, "-")));
+        }
+    }
+    if !report.notes.is_empty() {
+        heading("Not shown inside", colour);
+        report.notes.iter().for_each(|note| print(format_args!("  {note}")));
+    }
+    heading("Places", colour);
+    print(format_args!("  workspace: {}", setup.workspace.display()));
+    print(format_args!("  state:     {}", setup.folders.state.display()));
+    print(format_args!("  policy:    {} (if it is there)", setup.folders.policy().display()));
+}
+
+fn heading(text: &str, colour: Colour) {
+    print(colour.paint(Mark::Bold, text));
+}
+
+fn where_from(program: &Path, found_by: &str) -> String {
+    format!("{} ({found_by})", plain::name(&program.to_string_lossy()))
+}
+
+fn show_enforced(enforced: &Enforced, colour: Colour) {
+    for guarantee in Guarantee::ALL {
+        let strength = enforced.strength(guarantee);
+        let mark = match (strength, guarantee.kind()) {
+            (Strength::Enforced, _) => Mark::Good,
+            (Strength::Watched, _) | (Strength::Absent, Kind::Budget | Kind::Fence) => Mark::Warn,
+            (Strength::Absent, Kind::Boundary) => Mark::Bad,
+        };
+        let by = enforced.guarantees.get(&guarantee).map_or("", |mechanism| &mechanism.by);
+        let shown = colour.paint(mark, format_args!("{:<9}", word(strength)));
+        print(format_args!("  {shown} {:<25} {}", word(guarantee), colour.paint(Mark::Dim, by)));
+    }
+}

@@ -1,0 +1,41 @@
+//! `cofferdam policy check|show`: is the policy right, and what does it say in the end.
+
+use clap::Subcommand;
+
+use super::{
+    call::unusable,
+    exit::Exit,
+    terminal::{Colour, Mark, causes, note, print},
+};
+use crate::{
+    audit::record::hex,
+    server::{Setup, load_policy},
+};
+
+/// Checks or shows the policy.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Loads the policy and runs the examples in its rules
+    Check,
+    /// Shows the policy that is in force: builtin and yours together
+    Show,
+}
+
+/// Runs the command.
+#[must_use]
+pub(super) fn run(command: &PolicyCommand, setup: &Setup, colour: Colour) -> Exit {
+    let policy = match load_policy(setup, &setup.workspace) {
+        Ok(policy) => policy,
+        Err(error) => {
+            note(format_args!("cofferdam: failed to {}", causes(&error)));
+            return unusable(&error);
+        }
+    };
+    match command {
+        PolicyCommand::Check => {
+            print(format_args!("{} sha256 {}", colour.paint(Mark::Good, "right"), hex(&policy.sha256())));
+        }
+        PolicyCommand::Show => print(policy.effective().trim_end()),
+    }
+    Exit::Success
+}

@@ -1,0 +1,103 @@
+//! The part of a call that happens around its sandbox: open, run, close, hand back. Blocks; runs on a thread of its own.
+
+use std::sync::Arc;
+
+use cofferdam_contract::{Ended, Enforced, Plan, Work};
+use cofferdam_policy::Permit;
+use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
+use cofferdam_tools::{Failure, Output, Tool};
+use serde_json::json;
+use tokio::task::JoinError;
+
+use crate::{
+    audit::ChangeCounts,
+    call::{ended, failure},
+    handed_back,
+    reply::{add, enforced_line, enforcement},
+    run::Run,
+    watched::Watched,
+};
+
+/// What came of it.
+pub(crate) struct Confined {
+    pub(crate) result: Result<Output, Failure>,
+    pub(crate) enforced: Option<Enforced>,
+    pub(crate) changes: Option<ChangeCounts>,
+    pub(crate) exit: Option<i32>,
+    pub(crate) ended: Option<Ended>,
+}
+
+/// Opens a sandbox for `permit`, lets `tool` work in it, destroys it, and hands back what the plan says.
+///
+/// Only a tool that succeeded changes the workspace: what a failed or cancelled call wrote is thrown away whole.
+pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Session>, run: &Run) -> Confined {
+    let plan = permit.plan().clone();
+    let sandbox = match yard.open(permit, session, run.cancel()) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return Confined::not_opened(&error, run.cancel().why()),
+    };
+    let mut watched = Watched::new(sandbox, run.progress());
+    let result = tool.run(&plan, &mut watched);
+    let (exit, why) = (watched.exit(), watched.ended());
+    let closed = watched.into_inner().close();
+    // Thrown at any time before here, the switch wins over whatever the tool made of it.
+    let why = run.cancel().why().or(why);
+    let confined = Confined { result, enforced: None, changes: None, exit, ended: why };
+    match closed {
+        Ok(closed) => confined.hand_back(closed, &plan, session, run),
+        Err(error) => Confined {
+            result: Err(failure("sandbox_ended", format!("the sandbox could not be closed in order: {error}"))),
+            ..confined
+        },
+    }
+}
+
+impl Confined {
+    fn not_opened(error: &OpenError, cancelled: Option<Ended>) -> Self {
+        let result = match cancelled {
+            Some(why) => Err(ended(why)),
+            None => Err(failure("sandbox_unavailable", crate::cli::terminal::causes(error))),
+        };
+        Self { result, enforced: None, changes: None, exit: None, ended: cancelled }
+    }
+
+    /// The thread panicked: our own broken invariant. Its sandbox was destroyed while it unwound.
+    pub(crate) fn crashed(error: &JoinError) -> Self {
+        tracing::error!(error = error as &dyn std::error::Error, "a call's thread ended unexpectedly");
+        let text = "the server failed inside; nothing was handed back. Its log says more".to_owned();
+        Self { result: Err(failure("internal", text)), enforced: None, changes: None, exit: None, ended: None }
+    }
+
+    fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, run: &Run) -> Self {
+        let enforced = closed.enforced.clone();
+        let changed_meanwhile = closed.changed_during_call;
+        let cancelled = self.ended == Some(Ended::Cancelled);
+        let Self { result, exit, ended: why, .. } = self;
+        let (result, changes) = match result {
+            Ok(_) | Err(_) if cancelled => (Err(ended(Ended::Cancelled)), None),
+            Err(failure) => (Err(failure), None),
+            Ok(mut output) => match session.hand_back_closed(closed, &run.call().0) {
+                Ok(handed) => {
+                    handed_back::tell(&mut output, &handed);
+                    (Ok(output), Some(handed_back::count(&handed)))
+                }
+                Err(error) => {
+                    let causes = crate::cli::terminal::causes(&error);
+                    (Err(failure("hand_back_failed", format!("the tool succeeded, but {causes}"))), None)
+                }
+            },
+        };
+        let result = result.map(|mut output| {
+            if changed_meanwhile {
+                let text = "The workspace changed during the call.";
+                add(&mut output, "workspace_changed_during_call", json!(true), text);
+            }
+            if plan.work == Work::Execute {
+                let text = format!("Ran in: {}", enforced_line(&enforced));
+                add(&mut output, "sandbox", json!(enforcement(&enforced)), &text);
+            }
+            output
+        });
+        Self { result, enforced: Some(enforced), changes, exit, ended: why }
+    }
+}

@@ -1,0 +1,149 @@
+//! What the audit log will say about one call, collected while the call is made.
+
+use cofferdam_contract::{Ended, Enforced, Plan};
+use cofferdam_tools::{Failure, Output};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    audit::{
+        ChangeCounts, Decision, End, Event, Intent, Outcome, OutputSummary,
+        preview::{arguments_sha256, preview, shorten},
+        record::hex,
+    },
+    reply::{Facts, enforcement, milliseconds},
+    run::Run,
+    server::{Request, Server},
+};
+
+/// A longer name from outside is shortened, bytes.
+const NAME_BYTES: usize = 128;
+
+/// One call's entry.
+pub(crate) struct Entry {
+    intent: Intent,
+    announced: Announced,
+    facts: Facts,
+    ended: Option<Ended>,
+}
+
+/// Whether the intent is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    Yes,
+    No,
+}
+
+impl Entry {
+    /// An entry about which nothing is decided: what is refused before policy is asked, is refused for its arguments.
+    pub(crate) fn new(server: &Server, request: &Request, run: &Run) -> Self {
+        let policy_sha256 = hex(&server.policy.sha256());
+        let nothing = serde_json::Map::new();
+        let arguments = request.arguments.as_ref().unwrap_or(&nothing);
+        let mut client = request.client.clone();
+        client.name = shorten(&client.name, NAME_BYTES);
+        client.version = shorten(&client.version, NAME_BYTES);
+        Self {
+            intent: Intent {
+                call: run.call().clone(),
+                session: server.session_name.clone(),
+                client,
+                workspace: server.project.workspace.clone(),
+                tool: shorten(&request.tool, NAME_BYTES),
+                plan_sha256: None,
+                arguments_sha256: arguments_sha256(arguments),
+                arguments: preview(arguments),
+                decision: Decision::InvalidArguments,
+                rule: None,
+                policy_sha256: policy_sha256.clone(),
+            },
+            announced: Announced::No,
+            facts: Facts { call: run.call().0.clone(), policy_sha256, ..Facts::default() },
+            ended: None,
+        }
+    }
+
+    /// Notes what was planned.
+    pub(crate) fn planned(&mut self, plan: &Plan) {
+        self.intent.plan_sha256 = Some(hex(&cofferdam_policy::digest(plan)));
+    }
+
+    /// Notes what was decided.
+    pub(crate) fn decided(&mut self, decision: Decision, rule: Option<&str>) {
+        self.intent.decision = decision;
+        self.intent.rule = rule.map(str::to_owned);
+    }
+
+    /// Notes what a sandbox enforced.
+    pub(crate) fn confined(&mut self, enforced: Enforced) {
+        self.facts.enforced = Some(enforced);
+    }
+
+    /// Notes what became of the changes.
+    pub(crate) fn changed(&mut self, changes: ChangeCounts) {
+        self.facts.changes = Some(changes);
+    }
+
+    /// Notes how the last program ended.
+    pub(crate) fn exited(&mut self, exit: Option<i32>) {
+        self.facts.exit = exit;
+    }
+
+    /// Notes that the sandbox was ended.
+    pub(crate) fn ended(&mut self, why: Option<Ended>) {
+        self.ended = why;
+    }
+
+    /// The intent. Once.
+    pub(crate) fn announce(&mut self) -> Vec<Event> {
+        match std::mem::replace(&mut self.announced, Announced::Yes) {
+            Announced::No => vec![Event::Intent(Box::new(self.intent.clone()))],
+            Announced::Yes => Vec::new(),
+        }
+    }
+
+    /// The outcome, after the intent if that is not in the log yet.
+    pub(crate) fn conclude(&mut self, result: &Result<Output, Failure>, run: &Run) -> Vec<Event> {
+        self.facts.took = run.started().elapsed();
+        let (code, text) = match result {
+            Ok(output) => (None, &output.text),
+            Err(failure) => (Some(failure.code.to_owned()), &failure.text),
+        };
+        let outcome = Outcome {
+            call: self.intent.call.clone(),
+            tool: self.intent.tool.clone(),
+            end: self.end(result),
+            code,
+            sandbox: self.facts.enforced.as_ref().map(enforcement),
+            changes: self.facts.changes,
+            exit: self.facts.exit,
+            duration_ms: milliseconds(self.facts.took),
+            output: OutputSummary { bytes: text.len() as u64, sha256: hex(&Sha256::digest(text)) },
+        };
+        let mut events = self.announce();
+        events.push(Event::Outcome(Box::new(outcome)));
+        events
+    }
+
+    /// The facts for the reply.
+    pub(crate) fn into_facts(self) -> Facts {
+        Facts { decision: Some(self.intent.decision), rule: self.intent.rule, ..self.facts }
+    }
+
+    fn end(&self, result: &Result<Output, Failure>) -> End {
+        match (self.ended, result) {
+            (Some(Ended::Cancelled), _) => End::Cancelled,
+            (Some(Ended::Deadline), _) => End::TimedOut,
+            (Some(Ended::OutOfMemory | Ended::CpuTime | Ended::DiskFull), _) => End::LimitReached,
+            (Some(Ended::Broken) | None, Ok(_)) => End::Succeeded,
+            (Some(Ended::Broken), Err(_)) => End::Failed,
+            (None, Err(failure)) => match (self.intent.decision, failure.code) {
+                (Decision::Allowed, "busy" | "sandbox_unavailable" | "audit_unavailable") => End::Refused,
+                (Decision::Allowed, _) => End::Failed,
+                (
+                    Decision::ApprovalRequired | Decision::Denied | Decision::InvalidArguments | Decision::UnknownTool,
+                    _,
+                ) => End::Refused,
+            },
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Text of unknown origin as one may show it on a terminal or in a progress line.
+//!
+//! Programs colour their output, redraw lines and can, on purpose, move the cursor, set titles or turn the reading
+//! direction. None of that gets through here.
+
+/// One line of output as it would look after it was printed: escape sequences gone, redrawn parts replaced.
+#[must_use]
+pub fn line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    // A progress bar writes `10%\r20%\r…`; what counts is what is written last.
+    let last = text.trim_end_matches(['\r', '\n']).rsplit('\r').next().unwrap_or_default();
+    without_sequences(last).chars().filter(|character| !is_invisible(*character)).collect()
+}
+
+/// Lines of output, each as [`line`] shows it.
+#[must_use]
+pub fn lines(text: &str) -> String {
+    text.split('\n').map(|text| line(text.as_bytes())).collect::<Vec<_>>().join("\n")
+}
+
+/// A name as one may print it: what would act on a terminal is escaped instead of dropped, so that two names never
+/// look alike.
+#[must_use]
+pub fn name(text: &str) -> String {
+    let escape = |character: char| {
+        let escaped: Box<dyn Iterator<Item = char>> = if is_invisible(character) || character.is_control() {
+            Box::new(character.escape_default())
+        } else {
+            Box::new(std::iter::once(character))
+        };
+        escaped
+    };
+    text.chars().flat_map(escape).collect()
+}
+
+/// Removes ECMA-48 escape sequences: `ESC [ … final`, `ESC ] … BEL|ST`, `ESC P|X|^|_ … ST`, and two-character ones.
+fn without_sequences(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\u{1b}' => match characters.next() {
+                Some('[') => skip_control_sequence(&mut characters),
+                Some(']' | 'P' | 'X' | '^' | '_') => skip_string(&mut characters),
+                Some('(' | ')' | '*' | '+') => {
+                    characters.next();
+                }
+                Some(_) | None => {}
+            },
+            '\u{9b}' => skip_control_sequence(&mut characters),
+            '\u{9d}' | '\u{90}' => skip_string(&mut characters),
+            character => kept.push(character),
+        }
+    }
+    kept
+}
+
+fn skip_control_sequence(characters: &mut std::str::Chars<'_>) {
+    for character in characters.by_ref() {
+        if ('\u{40}'..='\u{7e}').contains(&character) {
+            return;
+        }
+    }
+}
+
+fn skip_string(characters: &mut std::str::Chars<'_>) {
+    while let Some(character) = characters.next() {
+        if character == '\u{7}' || character == '\u{9c}' {
+            return;
+        }
+        if character == '\u{1b}' {
+            // `ESC \` ends it; any other escape ends it as well on real terminals.
+            characters.next();
+            return;
+        }
+    }
+}
+
+/// Control characters but the tab, and characters without width that hide or reorder what follows
+/// (Unicode TR 36 §2.10, "Trojan Source" CVE-2021-42574).
+fn is_invisible(character: char) -> bool {
+    (character.is_control() && character != '\t')
+        || matches!(
+            character,
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}'
+                | '\u{2028}' | '\u{2029}'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn colours_titles_and_redrawn_parts_are_gone() {
+        assert_eq!(line(b"\x1b[1;31merror\x1b[0m: no"), "error: no");
+        assert_eq!(line(b"\x1b]0;owned\x07text\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\"), "textlink");
+        assert_eq!(line(b"10%\r50%\r100%\r\n"), "100%");
+        assert_eq!(line(b"a\tb\x08\x00c"), "a\tbc");
+        assert_eq!(line("a\u{202e}b\u{200b}".as_bytes()), "ab");
+        assert_eq!(line(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn names_stay_different() {
+        assert_eq!(name("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(name("pÿth/ü"), "pÿth/ü");
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_character_gets_through(bytes: Vec<u8>) {
+            prop_assert!(line(&bytes).chars().all(|character| character == '\t' || !character.is_control()));
+        }
+    }
+}

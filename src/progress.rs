@@ -1,0 +1,132 @@
+//! What a running call is doing: its last lines, for those who wait.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{audit::preview::shorten, plain};
+
+/// Lines that are kept.
+const LINES: usize = 40;
+
+/// A longer line is cut, bytes.
+const LINE_BYTES: usize = 400;
+
+/// The last lines of a call. Written by the call's thread, read by whoever waits.
+#[derive(Debug, Default)]
+pub struct Progress {
+    tail: Mutex<Tail>,
+}
+
+#[derive(Debug, Default)]
+struct Tail {
+    lines: VecDeque<String>,
+    /// The line that has no end yet, as it came; at most a few line lengths.
+    open: Vec<u8>,
+    /// Counts lines, so that a reader sees whether there is something new.
+    written: u64,
+}
+
+impl Progress {
+    /// Adds what a program wrote.
+    pub fn output(&self, bytes: &[u8]) {
+        let mut tail = self.lock();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            // What is beyond would be cut anyway; a carriage return starts the line again.
+            let room = (4 * LINE_BYTES).saturating_sub(tail.open.len());
+            if room == 0 && part.contains(&b'\r') {
+                tail.open.clear();
+            }
+            let kept = part.strip_suffix(b"\n").unwrap_or(part);
+            let from = kept.iter().rposition(|byte| *byte == b'\r').filter(|at| at + 1 < kept.len()).unwrap_or(0);
+            tail.open.extend(kept[from..].iter().take(4 * LINE_BYTES));
+            tail.open.truncate(8 * LINE_BYTES);
+            if part.ends_with(b"\n") {
+                let open = std::mem::take(&mut tail.open);
+                tail.push(&plain::line(&open));
+            }
+        }
+    }
+
+    /// Adds one line.
+    pub fn line(&self, line: &str) {
+        self.lock().push(&plain::line(line.as_bytes()));
+    }
+
+    /// The last line that is not blank, and how many lines there were so far.
+    #[must_use]
+    pub fn last_line(&self) -> (String, u64) {
+        let tail = self.lock();
+        let open = shorten(&plain::line(&tail.open), LINE_BYTES);
+        let last = if open.trim().is_empty() { tail.lines.back().cloned().unwrap_or_default() } else { open };
+        (last, tail.written + u64::from(!tail.open.is_empty()))
+    }
+
+    /// The last lines, oldest first, the unfinished one included.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        let tail = self.lock();
+        let open = shorten(&plain::line(&tail.open), LINE_BYTES);
+        tail.lines.iter().cloned().chain((!open.trim().is_empty()).then_some(open)).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        // A reader that panicked cannot have left half a line.
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tail {
+    fn push(&mut self, line: &str) {
+        if line.trim().is_empty() {
+            return;
+        }
+        self.written += 1;
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(shorten(line, LINE_BYTES));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_together_from_pieces() {
+        let progress = Progress::default();
+        progress.output(b"one\ntw");
+        progress.output(b"o\n\nthr");
+        assert_eq!(progress.tail(), ["one", "two", "thr"]);
+        assert_eq!(progress.last_line(), ("thr".to_owned(), 3));
+        progress.line("\x1b[32mdone\x1b[0m");
+        assert_eq!(progress.tail(), ["one", "two", "done", "thr"]);
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_is_written() {
+        let progress = Progress::default();
+        for _ in 0..100 {
+            progress.output(&[b'x'; 100_000]);
+        }
+        progress.output(b"\n");
+        for _ in 0..100 {
+            progress.output(&[b"y".repeat(1000), b"\n".to_vec()].concat());
+        }
+        let tail = progress.tail();
+        assert_eq!(tail.len(), LINES);
+        assert!(tail.iter().all(|line| line.len() <= LINE_BYTES));
+        assert!(progress.lock().open.capacity() <= 64 * LINE_BYTES);
+    }
+
+    #[test]
+    fn a_redrawn_line_shows_its_last_state() {
+        let progress = Progress::default();
+        for percent in 0..1000 {
+            progress.output(format!("\rBuilding {percent} of 1000").as_bytes());
+        }
+        assert_eq!(progress.last_line().0, "Building 999 of 1000");
+    }
+}

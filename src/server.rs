@@ -1,0 +1,215 @@
+//! The server's parts, put together once: policy, session, yard, log, slots, runs.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use cofferdam_contract::Ended;
+use cofferdam_policy::{Layer, LayerName, LoadError, Policy, ToolShape};
+use cofferdam_sandboxes::{Session, SessionError, Workspace, WorkspaceError, Yard, YardError, YardOptions, root::Host};
+use cofferdam_tools::Project;
+use serde_json::{Map, Value};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    audit::{self, Client, Log},
+    config::{self, ConfigError, Environment, Folders, PolicyChoice},
+    reply::Reply,
+    run::Run,
+    runs::Runs,
+    slots::Slots,
+};
+
+/// What a server is made from.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// What the process was started with.
+    pub environment: Environment,
+    /// The person's folders; `state` as it is to be used.
+    pub folders: Folders,
+    /// Which policy file is used.
+    pub policy: PolicyChoice,
+    /// The workspace, absolute.
+    pub workspace: PathBuf,
+    /// The session's name.
+    pub session: String,
+}
+
+/// A server that can take calls.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) policy: Policy,
+    pub(crate) project: Project,
+    pub(crate) session: Arc<Session>,
+    pub(crate) session_name: String,
+    pub(crate) yard: Arc<Yard>,
+    pub(crate) log: Log,
+    pub(crate) slots: Slots,
+    pub(crate) runs: Runs,
+    tasks: TaskTracker,
+}
+
+/// One call, as it came.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub arguments: Given,
+    /// Who calls.
+    pub client: Client,
+}
+
+/// The arguments of a call, if they are an object.
+pub type Given = Result<Map<String, Value>, NotAnObject>;
+
+/// The arguments of a call were something else than a JSON object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the arguments must be a JSON object, for example {{\"path\": \"src/lib.rs\"}}")]
+pub struct NotAnObject;
+
+/// Why no call can be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The policy does not load.
+    #[error("load the policy")]
+    Policy(#[source] LoadError),
+    /// The workspace cannot be used.
+    #[error("use the workspace {path}")]
+    Workspace {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: WorkspaceError,
+    },
+    /// The session's state cannot be opened.
+    #[error("open the session {name}")]
+    Session {
+        /// Which.
+        name: String,
+        /// Why not.
+        #[source]
+        source: SessionError,
+    },
+    /// This machine cannot give sandboxes.
+    #[error("prepare sandboxes")]
+    Yard(#[source] YardError),
+    /// Policy lets no call execute anything, so there is no sandbox to try.
+    #[error("try a sandbox: the policy does not allow run_tests without arguments, so none is opened")]
+    NothingToTry,
+    /// The audit log cannot be written.
+    #[error("open the audit log")]
+    Audit(#[source] audit::OpenError),
+}
+
+impl Server {
+    /// Puts a server together. Looks around on the machine; takes a while; not for an async thread.
+    ///
+    /// # Errors
+    /// [`Unusable`] with the first part that cannot be had.
+    pub fn open(setup: &Setup) -> Result<Self, Unusable> {
+        let state = config::prepare_state(&setup.folders.state)?;
+        let policy = load_policy(setup, &setup.workspace)?;
+        let session = open_session(&setup.workspace, &setup.session, &state)?;
+        let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
+        let yard = open_yard(setup, &state)?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            policy,
+            project: Project { workspace: session.workspace().root().to_string_lossy().into_owned() },
+            session,
+            session_name: setup.session.clone(),
+            yard: Arc::new(yard),
+            log,
+            slots: Slots::for_processors(processors),
+            runs: Runs::default(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// Starts a call. It goes on whether somebody waits for it or not.
+    #[must_use]
+    pub fn start(self: &Arc<Self>, request: Request) -> Arc<Run> {
+        let run = Run::new(&request.tool);
+        self.runs.add(&run);
+        let (server, task_run) = (Arc::clone(self), Arc::clone(&run));
+        let call = {
+            let run = Arc::clone(&run);
+            async move { server.call(&request, &run).await }
+        };
+        self.tasks.spawn(async move {
+            // In a task of its own, so that whoever waits gets an answer even if one of our invariants breaks.
+            let reply = tokio::spawn(call).await.unwrap_or_else(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "a call ended unexpectedly");
+                Reply::failed("internal", "the server failed inside; its log says more")
+            });
+            task_run.finish(reply);
+        });
+        run
+    }
+
+    /// Stops taking part: gives what is running `patience` to end by itself, then ends it and waits until the
+    /// sandboxes are gone, at most 2 s.
+    pub async fn close(&self, patience: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            self.runs.stop_all(Ended::Cancelled);
+            if tokio::time::timeout(Duration::from_secs(2), self.tasks.wait()).await.is_err() {
+                // Their sandboxes die with this process all the same.
+                tracing::warn!(calls = self.tasks.len(), "calls did not end in time");
+            }
+        }
+    }
+}
+
+/// Opens the session of a workspace, without anything that could run a call.
+///
+/// # Errors
+/// [`Unusable::Workspace`] or [`Unusable::Session`].
+pub fn open_session(workspace: &Path, name: &str, state: &Path) -> Result<Arc<Session>, Unusable> {
+    let opened = Workspace::open(workspace, state)
+        .map_err(|source| Unusable::Workspace { path: workspace.to_owned(), source })?;
+    let session =
+        Session::open(Arc::new(opened), name).map_err(|source| Unusable::Session { name: name.to_owned(), source })?;
+    Ok(Arc::new(session))
+}
+
+/// Prepares sandboxes.
+///
+/// # Errors
+/// [`Unusable::Yard`].
+pub fn open_yard(setup: &Setup, state: &Path) -> Result<Yard, Unusable> {
+    let host = Host {
+        home: setup.folders.home.clone(),
+        state: state.to_owned(),
+        environment: setup.environment.variables.iter().cloned().collect(),
+    };
+    Yard::new(YardOptions { host }).map_err(Unusable::Yard)
+}
+
+/// Loads the builtin policy and the operator's file, if there is one.
+///
+/// # Errors
+/// [`Unusable::Config`] when the file cannot be read, [`Unusable::Policy`] when it is wrong.
+pub fn load_policy(setup: &Setup, workspace: &Path) -> Result<Policy, Unusable> {
+    let file = config::read_policy(&setup.policy, &setup.folders, workspace)?;
+    let shown = file.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default();
+    let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: cofferdam_policy::BUILTIN };
+    let operator = file.as_ref().map(|file| Layer { name: LayerName::Operator, file: &shown, text: &file.text });
+    let layers: Vec<Layer<'_>> = std::iter::once(builtin).chain(operator).collect();
+    Policy::load(&layers, &tool_shapes()).map_err(Unusable::Policy)
+}
+
+/// The tools and their arguments, so that a rule that names another is an error.
+fn tool_shapes() -> Vec<ToolShape> {
+    cofferdam_tools::all()
+        .iter()
+        .map(|tool| ToolShape { name: tool.name().to_owned(), arguments: tool.arguments() })
+        .collect()
+}

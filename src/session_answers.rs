@@ -1,0 +1,103 @@
+//! Answers to questions about the session itself. No sandbox is opened for them.
+
+use std::time::Duration;
+
+use cofferdam_contract::{Ended, SessionRequest};
+use cofferdam_sandboxes::What;
+use cofferdam_tools::{Failure, Output};
+use serde_json::{Map, Value, json};
+
+use crate::{call::failure, reply, server::Server};
+
+/// The longest that `get_run` waits: less than the time within which every call answers.
+const LONGEST_WAIT: Duration = Duration::from_secs(44);
+
+/// Held changes that are listed; the rest is counted.
+const LISTED: usize = 100;
+
+impl Server {
+    /// Answers a question to the session.
+    pub(crate) async fn answer(&self, question: SessionRequest) -> Result<Output, Failure> {
+        match question {
+            SessionRequest::ListChanges => self.list_changes(),
+            SessionRequest::GetRun { run_id, wait_seconds } => {
+                self.get_run(&run_id, Duration::from_secs(wait_seconds).min(LONGEST_WAIT)).await
+            }
+            SessionRequest::CancelRun { run_id } => self.cancel_run(&run_id).await,
+        }
+    }
+
+    fn list_changes(&self) -> Result<Output, Failure> {
+        let held =
+            self.session.held().map_err(|error| failure("session_unreadable", crate::cli::terminal::causes(&error)))?;
+        let mut text = match held.len() {
+            0 => "No change is held: everything that was kept is in the workspace.".to_owned(),
+            1 => "One change is held for a person, who decides with `cofferdam changes`:".to_owned(),
+            count => format!("{count} changes are held for a person, who decides with `cofferdam changes`:"),
+        };
+        let mut changes = Vec::new();
+        for held in held.iter().take(LISTED) {
+            let (path, kind) = (held.change.path.to_string(), kind(&held.change.what));
+            let reason = held.reason.to_string();
+            text.push_str(&format!("\n  {path} ({kind}): {reason}"));
+            changes.push(json!({ "path": path, "change": kind, "reason": reason }));
+        }
+        if held.len() > LISTED {
+            text.push_str(&format!("\n  and {} more", held.len() - LISTED));
+        }
+        let mut structured = Map::new();
+        structured.insert("changes".into(), Value::Array(changes));
+        structured.insert("total".into(), json!(held.len()));
+        Ok(Output { text, structured })
+    }
+
+    async fn get_run(&self, id: &str, wait: Duration) -> Result<Output, Failure> {
+        let run = self.runs.find(id).ok_or_else(unknown_run)?;
+        match tokio::time::timeout(wait, run.reply()).await {
+            Ok(reply) => {
+                let mut output = reply.result.clone()?;
+                output.structured.insert("status".into(), json!("finished"));
+                output.structured.insert("run_id".into(), json!(id));
+                Ok(output)
+            }
+            Err(_elapsed) => Ok(reply::running(&run)),
+        }
+    }
+
+    async fn cancel_run(&self, id: &str) -> Result<Output, Failure> {
+        let run = self.runs.find(id).ok_or_else(unknown_run)?;
+        let was_over = run.finished().is_some();
+        run.stop(Ended::Cancelled);
+        // The sandbox dies at once; what is waited for is the record of it.
+        let over = tokio::time::timeout(Duration::from_secs(5), run.reply()).await.is_ok();
+        let (status, text) = match (was_over, over) {
+            (true, _) => ("finished", "The run was over already; get_run has its result."),
+            (false, true) => ("cancelled", "The run was ended and its sandbox destroyed. Nothing of it was kept."),
+            (false, false) => ("cancelling", "The run was told to end; get_run says when it has."),
+        };
+        let mut structured = Map::new();
+        structured.insert("status".into(), json!(status));
+        structured.insert("run_id".into(), json!(id));
+        Ok(Output { text: text.to_owned(), structured })
+    }
+}
+
+/// What would happen to a path, in a word or two.
+fn kind(what: &What) -> &'static str {
+    match what {
+        What::File { .. } => "file written",
+        What::Folder { opaque: true, .. } => "folder replaced",
+        What::Folder { opaque: false, .. } => "folder",
+        What::Link { .. } => "link",
+        What::Deleted => "deleted",
+        What::Special { .. } => "special file",
+    }
+}
+
+/// The same for an id that never was, is long over, or belongs to another session.
+fn unknown_run() -> Failure {
+    failure(
+        "unknown_run",
+        "there is no such run: results are kept for an hour, and end with the server. Start the call again".to_owned(),
+    )
+}

@@ -1,0 +1,328 @@
+//! `list_files`: the names in a folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cofferdam_contract::{
+    Entry, EntryKind, FileReply, FileRequest, Limits, ListFiles, Listing, Plan, Sandbox, Work, WorkspacePath,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    Annotations, ArgumentError, Failure, Output, Project, Tool,
+    arguments::{self, Form},
+    excerpt::TEXT_BYTES,
+    plain_text, schema,
+};
+
+/// Lists a folder.
+pub(crate) struct ListFilesTool;
+
+/// Folder levels that are shown when the call does not say.
+const DEFAULT_DEPTH: u32 = 2;
+
+/// Folder levels that a glob looks at when the call does not say.
+const GLOB_DEPTH: u32 = 64;
+
+/// Entries that are asked for at most; their names fill a result.
+const ENTRIES: u64 = 2000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ListFilesForm {
+    /// The folder, relative to the workspace or absolute below it. Default: the workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::PathText>")]
+    path: Option<WorkspacePath>,
+    /// Only names that match, such as `*.rs` (anywhere below) or `src/**/*.test.ts` (below the folder).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    glob: Option<String>,
+    /// How many folder levels to show; 1 shows the folder's own entries. Default 2, with a glob all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    depth: Option<u32>,
+}
+
+impl Form for ListFilesForm {
+    const ALIASES: &'static [(&'static str, &'static str)] = &[
+        ("directory", "path"),
+        ("dir", "path"),
+        ("folder", "path"),
+        ("dir_path", "path"),
+        ("file_path", "path"),
+        ("pattern", "glob"),
+        ("include", "glob"),
+        ("max_depth", "depth"),
+    ];
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ListFilesOutput {
+    /// The folder, relative to the workspace.
+    path: String,
+    /// The entries, in order of their paths.
+    entries: Vec<ListedEntry>,
+    /// How many more entries there are than are listed here.
+    omitted: u64,
+    /// What else is to be known, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct ListedEntry {
+    /// The path, relative to the workspace.
+    path: String,
+    /// What it is: file, folder, link or other.
+    kind: Kind,
+    /// A file's size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// Where a link points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    File,
+    Folder,
+    Link,
+    Other,
+}
+
+impl Tool for ListFilesTool {
+    fn name(&self) -> &'static str {
+        "list_files"
+    }
+
+    fn title(&self) -> &'static str {
+        "List files"
+    }
+
+    fn description(&self) -> &'static str {
+        "Lists files and folders with sizes: a path per line, folders with a closing slash, links with their target. \
+         Without arguments it shows the workspace two levels deep. Below the first level, hidden names and what \
+         .gitignore names are left out, as ripgrep does. With glob it finds files by name in the whole tree: `*.rs` \
+         matches anywhere, `src/**/mod.rs` below the folder. At most 2000 entries and about 24 kB; what is left out is \
+         counted. To search contents use search_files."
+    }
+
+    fn annotations(&self) -> Annotations {
+        Annotations { read_only: true, destructive: false, idempotent: true, open_world: false }
+    }
+
+    fn input_schema(&self) -> Map<String, Value> {
+        schema::input::<ListFilesForm>()
+    }
+
+    fn output_schema(&self) -> Map<String, Value> {
+        schema::output::<ListFilesOutput>()
+    }
+
+    fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
+        let form = arguments::parse::<ListFilesForm>(arguments, project)?.form;
+        let plan = arguments::routine(self.name(), &form, Work::ReadFiles, Limits::FILES);
+        Ok(Plan { reads: form.path.into_iter().collect(), ..plan })
+    }
+
+    fn notes(&self, arguments: &Map<String, Value>, project: &Project) -> Vec<String> {
+        arguments::parse::<ListFilesForm>(arguments, project).map(|parsed| parsed.notes).unwrap_or_default()
+    }
+
+    fn run(&self, plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
+        let form: ListFilesForm = arguments::recall(plan)?;
+        let path = form.path.unwrap_or_else(WorkspacePath::workspace);
+        let listing = match &form.glob {
+            Some(glob) => matching(sandbox, &path, glob, form.depth.unwrap_or(GLOB_DEPTH))?,
+            None => tree(sandbox, &path, form.depth.unwrap_or(DEFAULT_DEPTH))?,
+        };
+        Ok(show(&path, listing))
+    }
+}
+
+/// A listing, and what is to be said about it.
+struct Found {
+    listing: Listing,
+    notes: Vec<String>,
+}
+
+/// Lists entries, as the guest does.
+pub(crate) fn list(sandbox: &mut dyn Sandbox, request: ListFiles) -> Result<Listing, Failure> {
+    match sandbox.file(FileRequest::List(request))? {
+        FileReply::Listing(listing) => Ok(listing),
+        _ => Err(Failure::other_reply()),
+    }
+}
+
+/// The folder's own entries in full, and below them what is neither hidden nor ignored.
+fn tree(sandbox: &mut dyn Sandbox, path: &WorkspacePath, depth: u32) -> Result<Found, Failure> {
+    let request = |depth, respect_ignore| ListFiles {
+        path: path.clone(),
+        glob: None,
+        depth,
+        max_entries: ENTRIES,
+        respect_ignore,
+    };
+    let own = list(sandbox, request(1, false))?;
+    if depth == 1 {
+        return Ok(Found { listing: own, notes: Vec::new() });
+    }
+    let below = list(sandbox, request(depth, true))?;
+    let shown: BTreeSet<String> = below.entries.iter().map(|entry| entry.path.clone()).collect();
+    let closed = own.entries.iter().filter(|entry| entry.kind == EntryKind::Folder && !shown.contains(&entry.path));
+    let closed: Vec<String> = closed.map(|entry| format!("`{}/`", plain_text::one_line(&entry.path))).collect();
+    let mut notes = Vec::new();
+    if !closed.is_empty() && below.omitted == 0 {
+        let shown = closed.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+        let more = if closed.len() > 10 { format!(" and {} more", closed.len() - 10) } else { String::new() };
+        notes.push(format!("hidden or ignored, so not opened: {shown}{more}; name one as path to see into it"));
+    }
+    let entries: BTreeMap<String, Entry> =
+        below.entries.into_iter().chain(own.entries).map(|entry| (entry.path.clone(), entry)).collect();
+    let listing = Listing {
+        entries: entries.into_values().collect(),
+        omitted: below.omitted.max(own.omitted),
+        unreadable: below.unreadable.max(own.unreadable),
+    };
+    Ok(Found { listing, notes })
+}
+
+/// What matches a glob; with hidden and ignored files when nothing else matches or the glob names hidden ones.
+fn matching(sandbox: &mut dyn Sandbox, path: &WorkspacePath, glob: &str, depth: u32) -> Result<Found, Failure> {
+    let request = |respect_ignore| ListFiles {
+        path: path.clone(),
+        glob: Some(glob.to_owned()),
+        depth,
+        max_entries: ENTRIES,
+        respect_ignore,
+    };
+    let names_hidden = glob.split('/').any(|name| name.starts_with('.'));
+    if !names_hidden {
+        let listing = list(sandbox, request(true))?;
+        if !listing.entries.is_empty() {
+            return Ok(Found { listing, notes: Vec::new() });
+        }
+    }
+    let listing = list(sandbox, request(false))?;
+    let mut notes = Vec::new();
+    if !names_hidden && !listing.entries.is_empty() {
+        notes.push("only hidden or ignored files match; they are shown".to_owned());
+    }
+    Ok(Found { listing, notes })
+}
+
+fn show(path: &WorkspacePath, found: Found) -> Output {
+    let Found { listing, mut notes } = found;
+    if listing.unreadable > 0 {
+        notes.push(format!("{} folders could not be read", listing.unreadable));
+    }
+    let inexact = listing.entries.iter().filter(|entry| !entry.exact).count();
+    if inexact > 0 {
+        notes.push(format!("{inexact} names are not UTF-8; they are shown with U+FFFD and cannot be named in a call"));
+    }
+    let total = u64::try_from(listing.entries.len()).unwrap_or(u64::MAX).saturating_add(listing.omitted);
+    let mut text = String::new();
+    let mut entries = Vec::new();
+    for entry in &listing.entries {
+        let (line, listed) = describe(entry);
+        if text.len() + line.len() > TEXT_BYTES {
+            break;
+        }
+        text.push_str(&line);
+        entries.push(listed);
+    }
+    let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    let omitted = total - shown;
+    if total == 0 {
+        text.push_str("[nothing is there, or nothing matches]\n");
+    } else if omitted > 0 {
+        text.push_str(&format!("[{shown} of {total} entries shown; narrow with path, glob or depth]\n"));
+    } else {
+        text.push_str(&format!("[{total} entries]\n"));
+    }
+    for note in &notes {
+        text.push_str(&format!("[{note}]\n"));
+    }
+    Output::new(text, &ListFilesOutput { path: path.to_string(), entries, omitted, notes })
+}
+
+fn describe(entry: &Entry) -> (String, ListedEntry) {
+    let (path, _) = plain_text::content(&entry.path.replace('\n', "\\n"));
+    let (line, kind, bytes, target) = match &entry.kind {
+        EntryKind::File => (format!("{path}  {}\n", entry.size), Kind::File, Some(entry.size), None),
+        EntryKind::Folder => (format!("{path}/\n"), Kind::Folder, None, None),
+        EntryKind::Link(target) => {
+            let target = plain_text::one_line(target);
+            (format!("{path} -> {target}\n"), Kind::Link, None, Some(target))
+        }
+        EntryKind::Other => (format!("{path}  (device, socket or pipe)\n"), Kind::Other, None, None),
+    };
+    (line, ListedEntry { path, kind, bytes, target })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::folder_sandbox::{FolderSandbox, call, call_failing};
+
+    fn sandbox() -> FolderSandbox {
+        let sandbox = FolderSandbox::new(&[
+            ("README.md", "hello"),
+            (".github/ci.yml", "x"),
+            ("src/lib.rs", "12"),
+            ("src/deep/er/x.rs", ""),
+            ("ignored/out.o", "1"),
+        ]);
+        sandbox.link("link", "src");
+        sandbox
+    }
+
+    #[test]
+    fn the_workspace_is_shown_two_levels_deep() {
+        let output = call(&sandbox(), "list_files", json!({}));
+        assert_eq!(
+            output.text,
+            ".github/\nREADME.md  5\nignored/\nlink -> src\nsrc/\nsrc/deep/\nsrc/lib.rs  2\n[7 entries]\n[hidden or \
+             ignored, so not opened: `.github/`, `ignored/`; name one as path to see into it]\n"
+        );
+        assert_eq!(output.structured["entries"][1], json!({"path": "README.md", "kind": "file", "bytes": 5}));
+        assert_eq!(output.structured["entries"][3], json!({"path": "link", "kind": "link", "target": "src"}));
+    }
+
+    #[test]
+    fn a_glob_finds_names_anywhere_and_falls_back_to_ignored_ones() {
+        let sandbox = sandbox();
+        let text = |arguments| call(&sandbox, "list_files", arguments).text;
+        assert_eq!(text(json!({"glob": "*.rs"})), "src/deep/er/x.rs  0\nsrc/lib.rs  2\n[2 entries]\n");
+        assert_eq!(
+            text(json!({"pattern": "*.o"})),
+            "ignored/out.o  1\n[1 entries]\n[only hidden or ignored files match; they are shown]\n"
+        );
+        assert_eq!(text(json!({"glob": ".github/*"})), ".github/ci.yml  1\n[1 entries]\n");
+        assert_eq!(text(json!({"path": "src", "glob": "*.py"})), "[nothing is there, or nothing matches]\n");
+    }
+
+    #[test]
+    fn a_crowd_is_counted() {
+        let sandbox = FolderSandbox::new(&[]);
+        for number in 0..2100 {
+            sandbox.write(&format!("a-rather-long-name-number-{number:04}.txt"), b"");
+        }
+        let output = call(&sandbox, "list_files", json!({"depth": 1}));
+        assert!(output.text.len() < TEXT_BYTES + 200);
+        let shown = output.structured["entries"].as_array().unwrap().len();
+        assert_eq!(output.structured["omitted"], 2100 - shown);
+        assert!(output.text.contains(&format!("[{shown} of 2100 entries shown")), "{shown}");
+    }
+
+    #[test]
+    fn a_file_is_no_folder() {
+        assert_eq!(call_failing(&sandbox(), "list_files", json!({"path": "README.md"})).code, "wrong_kind");
+    }
+}
