@@ -150,3 +150,6 @@ pub(crate) fn ended(why: Ended) -> Failure {
     };
     failure(code, why.to_string())
 }
+
+#[cfg(test)]
+mod tests;

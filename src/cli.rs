@@ -69,7 +69,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serves one MCP client over standard input and output
-    Serve,
+    Serve(serve::Serve),
     /// Makes one call, through the same pipeline as a client's
     Call(call::Call),
     /// Shows and decides about changes that were held
@@ -105,12 +105,13 @@ pub fn run(line: CommandLine) -> Exit {
             None => PolicyChoice::Personal,
         },
         session: line.common.session,
+        pool: 0,
         folders,
         environment,
     };
     let colour = Colour::of(&io::stdout(), &setup.environment);
     match line.command {
-        Command::Serve => serve::run(setup),
+        Command::Serve(serve) => serve::run(&serve, setup),
         Command::Call(call) => call::run(&call, setup),
         Command::Changes(changes) => changes::run(&changes, &setup, colour),
         Command::Doctor(doctor) => doctor::run(&doctor, &setup, colour),

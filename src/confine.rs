@@ -76,10 +76,11 @@ impl Confined {
         let (result, changes) = match result {
             Ok(_) | Err(_) if cancelled => (Err(ended(Ended::Cancelled)), None),
             Err(failure) => (Err(failure), None),
-            Ok(mut output) => match session.hand_back_closed(closed, &run.call().0) {
+            Ok(mut output) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
                 Ok(handed) => {
                     handed_back::tell(&mut output, &handed);
-                    (Ok(output), Some(handed_back::count(&handed)))
+                    let could_change = closed.changeset.is_some();
+                    (Ok(output), could_change.then(|| handed_back::count(&handed)))
                 }
                 Err(error) => {
                     let causes = crate::cli::terminal::causes(&error);

@@ -1,6 +1,6 @@
 //! What became of a call's changes, told to the agent.
 
-use cofferdam_sandboxes::{HandedBack, Note};
+use cofferdam_sandboxes::{HandedBack, Note, What};
 use cofferdam_tools::Output;
 use serde_json::{Map, Value, json};
 
@@ -66,11 +66,24 @@ fn listed(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     lines.take(LISTED).chain((omitted > 0).then(|| format!("  and {omitted} more"))).collect()
 }
 
-fn note(note: &Note) -> String {
+/// A note, in words.
+pub(crate) fn note(note: &Note) -> String {
     match note {
         Note::Moved { from, to } => format!("the folder {from} was moved to {to}"),
         Note::RunsOnYourMachine { file } => format!("{file} is executed by ordinary work outside the sandbox"),
         Note::OddName { file, oddity } => format!("the name of {file} {oddity}"),
         Note::Leftover { file, error } => format!("what was replaced could not be removed wholly, see {file}: {error}"),
+    }
+}
+
+/// What would happen to a path, in a word or two.
+pub(crate) fn kind(what: &What) -> &'static str {
+    match what {
+        What::File { .. } => "file written",
+        What::Folder { opaque: true, .. } => "folder replaced",
+        What::Folder { opaque: false, .. } => "folder",
+        What::Link { .. } => "link",
+        What::Deleted => "deleted",
+        What::Special { .. } => "special file",
     }
 }

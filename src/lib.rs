@@ -12,6 +12,8 @@ mod handed_back;
 pub mod mcp;
 pub mod opening;
 pub mod plain;
+#[cfg(test)]
+mod playground;
 pub mod progress;
 pub mod reply;
 pub mod run;

@@ -59,7 +59,7 @@ const LIST_TTL_MS: u64 = 3_600_000;
 /// After the client's end, calls may take this long to end by themselves and still be answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// After that, this long until the last answer is written.
+/// After calls were ended, this long until their answers are written. A client that does not read must not keep us.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Serves one client until it goes away or `stop` is cancelled, then ends what is running.
@@ -78,17 +78,19 @@ pub async fn serve(opening: Opening, input: Input, output: OutputStream, stop: C
             Err(error) => tracing::info!(error = &error as &dyn std::error::Error, "the client did not begin"),
         }
     });
-    let patience = tokio::select! {
-        () = gone.cancelled() => LAST_ANSWERS,
-        () = stop.cancelled() => Duration::ZERO,
+    let ended = tokio::select! {
+        // rmcp ends by itself when everything that was asked is answered; what takes longer is not waited for.
+        () = gone.cancelled() => tokio::time::timeout(LAST_ANSWERS, &mut service).await.is_ok(),
+        () = stop.cancelled() => false,
     };
     if let Some(server) = opening.opened() {
-        server.close(patience).await;
+        server.close().await;
     }
-    // What is answered is being written. A client that does not read must not keep us.
     protocol.cancel();
-    if tokio::time::timeout(LAST_WORDS, &mut service).await.is_err() {
+    if !ended && tokio::time::timeout(LAST_WORDS, &mut service).await.is_err() {
         service.abort();
+        // Until what it holds is dropped: the last owner of the sandboxes that are prepared cleans up after them.
+        let _ = service.await;
     }
 }
 

@@ -54,7 +54,7 @@ impl Opening {
 fn advice(error: &Unusable, setup: &Setup) -> String {
     let causes = crate::cli::terminal::causes(error);
     let what = match error {
-        Unusable::Workspace { .. } => {
+        Unusable::Workspace(_) => {
             let program = setup.environment.program.display();
             let entry = serde_json::json!({
                 "mcpServers": {
@@ -71,7 +71,11 @@ fn advice(error: &Unusable, setup: &Setup) -> String {
         }
         Unusable::Policy(_) => "Ask the person to correct the policy file; `cofferdam policy check` checks it.".into(),
         Unusable::Yard(_) => "Ask the person to run `cofferdam doctor`, which says what is missing.".into(),
-        Unusable::Config(_) | Unusable::Session { .. } | Unusable::NothingToTry | Unusable::Audit(_) => {
+        Unusable::Config(_)
+        | Unusable::Session(_)
+        | Unusable::Recover(_)
+        | Unusable::NothingToTry
+        | Unusable::Audit(_) => {
             "Ask the person to correct this and to start the client again.".into()
         }
     };

@@ -3,12 +3,14 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cofferdam_contract::Ended;
 use cofferdam_policy::{Layer, LayerName, LoadError, Policy, ToolShape};
-use cofferdam_sandboxes::{Session, SessionError, Workspace, WorkspaceError, Yard, YardError, YardOptions, root::Host};
+use cofferdam_sandboxes::{
+    Patience, RecoverError, Session, SessionError, Workspace, WorkspaceError, Yard, YardError, YardOptions, root::Host,
+};
 use cofferdam_tools::Project;
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
@@ -21,6 +23,12 @@ use crate::{
     runs::Runs,
     slots::Slots,
 };
+
+/// How long calls that were told to end are waited for.
+const LAST_CALLS: Duration = Duration::from_secs(2);
+
+/// How long a start waits for another server that is handing back to the same workspace.
+const OTHERS: Duration = Duration::from_secs(10);
 
 /// What a server is made from.
 #[derive(Debug, Clone)]
@@ -35,6 +43,8 @@ pub struct Setup {
     pub workspace: PathBuf,
     /// The session's name.
     pub session: String,
+    /// Sandboxes of one kind that are prepared ahead.
+    pub pool: usize,
 }
 
 /// A server that can take calls.
@@ -80,23 +90,14 @@ pub enum Unusable {
     #[error("load the policy")]
     Policy(#[source] LoadError),
     /// The workspace cannot be used.
-    #[error("use the workspace {path}")]
-    Workspace {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: WorkspaceError,
-    },
+    #[error("use the workspace")]
+    Workspace(#[source] WorkspaceError),
     /// The session's state cannot be opened.
-    #[error("open the session {name}")]
-    Session {
-        /// Which.
-        name: String,
-        /// Why not.
-        #[source]
-        source: SessionError,
-    },
+    #[error("open the session")]
+    Session(#[source] SessionError),
+    /// A hand-back that was interrupted cannot be finished.
+    #[error("finish what another server began")]
+    Recover(#[source] RecoverError),
     /// This machine cannot give sandboxes.
     #[error("prepare sandboxes")]
     Yard(#[source] YardError),
@@ -116,7 +117,8 @@ impl Server {
     pub fn open(setup: &Setup) -> Result<Self, Unusable> {
         let state = config::prepare_state(&setup.folders.state)?;
         let policy = load_policy(setup, &setup.workspace)?;
-        let session = open_session(&setup.workspace, &setup.session, &state)?;
+        let session = open_session(setup, &state)?;
+        finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
         let yard = open_yard(setup, &state)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -154,16 +156,13 @@ impl Server {
         run
     }
 
-    /// Stops taking part: gives what is running `patience` to end by itself, then ends it and waits until the
-    /// sandboxes are gone, at most 2 s.
-    pub async fn close(&self, patience: Duration) {
+    /// Ends what is running and waits until the sandboxes are gone, at most 2 s.
+    pub async fn close(&self) {
+        self.runs.stop_all(Ended::Cancelled);
         self.tasks.close();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            self.runs.stop_all(Ended::Cancelled);
-            if tokio::time::timeout(Duration::from_secs(2), self.tasks.wait()).await.is_err() {
-                // Their sandboxes die with this process all the same.
-                tracing::warn!(calls = self.tasks.len(), "calls did not end in time");
-            }
+        if tokio::time::timeout(LAST_CALLS, self.tasks.wait()).await.is_err() {
+            // Their sandboxes die with this process all the same.
+            tracing::warn!(calls = self.tasks.len(), "calls did not end in time");
         }
     }
 }
@@ -172,12 +171,21 @@ impl Server {
 ///
 /// # Errors
 /// [`Unusable::Workspace`] or [`Unusable::Session`].
-pub fn open_session(workspace: &Path, name: &str, state: &Path) -> Result<Arc<Session>, Unusable> {
-    let opened = Workspace::open(workspace, state)
-        .map_err(|source| Unusable::Workspace { path: workspace.to_owned(), source })?;
-    let session =
-        Session::open(Arc::new(opened), name).map_err(|source| Unusable::Session { name: name.to_owned(), source })?;
+pub fn open_session(setup: &Setup, state: &Path) -> Result<Arc<Session>, Unusable> {
+    let opened = Workspace::open(&setup.workspace, state, &setup.folders.home).map_err(Unusable::Workspace)?;
+    let session = Session::open(Arc::new(opened), &setup.session).map_err(Unusable::Session)?;
     Ok(Arc::new(session))
+}
+
+/// Finishes what a server that was killed in the middle of a hand-back left.
+fn finish_hand_back(session: &Session) -> Result<(), Unusable> {
+    let patience = Patience { until: Instant::now() + OTHERS, cancelled: &|| false };
+    let recovered = session.workspace().recover(&patience).map_err(Unusable::Recover)?;
+    if let Some(call) = recovered.call {
+        let (held, lost) = (recovered.held.len(), recovered.lost.len());
+        tracing::warn!(call, held, lost, recovered.rolled_back, "finished a hand-back that was interrupted");
+    }
+    Ok(())
 }
 
 /// Prepares sandboxes.
@@ -190,7 +198,7 @@ pub fn open_yard(setup: &Setup, state: &Path) -> Result<Yard, Unusable> {
         state: state.to_owned(),
         environment: setup.environment.variables.iter().cloned().collect(),
     };
-    Yard::new(YardOptions { host }).map_err(Unusable::Yard)
+    Yard::new(YardOptions { host, pool_size: setup.pool }).map_err(Unusable::Yard)
 }
 
 /// Loads the builtin policy and the operator's file, if there is one.

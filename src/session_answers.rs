@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use cofferdam_contract::{Ended, SessionRequest};
-use cofferdam_sandboxes::What;
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
-use crate::{call::failure, reply, server::Server};
+use crate::{call::failure, handed_back::kind, reply, server::Server};
 
 /// The longest that `get_run` waits: less than the time within which every call answers.
 const LONGEST_WAIT: Duration = Duration::from_secs(44);
@@ -79,18 +78,6 @@ impl Server {
         structured.insert("status".into(), json!(status));
         structured.insert("run_id".into(), json!(id));
         Ok(Output { text: text.to_owned(), structured })
-    }
-}
-
-/// What would happen to a path, in a word or two.
-fn kind(what: &What) -> &'static str {
-    match what {
-        What::File { .. } => "file written",
-        What::Folder { opaque: true, .. } => "folder replaced",
-        What::Folder { opaque: false, .. } => "folder",
-        What::Link { .. } => "link",
-        What::Deleted => "deleted",
-        What::Special { .. } => "special file",
     }
 }
 

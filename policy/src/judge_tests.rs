@@ -83,7 +83,7 @@ fn ask(plan: &Plan, rules: &[Rule], ceilings: &Ceilings) -> Verdict {
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Allow { rule: String, isolation: Isolation, limits: Limits },
-    Ask(Question),
+    Ask(Box<Question>),
     Deny(Refusal),
 }
 
@@ -93,7 +93,7 @@ fn answer(plan: &Plan, rules: &[Rule], ceilings: &Ceilings) -> Answer {
             assert_eq!(permit.plan(), plan, "the permit carries what was judged");
             Answer::Allow { rule: permit.rule().into(), isolation: permit.isolation(), limits: permit.limits() }
         }
-        Verdict::Ask(question) => Answer::Ask(question),
+        Verdict::Ask(question) => Answer::Ask(Box::new(question)),
         Verdict::Deny(refusal) => Answer::Deny(refusal),
     }
 }
@@ -267,6 +267,14 @@ fn approval_beats_allow_and_asks_for_what_every_rule_asks() {
 }
 
 #[test]
+fn only_the_strictest_rules_set_the_terms_so_a_person_may_grant_what_an_allow_does_not() {
+    let terms = Terms { network: Network::Registry, ..nothing() };
+    let ask = Rule { grant: Grant::Approve(terms, approval(&["user:ana"])), ..rule("ask") };
+    let call = Plan { network: Network::Registry, ..plan("t") };
+    assert!(matches!(answer(&call, &[rule("all"), ask], &Ceilings::TOP), Answer::Ask(_)));
+}
+
+#[test]
 fn a_sensitive_call_is_asked_about_under_a_sensitive_rule() {
     let terms = Terms { lane: Lane::Sensitive, ..nothing() };
     let rule = Rule { grant: Grant::Approve(terms, approval(&["user:ana"])), ..rule("ship") };
@@ -336,16 +344,17 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         .prop_map(|(arguments, hand_back, needs, credential, pids)| Plan {
             arguments,
             hand_back,
-            network: needs.network,
+            // Mostly modest, or most plans would be refused for the same reason.
+            network: if pids > 1 { Network::Off } else { needs.network },
             isolation: needs.isolation,
-            credentials: credential.into_iter().collect(),
+            credentials: if pids > 2 { BTreeSet::new() } else { credential.into_iter().collect() },
             limits: Limits { pids, ..Limits::FILES },
             ..plan("t")
         })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
     fn what_is_allowed_under_both_ceilings_is_allowed_under_each(

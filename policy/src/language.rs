@@ -92,11 +92,16 @@
 //! below the workspace fails a prefix in an `allow` rule and satisfies it in an `approve` or `deny` rule: what cannot be
 //! read counts against the call.
 //!
+//! A line speaks of the argument and not of what the call reaches: `search_files` without `path`, or with `.`, also reads
+//! below `src`, and deleting `src` also deletes `src/a`. What may *change* is bounded by `write` and `protect`, whatever
+//! the arguments are; what may be *read* is the workspace.
+//!
 //! # Globs
 //!
 //! In `write` and `protect`: relative to the workspace, `*` and `?` within a name, `**` for any number of names, and a
-//! glob without `/` means that name in any folder. No classes, braces or negation. `write` compares the changed path
-//! itself; `protect` also protects all below what it matches, in any case of letters.
+//! glob without `/` means that name in any folder. No classes, braces or negation, and no way to mean a name in the
+//! workspace's own folder only. `write` compares the changed path itself; `protect` also protects all below what it
+//! matches, in any case of letters.
 //!
 //! # Examples
 //!

@@ -217,3 +217,7 @@ fn warnings(rules: &[Rule], ceilings: &Ceilings, shapes: &Shapes<'_>, last: &Pla
     });
     ungranted.chain(unreachable).collect()
 }
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

@@ -220,6 +220,9 @@ impl RuleReader<'_> {
             ConditionText::Prefix(folder) if folder.starts_with('/') => {
                 self.refuse(&text.span(), "a prefix is relative to the workspace; remove the leading `/`")
             }
+            ConditionText::Prefix(folder) if folder.is_empty() => {
+                self.refuse(&text.span(), "a prefix names a folder; \".\" is the workspace itself")
+            }
             ConditionText::Prefix(folder) => match WorkspacePath::try_from(folder.clone()) {
                 Ok(path) => Some(Condition::Within(path)),
                 Err(_) => self.refuse(&text.span(), format!("{folder:?} is not a folder below the workspace")),

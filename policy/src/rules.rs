@@ -65,8 +65,9 @@ fn life<'a>(rule: &Rule, tool: &str, all: &'a [Rule]) -> Result<Life<'a>, TooMan
 fn changes(rule: &Rule, tool: &str, case: &Case, about: &[&Rule]) -> bool {
     let deciding = deciding(about, tool, case);
     let others: Vec<&Rule> = deciding.iter().copied().filter(|other| other.id != rule.id).collect();
-    // Where only this rule decides, it is the reason that people read, even if no rule would have meant no as well.
-    others.len() < deciding.len() && together(&others) != together(&deciding)
+    // Where the rule decides alone it counts even if it denies, and no rule would have meant no as well: its reason is
+    // what people read.
+    together(&others) != together(&deciding)
 }
 
 fn refuse_if_dead(rule: &Rule, all: &[Rule], problems: &mut Problems) {

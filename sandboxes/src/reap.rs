@@ -3,14 +3,20 @@
 //! A sandbox dies with its server: the pid namespace's first process gets a death signal, and its pipe ends. Its mounts
 //! and its tmpfs die with it. What stays is empty cgroups; their folder's name tells whose they were.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use crate::namespace::{Cgroups, cgroup::remove};
 
-/// Who a server is: its process id, and when it started, so that a recycled id is not mistaken for it.
+/// Who a yard is: its process id, when that started, so that a recycled id is not mistaken for it, and a number, since
+/// a process may have several yards.
 pub(crate) fn owner() -> String {
-    let pid = std::process::id();
-    format!("{pid}-{}", start_time(pid).unwrap_or(0))
+    static YARDS: AtomicU64 = AtomicU64::new(0);
+    let (pid, yard) = (std::process::id(), YARDS.fetch_add(1, Ordering::Relaxed));
+    format!("{pid}-{}-{yard}", start_time(pid).unwrap_or(0))
 }
 
 /// Removes the cgroups of servers that are gone. Returns how many servers' folders were removed.
@@ -50,7 +56,9 @@ fn kill_members(folder: &Path) {
 }
 
 fn parse_owner(name: &str) -> Option<(u32, u64)> {
-    let (pid, start) = name.split_once('-')?;
+    let (pid, start_and_yard) = name.split_once('-')?;
+    let (start, yard) = start_and_yard.split_once('-')?;
+    yard.parse::<u64>().ok()?;
     Some((pid.parse().ok()?, start.parse().ok()?))
 }
 
@@ -76,7 +84,7 @@ mod tests {
 
     #[test]
     fn other_names_are_nobodys() {
-        for name in ["server", "1", "a-1", "1-", ""] {
+        for name in ["server", "1", "a-1", "1-", "", "1-2", "1-2-x"] {
             assert_eq!(parse_owner(name), None, "{name}");
         }
     }

@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -46,7 +47,15 @@ pub struct YardOptions {
 #[derive(Debug)]
 pub struct Yard {
     ground: Arc<Ground>,
-    orders: mpsc::Sender<Order>,
+    preparer: Preparer,
+}
+
+/// The thread that prepares sandboxes ahead. Dropping it waits until the thread has ended.
+#[derive(Debug)]
+struct Preparer {
+    /// `None` only while it is dropped.
+    orders: Option<mpsc::Sender<Order>>,
+    thread: Option<thread::JoinHandle<()>>,
 }
 
 /// What calls and the preparing thread share.
@@ -160,19 +169,15 @@ impl Yard {
             roots: Mutex::default(),
             next: AtomicU64::new(0),
         });
-        let (orders, received) = mpsc::channel();
-        let preparing = Arc::downgrade(&ground);
-        thread::Builder::new()
-            .name("preparer".into())
-            .spawn(move || prepare_all(&received, &preparing))
+        let preparer = Preparer::start(Arc::clone(&ground))
             .map_err(|source| StartError::Prepare { operation: "start the preparing thread", source })?;
-        Ok(Self { ground, orders })
+        Ok(Self { ground, preparer })
     }
 
     /// Prepares sandboxes for a session's first file calls, in the background.
     pub fn prepare(&self, session: &Arc<Session>, limits: Limits) {
         for access in [Access::Read, Access::Write] {
-            self.order(session, access, limits);
+            self.preparer.order(session, access, limits);
         }
     }
 
@@ -222,7 +227,7 @@ impl Yard {
             Some(ready) => ready,
             None => self.ground.prepare(session, access, limits)?.1,
         };
-        self.order(session, access, limits);
+        self.preparer.order(session, access, limits);
         Ok((ready, stamp, None))
     }
 
@@ -260,11 +265,6 @@ impl Yard {
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
         let ready = Ready::new(started, layers).map_err(|_| Ended::Broken)?;
         Ok((ready, stamp, Some(volumes)))
-    }
-
-    /// Orders one more prepared sandbox. Nothing is lost when nobody takes the order: the next call starts its own.
-    fn order(&self, session: &Arc<Session>, access: Access, limits: Limits) {
-        let _ = self.orders.send(Order { session: Arc::clone(session), access, limits });
     }
 
     /// What this machine enforces, found out by opening a sandbox on `permit`'s plan and closing it again.
@@ -318,6 +318,23 @@ impl Ground {
         Ok((key, ready))
     }
 
+    /// Prepares as many sandboxes as the pool wants of an order's kind.
+    fn fill(&self, Order { session, access, limits }: &Order) {
+        // The generation that counts is the one found now, not the one of the call that ordered.
+        let Ok(layers) = session.layers() else { return };
+        let key = self.key(session, layers.generation(), *access, *limits);
+        while self.pool.wants(&key) {
+            match self.prepare(session, *access, *limits) {
+                Ok((key, ready)) => self.pool.put(key, ready),
+                Err(error) => {
+                    // The next call meets the same error and tells its caller.
+                    tracing::debug!(error = &error as &dyn std::error::Error, "no sandbox was prepared");
+                    return;
+                }
+            }
+        }
+    }
+
     fn key(&self, session: &Session, generation: u64, access: Access, limits: Limits) -> Key {
         let (workspace, session) = (session.workspace().id().to_owned(), session.name().to_owned());
         Key { workspace, session, generation, access, limits }
@@ -350,22 +367,31 @@ impl Drop for Ground {
     }
 }
 
-/// Prepares sandboxes until the yard is gone.
-fn prepare_all(orders: &mpsc::Receiver<Order>, ground: &Weak<Ground>) {
-    while let Ok(Order { session, access, limits }) = orders.recv() {
-        let Some(ground) = ground.upgrade() else { return };
-        // The generation that counts is the one found now, not the one of the call that ordered.
-        let Ok(layers) = session.layers() else { continue };
-        let key = ground.key(&session, layers.generation(), access, limits);
-        while ground.pool.wants(&key) {
-            match ground.prepare(&session, access, limits) {
-                Ok((key, ready)) => ground.pool.put(key, ready),
-                Err(error) => {
-                    // The next call meets the same error and tells its caller.
-                    tracing::debug!(error = &error as &dyn std::error::Error, "no sandbox was prepared");
-                    break;
-                }
+impl Preparer {
+    fn start(ground: Arc<Ground>) -> io::Result<Self> {
+        let (orders, received) = mpsc::channel();
+        let prepare = move || {
+            while let Ok(order) = received.recv() {
+                ground.fill(&order);
             }
+        };
+        let thread = thread::Builder::new().name("preparer".into()).spawn(prepare)?;
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
+    }
+
+    /// Orders one more prepared sandbox. Nothing is lost when nobody takes the order: the next call starts its own.
+    fn order(&self, session: &Arc<Session>, access: Access, limits: Limits) {
+        if let Some(orders) = &self.orders {
+            let _ = orders.send(Order { session: Arc::clone(session), access, limits });
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -400,3 +426,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "yard_tests.rs"]
+mod tests;

@@ -133,6 +133,16 @@ impl Log {
         self.requests.send(Request { events, written }).await.map_err(|_| AppendError::Ended)?;
         answer.await.map_err(|_| AppendError::Ended)?
     }
+
+    /// As [`Log::append`], for a thread that is not a Tokio runtime's.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_blocking(&self, events: Vec<Event>) -> Result<(), AppendError> {
+        let (written, answer) = oneshot::channel();
+        self.requests.blocking_send(Request { events, written }).map_err(|_| AppendError::Ended)?;
+        answer.blocking_recv().map_err(|_| AppendError::Ended)?
+    }
 }
 
 struct Writer {

@@ -75,7 +75,7 @@ pub(super) fn run(call: &Call, setup: Setup) -> Exit {
     let reply = runtime.block_on(async {
         let run = server.start(request);
         let reply = wait(&run, colour).await;
-        server.close(Duration::ZERO).await;
+        server.close().await;
         reply
     });
     if call.json {
@@ -161,8 +161,9 @@ pub(super) fn unusable(error: &Unusable) -> Exit {
     match error {
         Unusable::Config(_)
         | Unusable::Policy(_)
-        | Unusable::Workspace { .. }
-        | Unusable::Session { .. }
+        | Unusable::Workspace(_)
+        | Unusable::Session(_)
+        | Unusable::Recover(_)
         | Unusable::NothingToTry => Exit::Usage,
         Unusable::Yard(_) => Exit::NoSandbox,
         Unusable::Audit(_) => Exit::NoAudit,

@@ -1,11 +1,259 @@
-//! stub
-use clap::Subcommand;
-/// x
+//! `cofferdam changes list|diff|apply|discard`: a person decides about what was held.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use clap::{Args, Subcommand};
+use cofferdam_sandboxes::{Change, HeldChange, Patience, Released, Session, TreePath};
+use serde_json::json;
+
+use super::{
+    call::unusable,
+    exit::Exit,
+    terminal::{Colour, Mark, causes, note, print},
+};
+use crate::{
+    audit::{self, ChangesDecided, Event, Log},
+    config, handed_back,
+    server::{Setup, Unusable, open_session},
+};
+
+/// How long to wait for calls that are handing back to the same workspace.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Paths that the audit log names.
+const RECORDED: usize = 20;
+
+/// Shows and decides about changes that were held.
 #[derive(Debug, Subcommand)]
 pub(super) enum Changes {
-    /// x
-    List,
+    /// Lists what is held, and why
+    List {
+        /// Prints the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows held changes beside what the workspace has now
+    Diff {
+        /// Files or folders; without any, everything
+        paths: Vec<PathBuf>,
+    },
+    /// Puts held changes into the workspace
+    ///
+    /// You have read them: protection does not matter any more. What the workspace changed itself meanwhile stays held,
+    /// and is applied when you order it again.
+    Apply(Chosen),
+    /// Forgets held changes for good
+    Discard(Chosen),
 }
-pub(super) fn run(_c: &Changes, _s: &crate::server::Setup, _x: super::terminal::Colour) -> super::exit::Exit {
-    super::exit::Exit::Success
+
+/// Which changes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Chosen {
+    /// Files or folders, with all that is below
+    paths: Vec<PathBuf>,
+    /// Everything that is held
+    #[arg(long)]
+    all: bool,
+}
+
+/// Runs the command.
+#[must_use]
+pub(super) fn run(command: &Changes, setup: &Setup, colour: Colour) -> Exit {
+    let desk = match Desk::open(setup) {
+        Ok(desk) => desk,
+        Err(error) => {
+            note(format_args!("cofferdam: failed to {}", causes(&error)));
+            return unusable(&error);
+        }
+    };
+    match command {
+        Changes::List { json } => desk.list(*json, colour),
+        Changes::Diff { paths } if paths.is_empty() => desk.diff(&[TreePath::root()], colour),
+        Changes::Diff { paths } => desk.with_paths(paths, |paths| desk.diff(paths, colour)),
+        Changes::Apply(chosen) => desk.with_chosen(chosen, |paths| desk.apply(paths, colour)),
+        Changes::Discard(chosen) => desk.with_chosen(chosen, |paths| desk.discard(paths, colour)),
+    }
+}
+
+/// A session and the log in which decisions about it are written.
+struct Desk {
+    session: std::sync::Arc<Session>,
+    log: Log,
+    current_folder: PathBuf,
+}
+
+impl Desk {
+    fn open(setup: &Setup) -> Result<Self, Unusable> {
+        let state = config::prepare_state(&setup.folders.state)?;
+        let session = open_session(setup, &state)?;
+        let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
+        Ok(Self { session, log, current_folder: setup.environment.current_folder.clone() })
+    }
+
+    fn with_chosen(&self, chosen: &Chosen, act: impl FnOnce(&[TreePath]) -> Exit) -> Exit {
+        if chosen.all { act(&[TreePath::root()]) } else { self.with_paths(&chosen.paths, act) }
+    }
+
+    fn with_paths(&self, paths: &[PathBuf], act: impl FnOnce(&[TreePath]) -> Exit) -> Exit {
+        let root = self.session.workspace().root();
+        let mut found = Vec::new();
+        for path in paths {
+            match tree_path(path, root, &self.current_folder) {
+                Some(path) => found.push(path),
+                None => {
+                    note(format_args!("cofferdam: {} is not a path below {}", path.display(), root.display()));
+                    return Exit::Usage;
+                }
+            }
+        }
+        act(&found)
+    }
+
+    fn list(&self, json: bool, colour: Colour) -> Exit {
+        let held = match self.session.held() {
+            Ok(held) => held,
+            Err(error) => return failed(&error),
+        };
+        if json {
+            print(json!(held));
+            return Exit::Success;
+        }
+        if held.is_empty() {
+            print("nothing is held");
+        }
+        for held in &held {
+            print(held_line(held, colour));
+        }
+        Exit::Success
+    }
+
+    fn diff(&self, paths: &[TreePath], colour: Colour) -> Exit {
+        for path in paths {
+            match self.session.diff(path) {
+                Ok(text) => text.lines().for_each(|line| print(diff_line(line, colour))),
+                Err(error) => return failed(&error),
+            }
+        }
+        Exit::Success
+    }
+
+    fn apply(&self, paths: &[TreePath], colour: Colour) -> Exit {
+        let released = match self.session.apply(paths, &patience()) {
+            Ok(released) => released,
+            Err(error) => return failed(&error),
+        };
+        let Released { applied, held, notes } = &released;
+        for change in applied {
+            print(format_args!("{} {}", colour.paint(Mark::Good, "applied"), change.path));
+        }
+        for held in held {
+            print(format_args!("{} {}: {}", colour.paint(Mark::Warn, "still held"), held.change.path, held.reason));
+        }
+        for note in notes {
+            print(format_args!("note: {}", handed_back::note(note)));
+        }
+        if applied.is_empty() && held.is_empty() {
+            print("nothing is held there");
+        }
+        let exit = if held.is_empty() { Exit::Success } else { Exit::Person };
+        self.record("apply", applied, exit)
+    }
+
+    fn discard(&self, paths: &[TreePath], colour: Colour) -> Exit {
+        let discarded = match self.session.discard(paths, &patience()) {
+            Ok(discarded) => discarded,
+            Err(error) => return failed(&error),
+        };
+        for change in &discarded {
+            print(format_args!("{} {}", colour.paint(Mark::Warn, "discarded"), change.path));
+        }
+        if discarded.is_empty() {
+            print("nothing is held there");
+        }
+        self.record("discard", &discarded, Exit::Success)
+    }
+
+    fn record(&self, action: &str, done: &[Change], exit: Exit) -> Exit {
+        if done.is_empty() {
+            return exit;
+        }
+        let event = Event::Changes(ChangesDecided {
+            session: self.session.name().to_owned(),
+            workspace: self.session.workspace().root().to_string_lossy().into_owned(),
+            action: action.to_owned(),
+            done: done.len() as u64,
+            paths: done.iter().take(RECORDED).map(|change| change.path.to_string()).collect(),
+        });
+        match self.log.append_blocking(vec![event]) {
+            Ok(()) => exit,
+            Err(error) => {
+                note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));
+                Exit::NoAudit
+            }
+        }
+    }
+}
+
+fn patience() -> Patience<'static> {
+    Patience { until: Instant::now() + PATIENCE, cancelled: &|| false }
+}
+
+fn failed(error: &dyn std::error::Error) -> Exit {
+    note(format_args!("cofferdam: {}", causes(error)));
+    Exit::Failed
+}
+
+/// A path as a person writes it: relative to the workspace, to the current folder if that lies in the workspace, or
+/// absolute below it.
+fn tree_path(path: &Path, root: &Path, current_folder: &Path) -> Option<TreePath> {
+    let absolute = if path.is_absolute() {
+        path.to_owned()
+    } else if current_folder.starts_with(root) {
+        current_folder.join(path)
+    } else {
+        root.join(path)
+    };
+    let absolute: PathBuf = absolute.components().collect();
+    let relative = absolute.strip_prefix(root).ok()?;
+    if relative.as_os_str().is_empty() { Some(TreePath::root()) } else { TreePath::new(relative) }
+}
+
+fn held_line(held: &HeldChange, colour: Colour) -> String {
+    let since = audit::time::rfc3339(UNIX_EPOCH + Duration::from_millis(held.origin.at_ms));
+    format!(
+        "{} ({}): {}  {}",
+        colour.paint(Mark::Bold, &held.change.path),
+        handed_back::kind(&held.change.what),
+        held.reason,
+        colour.paint(Mark::Dim, format_args!("{since} call {}", held.origin.call)),
+    )
+}
+
+fn diff_line(line: &str, colour: Colour) -> String {
+    match line.as_bytes().first() {
+        Some(b'+') => colour.paint(Mark::Good, line),
+        Some(b'-') => colour.paint(Mark::Bad, line),
+        Some(_) | None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_read_as_a_person_means_them() {
+        let read = |path: &str, current: &str| tree_path(Path::new(path), Path::new("/w"), Path::new(current));
+        let wanted = TreePath::new("a/b");
+        assert_eq!(read("a/b", "/elsewhere"), wanted);
+        assert_eq!(read("b", "/w/a"), wanted);
+        assert_eq!(read("/w/a/./b", "/"), wanted);
+        assert_eq!(read(".", "/w"), Some(TreePath::root()));
+        assert_eq!(read("/wx/a", "/w"), None);
+        assert_eq!(read("../x", "/w"), None);
+    }
 }

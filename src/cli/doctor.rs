@@ -75,7 +75,7 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
 /// Opens a sandbox as `run_tests` would get it, and closes it again.
 fn look(setup: &Setup) -> Result<Report, Unusable> {
     let state = config::prepare_state(&setup.folders.state)?;
-    let session = open_session(&setup.workspace, &setup.session, &state)?;
+    let session = open_session(setup, &state)?;
     let policy = load_policy(setup, &setup.workspace)?;
     let yard = open_yard(setup, &state)?;
     // Not being able to record is a reason for every call to be refused; better known now.

@@ -33,6 +33,9 @@ pub(super) fn run(command: &PolicyCommand, setup: &Setup, colour: Colour) -> Exi
     };
     match command {
         PolicyCommand::Check => {
+            for warning in policy.warnings() {
+                print(format_args!("{} {warning}", colour.paint(Mark::Warn, "warning:")));
+            }
             print(format_args!("{} sha256 {}", colour.paint(Mark::Good, "right"), hex(&policy.sha256())));
         }
         PolicyCommand::Show => print(policy.effective().trim_end()),

@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{
@@ -25,10 +26,19 @@ use crate::{
 /// How often to look whether the program that started us is still there.
 const PARENT_EVERY: Duration = Duration::from_secs(1);
 
+/// How to serve.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Sandboxes of one kind that are prepared ahead of need; 0 for none
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    pool: usize,
+}
+
 /// Serves until the client goes away.
 #[must_use]
-pub(super) fn run(setup: Setup) -> Exit {
+pub(super) fn run(serve: &Serve, mut setup: Setup) -> Exit {
     log(&setup.environment);
+    setup.pool = serve.pool;
     let started = Streams::claim().and_then(|streams| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok((streams, runtime))

@@ -1,58 +1,35 @@
 //! One client and one server in one process, over pipes in memory.
 
-use std::path::Path;
-
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines as TextLines, ReadHalf, WriteHalf},
     task::JoinHandle,
 };
 
 use super::*;
-use crate::{
-    config::{Environment, Folders, PolicyChoice},
-    server::Setup,
-};
+use crate::{playground::Playground, server::Setup};
 
 struct Connection {
     said: TextLines<BufReader<ReadHalf<DuplexStream>>>,
     say: WriteHalf<DuplexStream>,
     stop: CancellationToken,
     serving: JoinHandle<()>,
-    state: tempfile::TempDir,
-    _workspace: tempfile::TempDir,
-}
-
-fn setup(workspace: &Path, state: &Path) -> Setup {
-    Setup {
-        environment: Environment {
-            variables: Vec::new(),
-            current_folder: workspace.to_owned(),
-            program: "/bin/cofferdam".into(),
-        },
-        folders: Folders { home: state.join("home"), config: state.join("config"), state: state.join("state") },
-        policy: PolicyChoice::Personal,
-        workspace: workspace.to_owned(),
-        session: "default".into(),
-    }
+    playground: Playground,
 }
 
 impl Connection {
     fn new() -> Self {
-        let workspace = tempfile::tempdir().unwrap();
-        std::fs::write(workspace.path().join("a.txt"), "alpha\n").unwrap();
-        let root = workspace.path().canonicalize().unwrap();
-        Self::on(&root, workspace)
+        let playground = Playground::new();
+        let setup = playground.setup();
+        Self::with(setup, playground)
     }
 
-    fn on(root: &Path, workspace: tempfile::TempDir) -> Self {
-        let state = tempfile::tempdir().unwrap();
+    fn with(setup: Setup, playground: Playground) -> Self {
         let (client, server) = tokio::io::duplex(1 << 20);
         let (input, output) = tokio::io::split(server);
         let (read, say) = tokio::io::split(client);
         let stop = CancellationToken::new();
-        let opening = Opening::begin(setup(root, state.path()));
-        let serving = tokio::spawn(serve(opening, Box::new(input), Box::new(output), stop.clone()));
-        Self { said: BufReader::new(read).lines(), say, stop, serving, state, _workspace: workspace }
+        let serving = tokio::spawn(serve(Opening::begin(setup), Box::new(input), Box::new(output), stop.clone()));
+        Self { said: BufReader::new(read).lines(), say, stop, serving, playground }
     }
 
     async fn send(&mut self, message: Value) {
@@ -145,14 +122,14 @@ async fn arguments_sent_as_a_text_are_understood() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_arguments_are_results_that_say_so_in_text_only() {
     let mut client = Connection::new().initialized().await;
-    for arguments in [json!("nonsense"), json!([1]), json!(7), json!({ "path": 7 }), json!({ "surprise": true })] {
+    for arguments in [json!("nonsense"), json!([1]), json!(7), json!({ "path": {} }), json!({ "surprise": true })] {
         let answer = client.call("read_file", arguments.clone()).await;
         assert_eq!(answer["result"]["isError"], true, "{arguments}: {answer}");
         assert!(text(&answer).starts_with("invalid_arguments: "), "{arguments}: {answer}");
         assert_eq!(answer["result"].get("structuredContent"), None, "{arguments}: {answer}");
     }
     assert_eq!(client.call("no_such_tool", json!({})).await["error"]["code"], -32602);
-    let recorded = crate::audit::verify(&crate::audit::path(&client.state.path().join("state"))).unwrap();
+    let recorded = client.playground.verified();
     assert_eq!((recorded.intents, recorded.intents_without_outcome), (6, 0), "what is refused is recorded too");
 }
 
@@ -165,7 +142,9 @@ async fn malformed_parameters_of_known_methods_are_invalid_parameters() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unusable_workspace_is_explained_by_every_call() {
-    let mut client = Connection::on(Path::new("/"), tempfile::tempdir().unwrap()).initialized().await;
+    let playground = Playground::new();
+    let setup = Setup { workspace: "/".into(), ..playground.setup() };
+    let mut client = Connection::with(setup, playground).initialized().await;
     let answer = client.call("read_file", json!({ "path": "etc/passwd" })).await;
     assert_eq!(answer["result"]["isError"], true);
     assert!(text(&answer).contains(r#""args":["serve","--workspace","/absolute/path/of/your/project"]"#), "{answer}");

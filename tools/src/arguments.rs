@@ -4,9 +4,7 @@
 //! texts on the way. What has one plain meaning is understood, and told in the result; all else is an error that says
 //! what is expected. The published schema holds the standard names only. Nothing here depends on what exists.
 
-use cofferdam_contract::{
-    Arguments, HandBack, Isolation, Lane, Limits, Network, PathError, Plan, Work, WorkspacePath,
-};
+use cofferdam_contract::{Arguments, HandBack, Isolation, Lane, Limits, Network, PathError, Plan, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -83,6 +81,8 @@ pub(crate) fn parse<T: Form>(given: &Map<String, Value>, project: &Project) -> R
     let object = reader.object(given, &schema, "")?;
     let form = serde_json::from_value(Value::Object(object))
         .map_err(|error| ArgumentError::Combination(format!("the arguments do not fit together: {error}")))?;
+    // In an order that does not depend on the map's.
+    reader.notes.sort_unstable();
     Ok(Parsed { form, notes: reader.notes })
 }
 
@@ -169,11 +169,8 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, value: &Value, schema: &Map<String, Value>, name: &str) -> Result<Value, ArgumentError> {
-        let wrong = || ArgumentError::Value {
-            name: name.to_owned(),
-            expected: expected(schema),
-            found: described(value),
-        };
+        let wrong =
+            || ArgumentError::Value { name: name.to_owned(), expected: expected(schema), found: described(value) };
         match schema.get("type").and_then(Value::as_str) {
             Some("integer") => self.integer(value, schema, name).ok_or_else(wrong),
             Some("boolean") => self.boolean(value, name).ok_or_else(wrong),
@@ -302,12 +299,18 @@ fn unknown(written: &str, within: &str, properties: &Map<String, Value>) -> Argu
     ArgumentError::Unknown { name: path_of(within, &shortened(written)), hint }
 }
 
-/// The name that `written` most likely means: at most two letters, or a third of them, are different.
+/// The name that `written` most likely means: one begins with the other, or at most two letters, or a third of them,
+/// are different.
 fn nearest<'a>(written: &str, names: &[&'a str]) -> Option<&'a str> {
     if written.len() > 64 {
         return None;
     }
     let plain = written.trim_start_matches('-').to_lowercase().replace('-', "_");
+    if let Some(name) =
+        names.iter().find(|name| plain.len() > 2 && (name.starts_with(&plain) || plain.starts_with(*name)))
+    {
+        return Some(name);
+    }
     let scored = names.iter().map(|name| (distance(&plain, name), *name));
     let (score, name) = scored.min_by_key(|(score, _)| *score)?;
     (score <= 2.max(name.len() / 3) && score < name.len()).then_some(name)
@@ -425,10 +428,7 @@ mod tests {
 
     #[test]
     fn unknown_arguments_are_errors_that_name_the_nearest() {
-        assert_eq!(
-            parse(json!({"patern": "x"})),
-            Err("unknown argument `patern`; did you mean `pattern`?".into())
-        );
+        assert_eq!(parse(json!({"patern": "x"})), Err("unknown argument `patern`; did you mean `pattern`?".into()));
         assert_eq!(
             parse(json!({"pattern": "x", "verbose": true})),
             Err("unknown argument `verbose`; the arguments are `flag`, `limit`, `list`, `path`, `pattern`".into())
@@ -441,14 +441,8 @@ mod tests {
             (json!({}), "missing argument `pattern`: What to look for."),
             (json!({"pattern": null}), "missing argument `pattern`: What to look for."),
             (json!({"pattern": ""}), "argument `pattern` must be a text that is not empty; it is an empty text"),
-            (
-                json!({"pattern": "x", "limit": 10}),
-                "argument `limit` must be a whole number from 1 to 9; it is 10",
-            ),
-            (
-                json!({"pattern": "x", "limit": 1.5}),
-                "argument `limit` must be a whole number from 1 to 9; it is 1.5",
-            ),
+            (json!({"pattern": "x", "limit": 10}), "argument `limit` must be a whole number from 1 to 9; it is 10"),
+            (json!({"pattern": "x", "limit": 1.5}), "argument `limit` must be a whole number from 1 to 9; it is 1.5"),
             (
                 json!({"pattern": "x", "flag": "yes"}),
                 "argument `flag` must be true or false; it is the text \"yes\" (3 characters)",
@@ -481,10 +475,10 @@ mod tests {
         assert_eq!(
             parsed.notes,
             [
-                "`pattern` was the number 404 and is read as text",
-                "`limit` was the text \"3\" and is read as the number 3",
                 "`flag` was the text \"true\" and is read as true",
+                "`limit` was the text \"3\" and is read as the number 3",
                 "`list` was a text that holds a list, and is read as that list",
+                "`pattern` was the number 404 and is read as text",
             ]
         );
         assert_eq!(parse(json!({"pattern": "x", "limit": 3.0})).unwrap().notes, Vec::<String>::new());

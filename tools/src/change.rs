@@ -1,7 +1,7 @@
 //! What changing a file needs besides the change.
 
 use cofferdam_contract::{
-    EntryKind, FileReply, FileRequest, FileRefusal, RefusalKind, Sandbox, SandboxError, Status, WorkspacePath,
+    EntryKind, FileRefusal, FileReply, FileRequest, RefusalKind, Sandbox, SandboxError, Status, WorkspacePath,
 };
 
 use crate::Failure;

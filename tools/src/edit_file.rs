@@ -201,7 +201,9 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Edi
         Parsed { form: form.into(), notes }
     };
     if parsed.form.edits.iter().any(|edit| edit.old_string == edit.new_string) {
-        return Err(ArgumentError::Combination("`old_string` and `new_string` are the same; nothing would change".into()));
+        return Err(ArgumentError::Combination(
+            "`old_string` and `new_string` are the same; nothing would change".into(),
+        ));
     }
     Ok(parsed)
 }
@@ -400,12 +402,17 @@ mod tests {
         assert_eq!(sandbox.content("wide"), b"\xff\xfea\0\n\0\xac\x20");
         for (path, new, text) in [
             ("latin", "€", "`latin` is stored as latin-1, which cannot hold the new text"),
-            ("broken", "x", "`broken` is utf-8 with invalid bytes and could not be written back as it is; edit it with \
-             another program"),
+            (
+                "broken",
+                "x",
+                "`broken` is utf-8 with invalid bytes and could not be written back as it is; edit it with \
+             another program",
+            ),
             ("odd", "x", "`odd` is utf-16le and could not be written back as it is; edit it with another program"),
         ] {
             let old = if path == "latin" { "caf" } else { "a" };
-            let failure = call_failing(&sandbox, "edit_file", json!({"path": path, "old_string": old, "new_string": new}));
+            let failure =
+                call_failing(&sandbox, "edit_file", json!({"path": path, "old_string": old, "new_string": new}));
             assert_eq!((failure.code, failure.text.as_str()), ("encoding", text));
         }
         assert_eq!(sandbox.content("latin"), b"caf\xe9 \xfc\n");
@@ -465,7 +472,10 @@ mod tests {
             error(json!({"path": "a", "old_string": "", "new_string": "x"})),
             "argument `old_string` is empty; it names the text to replace. To create or replace a whole file use write_file"
         );
-        assert_eq!(error(json!({"path": "a", "edits": []})), "argument `edits` must be a list of 1 to 100 items; it is a list of 0 items");
+        assert_eq!(
+            error(json!({"path": "a", "edits": []})),
+            "argument `edits` must be a list of 1 to 100 items; it is a list of 0 items"
+        );
         assert_eq!(
             error(json!({"path": "a", "edits": [{"old": "x", "new_string": "y"}]})),
             "unknown argument `edits[0].old`; the arguments are `new_string`, `old_string`, `replace_all`"

@@ -55,7 +55,7 @@ mod tests {
         let cut = head_and_tail(&log, 80);
         assert_eq!(
             cut,
-            "line 1\nline 2\n[... 713 bytes, 91 lines left out ...]\nline 94\nline 95\nline 96\nline 97\nline 98\nline 99\nline 100\n"
+            "line 1\nline 2\n[... 721 bytes, 91 lines left out ...]\nline 94\nline 95\nline 96\nline 97\nline 98\nline 99\nline 100\n"
         );
         assert_eq!(head(&log, 20), "line 1\nline 2\n[... 778 bytes, 98 lines left out ...]");
     }

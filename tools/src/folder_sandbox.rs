@@ -15,8 +15,8 @@ use std::{
 };
 
 use cofferdam_contract::{
-    Command, Digest, Ended, Entry, EntryKind, Exit, Expected, FileContent, FileRefusal, FileReply, FileRequest, Listing,
-    MatchLine, OutputMode, RefusalKind, Sandbox, SandboxError, SearchHit, SearchReply, Status, Stream, Window,
+    Command, Digest, Ended, Entry, EntryKind, Exit, Expected, FileContent, FileRefusal, FileReply, FileRequest,
+    Listing, MatchLine, OutputMode, RefusalKind, Sandbox, SandboxError, SearchHit, SearchReply, Status, Stream, Window,
     WorkspacePath, Written,
 };
 use grep_regex::RegexMatcherBuilder;
@@ -197,12 +197,15 @@ impl FolderSandbox {
             .map_err(|error| refusal(RefusalKind::Invalid, error.to_string()))?;
         let mut files = Vec::new();
         let base = self.at(&request.path);
-        if base.is_dir() { self.walk(&base, 32, true, &mut files) } else { files.push(base) }
-        let glob = request.glob.as_ref().map(|glob| globset::Glob::new(&format!("**/{glob}")).unwrap().compile_matcher());
-        let (mut reply, mut position) = (
-            SearchReply { hits: Vec::new(), omitted: 0, total_matches: 0, total_files: 0, skipped: 0 },
-            0,
-        );
+        if base.is_dir() {
+            self.walk(&base, 32, true, &mut files)
+        } else {
+            files.push(base)
+        }
+        let glob =
+            request.glob.as_ref().map(|glob| globset::Glob::new(&format!("**/{glob}")).unwrap().compile_matcher());
+        let (mut reply, mut position) =
+            (SearchReply { hits: Vec::new(), omitted: 0, total_matches: 0, total_files: 0, skipped: 0 }, 0);
         for file in files.iter().filter(|file| file.is_file()) {
             if glob.as_ref().is_some_and(|glob| !glob.is_match(file)) {
                 continue;
@@ -389,8 +392,7 @@ impl Sandbox for &FolderSandbox {
             FileRequest::Search(request) => self.search(&request),
             FileRequest::Status(path) => {
                 let status = self.at(&path).symlink_metadata();
-                let status =
-                    status.map_err(|_| refusal(RefusalKind::NotFound, format!("`{path}` does not exist")))?;
+                let status = status.map_err(|_| refusal(RefusalKind::NotFound, format!("`{path}` does not exist")))?;
                 let kind = kind(&self.at(&path));
                 Ok(FileReply::Status(Status { kind, size: status.len(), mode: 0o644 }))
             }
@@ -451,8 +453,7 @@ impl Drop for FolderSandbox {
     fn drop(&mut self) {
         let recording = self.recording.get_mut().unwrap();
         if let (true, false, Some(name)) = (is_recording(), std::thread::panicking(), &recording.name) {
-            let recorded =
-                Recorded { programs: recording.programs.clone(), executions: recording.executions.clone() };
+            let recorded = Recorded { programs: recording.programs.clone(), executions: recording.executions.clone() };
             let text = serde_json::to_string_pretty(&recorded).unwrap();
             fs::write(recorded_path(name), text + "\n").unwrap();
         }

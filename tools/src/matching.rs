@@ -86,11 +86,7 @@ pub(crate) fn find(file: &Normalised, piece: &str) -> Option<Found> {
     let piece_lines = Lines::of(&plain);
     let trailing = by_lines(file, &piece_lines, |file, piece| file.trim_end() == piece.trim_end());
     if !trailing.is_empty() {
-        return Some(Found {
-            closeness: Closeness::TrailingSpace,
-            places: trailing,
-            indentation: Indentation::Same,
-        });
+        return Some(Found { closeness: Closeness::TrailingSpace, places: trailing, indentation: Indentation::Same });
     }
     by_indentation(file, &piece_lines)
 }
@@ -221,7 +217,10 @@ mod tests {
         assert_eq!(found("a b\n", "a"), Some((Closeness::Exact, vec!["a".into()])));
         assert_eq!(found("a\r\nb\r\n", "a\nb"), Some((Closeness::LineEnds, vec!["a\nb".into()])));
         assert_eq!(found("x\na  \nb\n", "a\nb\n"), Some((Closeness::TrailingSpace, vec!["a  \nb\n".into()])));
-        assert_eq!(found("  if x:\n    y\n", "if x:\n  y"), Some((Closeness::Indentation, vec!["  if x:\n    y".into()])));
+        assert_eq!(
+            found("  if x:\n    y\n", "if x:\n  y"),
+            Some((Closeness::Indentation, vec!["  if x:\n    y".into()]))
+        );
         // An exact place hides a lenient one.
         assert_eq!(found("a \na\nb\n", "a\nb"), Some((Closeness::Exact, vec!["a\nb".into()])));
         assert_eq!(found("a\n", "b"), None);

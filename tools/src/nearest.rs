@@ -46,9 +46,8 @@ pub(crate) fn explain(text: &str, piece: &str) -> String {
 
 /// Whether every line begins as `read_file` shows lines.
 fn has_line_numbers(piece: &str) -> bool {
-    let numbered = |line: &str| {
-        line.trim_start().split_once('\t').is_some_and(|(number, _)| number.parse::<u64>().is_ok())
-    };
+    let numbered =
+        |line: &str| line.trim_start().split_once('\t').is_some_and(|(number, _)| number.parse::<u64>().is_ok());
     piece.lines().next().is_some() && piece.lines().all(|line| line.is_empty() || numbered(line))
 }
 
@@ -58,7 +57,8 @@ fn nearest(lines: &[&str], wanted: &[&str]) -> Option<usize> {
         let window = lines[start..].iter().zip(wanted);
         window.filter(|(file, piece)| !piece.trim().is_empty() && file.trim() == piece.trim()).count()
     };
-    let best = (0..lines.len()).map(|start| (shared(start), start)).max_by_key(|(score, start)| (*score, usize::MAX - start));
+    let best =
+        (0..lines.len()).map(|start| (shared(start), start)).max_by_key(|(score, start)| (*score, usize::MAX - start));
     if let Some((1.., start)) = best {
         return Some(start);
     }

@@ -82,7 +82,12 @@ fn names_titles_and_descriptions_fit_their_readers() {
         let name = tool.name();
         assert!(name.len() <= 30 && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'), "{name}");
         assert!(tool.description().len() + tool.title().len() < 2000, "{name}: {}", tool.description().len());
-        assert!(tool.annotations().read_only != tool.annotations().destructive || name == "move_file" || name == "run_tests", "{name}");
+        assert!(
+            tool.annotations().read_only != tool.annotations().destructive
+                || name == "move_file"
+                || name == "run_tests",
+            "{name}"
+        );
         assert!(!tool.annotations().open_world, "{name}");
     }
 }

@@ -85,8 +85,8 @@ fn simplify(schema: &mut Value) {
     match schema {
         Value::Array(parts) => parts.iter_mut().for_each(simplify),
         Value::Object(map) => {
-            let variants = ["anyOf", "oneOf"].iter().find_map(|name| map.remove(*name));
-            if let Some(Value::Array(variants)) = variants {
+            // `Option` of an enumeration is a choice within a choice.
+            while let Some(Value::Array(variants)) = ["anyOf", "oneOf"].iter().find_map(|name| map.remove(*name)) {
                 merge(map, variants);
             }
             if let Some(Value::Array(types)) = map.get("type") {

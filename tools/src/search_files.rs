@@ -274,7 +274,8 @@ impl Shown {
         for line in &hit.lines {
             let (text, _) = plain_text::content(&line.text);
             let sign = if line.matched { ':' } else { '-' };
-            let gap = lines.last().is_some_and(|last| last.number + 1 < line.number) && hit.lines.iter().any(|l| !l.matched);
+            let gap =
+                lines.last().is_some_and(|last| last.number + 1 < line.number) && hit.lines.iter().any(|l| !l.matched);
             let gap = if gap { "--\n" } else { "" };
             let shown = format!("{gap}{:>6}{sign} {text}\n", line.number);
             if self.text.len() + block.len() + shown.len() > TEXT_BYTES {
@@ -346,7 +347,11 @@ mod tests {
     use crate::folder_sandbox::{FolderSandbox, call, call_failing};
 
     fn sandbox() -> FolderSandbox {
-        FolderSandbox::new(&[("a.rs", "fn one() {}\nfn two() {}\n"), ("b.py", "def one(): pass\n"), ("c.txt", "none\n")])
+        FolderSandbox::new(&[
+            ("a.rs", "fn one() {}\nfn two() {}\n"),
+            ("b.py", "def one(): pass\n"),
+            ("c.txt", "none\n"),
+        ])
     }
 
     #[test]

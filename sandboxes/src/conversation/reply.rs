@@ -38,9 +38,7 @@ impl Question {
         match request {
             FileRequest::Read(request) => Self::Read { max_bytes: request.max_bytes },
             FileRequest::Write(_) => Self::Write,
-            FileRequest::List(request) => {
-                Self::List { below: request.path.clone(), max_entries: request.max_entries }
-            }
+            FileRequest::List(request) => Self::List { below: request.path.clone(), max_entries: request.max_entries },
             FileRequest::Search(SearchFiles { path, mode, head_limit, max_line_bytes, .. }) => Self::Search {
                 below: path.clone(),
                 mode: *mode,
@@ -138,12 +136,7 @@ fn check_listing(listing: &Listing, below: &WorkspacePath, max_entries: u64) -> 
     Ok(())
 }
 
-fn check_hits(
-    reply: &SearchReply,
-    below: &WorkspacePath,
-    mode: OutputMode,
-    head_limit: u64,
-) -> Result<(), Violation> {
+fn check_hits(reply: &SearchReply, below: &WorkspacePath, mode: OutputMode, head_limit: u64) -> Result<(), Violation> {
     let SearchReply { hits, omitted, total_matches, total_files, skipped } = reply;
     let counts = [omitted, total_matches, total_files, skipped];
     check(counts.iter().all(|count| **count <= MAX_COUNT), "a count is too large")?;
@@ -180,8 +173,6 @@ fn check_path(path: &str, below: &WorkspacePath) -> Result<(), Violation> {
         "" => Some(path),
         below => path.strip_prefix(below).and_then(|rest| rest.strip_prefix('/')),
     };
-    let is_below = rest.is_some_and(|rest| {
-        !rest.split('/').any(|name| name.is_empty() || name == "." || name == "..")
-    });
+    let is_below = rest.is_some_and(|rest| !rest.split('/').any(|name| name.is_empty() || name == "." || name == ".."));
     check(is_below && is_plain(path) && path.len() <= MAX_SHOWN_BYTES, "a path lies elsewhere or is no plain text")
 }

@@ -48,7 +48,7 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroups {
-    /// Finds out what this server may use. `owner` names this server's folder: `PID-STARTTIME`.
+    /// Finds out what this server may use. `owner` names our folder.
     pub(crate) fn find(owner: &str) -> Self {
         match Self::find_version1(owner).or_else(|why| Self::find_version2(owner).map_err(|other| format!("{why}; {other}"))) {
             Ok(found) => found,

@@ -1,7 +1,8 @@
 //! Where everything lies in a sandbox's file system: from a [`Place`] to the sources and steps that build it.
 //!
-//! Order matters in three places: a temporary file system comes before what is shown below it, parents come before
-//! children, and layers come before the overlay that uses them and are taken out of sight after it.
+//! Order matters in four places: a temporary file system comes before what is shown below it, parents come before
+//! children, layers come before the overlay that uses them and are taken out of sight after it, and links come last:
+//! until the new root is entered an absolute link would lead to the host's file of that name.
 
 use std::{
     ffi::CString,
@@ -56,7 +57,7 @@ pub(super) trait Sources {
 
 /// The tree for a place, and the folders in it that may be written.
 pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(Tree, Vec<CString>)> {
-    let mut layout = Layout { tree: Tree::default(), sources };
+    let mut layout = Layout { tree: Tree::default(), links: Vec::new(), sources };
     layout.skeleton(place)?;
     match place.root {
         Root::Bare => {}
@@ -64,8 +65,9 @@ pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(T
     }
     layout.devices(place)?;
     layout.processes()?;
-    let mut writable = vec!["/tmp".to_owned(), HOME.to_owned(), "/dev/shm".to_owned()];
+    let mut writable = vec!["/tmp".to_owned(), "/var/tmp".to_owned(), HOME.to_owned(), "/dev/shm".to_owned()];
     layout.view(place, &mut writable)?;
+    layout.tree.steps.append(&mut layout.links);
     let writable = writable.into_iter().map(CString::new).collect::<Result<_, _>>()?;
     Ok((layout.tree, writable))
 }
@@ -81,22 +83,22 @@ pub(crate) enum Root<'a> {
 
 struct Layout<'a> {
     tree: Tree,
+    links: Vec<Step>,
     sources: &'a dyn Sources,
 }
 
 impl Layout<'_> {
     fn skeleton(&mut self, place: &Place<'_>) -> io::Result<()> {
-        for folder in ["dev", "proc", "tmp", "run", "home", "home/agent"] {
+        for folder in ["dev", "proc", "tmp", "run", "var", "var/tmp", "home", "home/agent"] {
             self.folder(folder)?;
         }
         let bytes = mebibytes(place.limits.disk_mb);
         self.temporary("tmp", &bytes, "1777")?;
+        self.temporary("var/tmp", &bytes, "1777")?;
         self.temporary("home/agent", &bytes, "0755")
     }
 
     fn host(&mut self, root: &HostRoot) -> io::Result<()> {
-        self.folder("var")?;
-        self.link("/tmp", "var/tmp")?;
         for (link, target) in &root.links {
             self.host_link(link, target)?;
         }
@@ -115,7 +117,7 @@ impl Layout<'_> {
 
     fn host_link(&mut self, at: &Path, target: &Path) -> io::Result<()> {
         self.parents(at)?;
-        self.tree.steps.push(Step::Link(c_path(target)?, relative(at)?));
+        self.links.push(Step::Link(c_path(target)?, relative(at)?));
         Ok(())
     }
 
@@ -286,7 +288,7 @@ impl Layout<'_> {
     }
 
     fn link(&mut self, target: &str, at: &str) -> io::Result<()> {
-        self.tree.steps.push(Step::Link(c_text(target)?, c_text(at)?));
+        self.links.push(Step::Link(c_text(target)?, c_text(at)?));
         Ok(())
     }
 

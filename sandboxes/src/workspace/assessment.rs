@@ -65,9 +65,9 @@ impl Assessment<'_> {
     pub(super) fn assess(&self) -> io::Result<Vec<Assessed>> {
         let mut changes: BTreeMap<TreePath, What> =
             self.changeset.changes.iter().map(|change| (change.path.clone(), change.what.clone())).collect();
-        let hiding = self.spell_out(&mut changes)?;
-        let whole = self.held_as_a_whole(&changes, &hiding)?;
         let carried = self.carried(&changes);
+        let (hiding, inherited) = self.spell_out(&mut changes, &carried)?;
+        let whole = self.held_as_a_whole(&changes, &hiding)?;
         let repositories = self.repositories(&changes)?;
         let mut above: Vec<Above> = Vec::new();
         let mut assessed: Vec<Assessed> = Vec::new();
@@ -76,13 +76,16 @@ impl Assessment<'_> {
                 Above::Held(folder) | Above::Fresh(folder) => path.is_within(folder),
             });
             let change = Change { path, what };
-            let one = self.one(change, &above, &whole, &carried, &repositories)?;
+            let asked = self.asked(&change, &carried, &inherited);
+            let one = self.one(change, asked, &above, &whole, &repositories)?;
             let path = &one.change.path;
             let adds = matches!(one.expected, Expected::Entry(there) if there.is_folder());
             if matches!(one.change.what, What::Folder { .. }) && !adds {
                 match one.decision {
                     Decision::Hold(_) => above.push(Above::Held(path.clone())),
-                    Decision::Apply if matches!(one.expected, Expected::Entry(_)) => above.push(Above::Fresh(path.clone())),
+                    Decision::Apply if matches!(one.expected, Expected::Entry(_)) => {
+                        above.push(Above::Fresh(path.clone()))
+                    }
                     Decision::Apply | Decision::Drop | Decision::Leave | Decision::Settled | Decision::Unchanged => {}
                 }
             }
@@ -95,9 +98,9 @@ impl Assessment<'_> {
     fn one(
         &self,
         change: Change,
+        asked: Asked,
         above: &[Above],
         whole: &BTreeMap<TreePath, Reason>,
-        carried: &BTreeSet<TreePath>,
         repositories: &BTreeSet<TreePath>,
     ) -> io::Result<Assessed> {
         let path = &change.path;
@@ -115,9 +118,12 @@ impl Assessment<'_> {
         };
         let differs_from_host = self.differs(&change, &found)?;
         let differs_from_view = self.differs_from_view(&change, differs_from_host)?;
-        let is_wanted = self.selection.wants(path);
-        let is_carrier = !is_wanted && matches!(found, Found::Absent { .. }) && carried.contains(path);
-        let wanted = is_wanted || is_carrier;
+        let carried = asked == Asked::IfAbsent;
+        let wanted = match asked {
+            Asked::Yes => true,
+            Asked::IfAbsent => matches!(found, Found::Absent { .. }),
+            Asked::No => false,
+        };
         let matters = wanted && differs_from_view && differs_from_host;
         let host = match &found {
             Found::Blocked(blocked) => Host::Blocked(*blocked),
@@ -154,7 +160,7 @@ impl Assessment<'_> {
             Found::Absent { folder, .. } => (Expected::Absent, folder),
             Found::Blocked(_) => (Expected::Absent, TreePath::root()),
         };
-        Ok(Assessed { change, decision, expected, nearest, carried: is_carrier })
+        Ok(Assessed { change, decision, expected, nearest, carried })
     }
 
     /// The pattern that a change falls under. A link could bring whatever its target holds under protected names; a
@@ -221,18 +227,45 @@ impl Assessment<'_> {
         Ok(differs_from_host || (change.what == What::Deleted && self.stack.holds_below(path)))
     }
 
-    /// Spells folders that hide what was there out as deletions. Gives the folders that hide something on the host.
-    fn spell_out(&self, changes: &mut BTreeMap<TreePath, What>) -> io::Result<Vec<TreePath>> {
-        let opaque = |what: &What| matches!(what, What::Folder { opaque: true, .. });
+    /// Whether a change was asked for.
+    fn asked(&self, change: &Change, carried: &BTreeSet<TreePath>, inherited: &BTreeSet<TreePath>) -> Asked {
+        let path = &change.path;
+        let is_folder = matches!(change.what, What::Folder { .. });
+        if self.selection.wants(path) || inherited.contains(path) {
+            Asked::Yes
+        } else if is_folder && carried.contains(path) {
+            if self.is_over_held(path) { Asked::Yes } else { Asked::IfAbsent }
+        } else {
+            Asked::No
+        }
+    }
+
+    /// Whether something other than a folder is held at `path`.
+    fn is_over_held(&self, path: &TreePath) -> bool {
+        self.stack.held.get(path).is_some_and(|held| !matches!(held.change.what, What::Folder { .. }))
+    }
+
+    /// Spells folders that hide what was there out as deletions. Gives the folders that hide something on the host, and
+    /// the deletions that were wanted before, as part of a held one that now goes.
+    fn spell_out(
+        &self,
+        changes: &mut BTreeMap<TreePath, What>,
+        carried: &BTreeSet<TreePath>,
+    ) -> io::Result<(Vec<TreePath>, BTreeSet<TreePath>)> {
+        // Where a held change is no folder, a folder made in its place needs no mark: the lookup below ends at what is
+        // held (measured: mkdir over a lower layer's whiteout sets no `opaque`).
+        let hides = |path: &TreePath, what: &What| match what {
+            What::Folder { opaque, .. } => *opaque || self.is_over_held(path),
+            What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => false,
+        };
         let tops: Vec<TreePath> =
-            changes.iter().filter(|(_, what)| opaque(what)).map(|(path, _)| path.clone()).collect();
-        let mut hiding = Vec::new();
+            changes.iter().filter(|(path, what)| hides(path, what)).map(|(path, _)| path.clone()).collect();
+        let (mut hiding, mut inherited) = (Vec::new(), BTreeSet::new());
         for top in tops {
             let mut pending = vec![top.clone()];
             let mut deleted = Vec::new();
             while let Some(folder) = pending.pop() {
-                let opened =
-                    beneath::open(self.workspace.fd(), folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY);
+                let opened = beneath::open(self.workspace.fd(), folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY);
                 // Whatever is there instead of a folder is the business of the change of the folder itself.
                 let Ok(opened) = opened else { continue };
                 for name in beneath::names(opened.as_fd())? {
@@ -255,12 +288,15 @@ impl Assessment<'_> {
                     deleted.push(held.clone());
                 }
             }
+            if self.is_over_held(&top) && (carried.contains(&top) || self.selection.wants(&top)) {
+                inherited.extend(deleted.iter().cloned());
+            }
             changes.extend(deleted.into_iter().map(|path| (path, What::Deleted)));
             if changes.len() > 2 * MAX_ENTRIES {
                 return Err(io::Error::other("the folders that the call replaced hold too much"));
             }
         }
-        Ok(hiding)
+        Ok((hiding, inherited))
     }
 
     /// Folders whose old contents would go, and something protected with them: nothing of them is applied.
@@ -329,17 +365,19 @@ impl Assessment<'_> {
         let mut entries = 0;
         let mut pending = vec![top.clone()];
         while let Some(folder) = pending.pop() {
-            let opened =
-                match beneath::open(self.workspace.fd(), folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
-                    Ok(opened) => opened,
-                    Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
-                        look.mount = true;
-                        continue;
-                    }
-                    // Not a folder, or gone: nothing is below it.
-                    Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => continue,
-                    Err(error) => return Err(error),
-                };
+            let opened = match beneath::open(self.workspace.fd(), folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)
+            {
+                Ok(opened) => opened,
+                Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+                    look.mount = true;
+                    continue;
+                }
+                // Not a folder, or gone: nothing is below it.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             for name in beneath::names(opened.as_fd())? {
                 entries += 1;
                 if entries > MAX_ENTRIES {
@@ -377,7 +415,8 @@ impl Assessment<'_> {
                 named.entry(path.parent().unwrap_or_else(TreePath::root)).or_default().insert(name);
             }
         }
-        let mut folders: BTreeSet<TreePath> = changes.keys().flat_map(|path| path.folders_above().collect::<Vec<_>>()).collect();
+        let mut folders: BTreeSet<TreePath> =
+            changes.keys().flat_map(|path| path.folders_above().collect::<Vec<_>>()).collect();
         folders.insert(TreePath::root());
         let mut repositories = BTreeSet::new();
         for folder in folders {
@@ -463,6 +502,15 @@ impl Assessment<'_> {
         }
         Ok(compared > 0)
     }
+}
+
+/// Whether the plan asked for a change to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    /// A folder above something wanted: when the host has none there.
+    IfAbsent,
+    No,
 }
 
 /// What was found in a folder.

@@ -192,20 +192,29 @@ pub(super) fn find(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Found> {
     Ok(Found::Entry(entry_of(root)?))
 }
 
-fn blocked(error: io::Error) -> io::Result<Blocked> {
-    match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => Ok(Blocked::Link),
-        Some(Errno::NOTDIR) => Ok(Blocked::NotFolder),
-        Some(Errno::XDEV) => Ok(Blocked::Mount),
-        Some(Errno::ACCESS | Errno::PERM) => Ok(Blocked::Permission),
-        _ => Err(error),
+impl Blocked {
+    /// Whether an error of a lookup says that the path cannot be walked.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        match Errno::from_io_error(error) {
+            Some(Errno::LOOP) => Some(Self::Link),
+            Some(Errno::NOTDIR) => Some(Self::NotFolder),
+            Some(Errno::XDEV) => Some(Self::Mount),
+            Some(Errno::ACCESS | Errno::PERM) => Some(Self::Permission),
+            _ => None,
+        }
     }
 }
 
-/// The names in a folder, sorted.
+fn blocked(error: io::Error) -> io::Result<Blocked> {
+    Blocked::of(&error).ok_or(error)
+}
+
+/// The names in a folder, sorted. An `O_PATH` descriptor is enough.
 pub(super) fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
-    for item in Dir::read_from(folder)? {
+    let readable =
+        rustix::fs::openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for item in Dir::new(readable)? {
         let item = item?;
         let name = item.file_name().to_bytes();
         if name != b"." && name != b".." {

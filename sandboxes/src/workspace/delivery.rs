@@ -6,11 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
+
 use super::{
-    beneath::{self, Found},
+    beneath::{self, Blocked, Found},
     change::{Change, Held, Note, Reason, What},
-    changeset::is_temporary,
-    journal::{Journal, Phase},
+    journal::{Journal, Leftovers, Phase},
     operation::{Operation, Reached, reason},
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
@@ -32,6 +33,8 @@ pub(super) enum Step {
     Committed,
     /// The session's record names the next layer.
     StackSaved,
+    /// This many operations are in place, the last one with what was there still beside it.
+    Begun(usize),
     /// This many operations are carried out.
     CarriedOut(usize),
     /// What was not carried out is held.
@@ -101,7 +104,7 @@ impl Delivery<'_> {
     pub(super) fn deliver(mut self, steps: &dyn Steps) -> Result<Delivered, DeliveryError> {
         let mut journal = self.journal();
         if !journal.operations.is_empty() {
-            journal.save(self.workspace)?;
+            journal.note(self.workspace)?;
         }
         let prepared = steps.reached(Step::Journalled).map_err(DeliveryError::from).and_then(|()| self.prepare(steps));
         let (stack, mut delivered) = match prepared {
@@ -130,7 +133,9 @@ impl Delivery<'_> {
             let changed = |path: &TreePath, entry: &beneath::Entry| {
                 self.workspace.recent().changed_since(self.stamp, path, entry)
             };
-            outcomes.push(match operation.carry_out(self.workspace, &changed) {
+            let begun = operation.begin(self.workspace);
+            steps.reached(Step::Begun(count + 1))?;
+            outcomes.push(match begun.and_then(|()| operation.complete(self.workspace, &changed)) {
                 Ok(note) => {
                     delivered.notes.extend(note);
                     Reached::Done
@@ -177,7 +182,7 @@ impl Delivery<'_> {
                 Err(error) => match reason(error) {
                     Reason::Failed { error } => return Err(DeliveryError::Kernel(io::Error::other(error))),
                     reason => {
-                        operation.discard(self.workspace)?;
+                        Leftovers::remove(self.workspace, std::slice::from_ref(&operation))?;
                         delivered.held.push(Held { change: operation.change.clone(), reason: reason.clone() });
                         self.pieces.push(piece(self.workspace, operation.change, reason, &self.origin, content)?);
                     }
@@ -187,7 +192,11 @@ impl Delivery<'_> {
         }
         self.operations = staged;
         for folder in &folders {
-            beneath::sync_folder(self.workspace.fd(), folder.as_path())?;
+            match beneath::sync_folder(self.workspace.fd(), folder.as_path()) {
+                // Moved away by the host: its operations will find that out.
+                Err(error) if Blocked::of(&error).is_some() || error.kind() == io::ErrorKind::NotFound => {}
+                result => result?,
+            }
         }
         let stack = if self.pieces.is_empty() && self.removed.is_empty() {
             self.stack.clone()
@@ -267,7 +276,7 @@ fn finish(
         journal.save(workspace)?;
         steps.reached(Step::Cleaning)?;
     }
-    clean(workspace, &journal)?;
+    Leftovers::remove(workspace, &journal.operations)?;
     steps.reached(Step::Cleaned)?;
     for folder in &folders {
         // A folder may have been replaced by a later operation, or by the host.
@@ -279,25 +288,15 @@ fn finish(
     Ok(finished)
 }
 
-/// Removes the temporary files of a journal's operations.
-fn clean(workspace: &Workspace, journal: &Journal) -> io::Result<()> {
-    for operation in &journal.operations {
-        if is_temporary(operation.temporary.name()) {
-            operation.discard(workspace)?;
-        }
-    }
-    Ok(())
-}
-
 /// Takes a delivery back that was not committed: the workspace is untouched but for temporary files.
 fn roll_back(workspace: &Workspace, session: &Path, journal: &Journal) -> io::Result<()> {
-    clean(workspace, journal)?;
+    Leftovers::remove(workspace, &journal.operations)?;
     Journal::remove(workspace)?;
     Stack::load(session)?.sweep(session)
 }
 
 /// What a start found of a delivery that another server had begun.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Recovered {
     /// The call whose hand-back was under way.
     pub call: Option<String>,
@@ -346,6 +345,7 @@ impl Workspace {
 
 /// Finishes what a stopped server began. The caller has the turn.
 pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recovered, DeliveryError> {
+    Leftovers::sweep(workspace)?;
     let Some(journal) = Journal::load(workspace)? else {
         return Ok(Recovered::default());
     };

@@ -239,7 +239,8 @@ mod tests {
     fn every_rule_gives_its_own_answer() {
         use Decision::{Apply, Drop, Hold, Leave, Settled, Unchanged};
         let repository = TreePath::new("a").unwrap();
-        let protected_below = Below::Protected { path: TreePath::new("a/b/.vscode").unwrap(), pattern: ".vscode".into() };
+        let protected_below =
+            Below::Protected { path: TreePath::new("a/b/.vscode").unwrap(), pattern: ".vscode".into() };
         let socket = What::Special { special: super::super::change::Special::Socket };
         let blocked = |blocked| Facts { host: Host::Blocked(blocked), ..plain() };
         let table: Vec<(&str, What, Facts<'_>, Decision)> = vec![
@@ -269,7 +270,12 @@ mod tests {
             ),
             ("tied", file(), Facts { tied: Some(Reason::BuildsOnHeld), ..plain() }, Hold(Reason::BuildsOnHeld)),
             ("vanished on the host", file(), absent(true), Hold(Reason::Conflict)),
-            ("changed on the host", file(), on_host(Present { changed: true, ..present(Kind::File) }), Hold(Reason::Conflict)),
+            (
+                "changed on the host",
+                file(),
+                on_host(Present { changed: true, ..present(Kind::File) }),
+                Hold(Reason::Conflict),
+            ),
             (
                 "deleted here, changed there",
                 What::Deleted,
@@ -289,7 +295,12 @@ mod tests {
                 Hold(Reason::TooMany),
             ),
             ("a fifo on the host", file(), on_host(present(Kind::Fifo)), Hold(Reason::HostSpecial)),
-            ("a mount on the host", file(), on_host(Present { mount: true, ..present(Kind::File) }), Hold(Reason::OtherMount)),
+            (
+                "a mount on the host",
+                file(),
+                on_host(Present { mount: true, ..present(Kind::File) }),
+                Hold(Reason::OtherMount),
+            ),
             (
                 "another's file",
                 file(),
@@ -327,7 +338,9 @@ mod tests {
         ] {
             assert!(leads(path, target), "{path} -> {target}");
         }
-        for (path, target) in [("a", "b"), ("a/b", "../x"), ("a/b/c", "../../x"), ("a", "./b/c"), ("a", "."), ("a", "..x")] {
+        for (path, target) in
+            [("a", "b"), ("a/b", "../x"), ("a/b/c", "../../x"), ("a", "./b/c"), ("a", "."), ("a", "..x")]
+        {
             assert!(!leads(path, target), "{path} -> {target}");
         }
     }

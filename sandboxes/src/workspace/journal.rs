@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     beneath::Time,
+    changeset::is_temporary,
     operation::Operation,
     stack::{Origin, Stack, write_atomically},
     workspace::Workspace,
@@ -49,10 +50,20 @@ impl Journal {
     /// The journal that a stopped server left behind.
     pub(super) fn load(workspace: &Workspace) -> io::Result<Option<Self>> {
         match fs::read(workspace.state().join(NAME)) {
+            // Noted, and the power failed before it was on the disk: nothing was committed.
+            Ok(text) if text.is_empty() => Ok(None),
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes the journal without waiting for the disk: enough for a server that is killed. When the power fails, the
+    /// worst is a temporary file that nobody looks for.
+    pub(super) fn note(&self, workspace: &Workspace) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        fs::write(workspace.state().join("journal.json.noted"), text)?;
+        fs::rename(workspace.state().join("journal.json.noted"), workspace.state().join(NAME))
     }
 
     /// Writes the journal, on the disk when this returns.
@@ -72,5 +83,66 @@ impl Journal {
     pub(super) fn put_aside(workspace: &Workspace) -> io::Result<()> {
         let state: &Path = workspace.state();
         fs::rename(state.join(NAME), state.join("journal.orphaned.json"))
+    }
+}
+
+/// Temporary files that could not be removed since the host had moved their folder away. They are looked for again.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Leftovers {
+    entries: Vec<Leftover>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Leftover {
+    operation: Operation,
+    tries: u32,
+}
+
+const LEFTOVERS: &str = "leftovers.json";
+
+/// How often a leftover is looked for, at one look a hand-back. A folder that stays away that long was deleted.
+const TRIES: u32 = 1000;
+
+impl Leftovers {
+    /// Removes what can be removed now.
+    pub(super) fn sweep(workspace: &Workspace) -> io::Result<()> {
+        Self::load(workspace)?.map_or(Ok(()), |leftovers| leftovers.retry(workspace))
+    }
+
+    /// Removes the temporary files of `operations`, and remembers those that cannot be reached.
+    pub(super) fn remove(workspace: &Workspace, operations: &[Operation]) -> io::Result<()> {
+        let unreachable = operations
+            .iter()
+            .filter(|operation| is_temporary(operation.temporary.name()) && operation.discard(workspace).is_err());
+        let new: Vec<_> = unreachable.map(|operation| Leftover { operation: operation.clone(), tries: 0 }).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut leftovers = Self::load(workspace)?.unwrap_or_default();
+        leftovers.entries.extend(new);
+        leftovers.save(workspace)
+    }
+
+    fn load(workspace: &Workspace) -> io::Result<Option<Self>> {
+        match fs::read(workspace.state().join(LEFTOVERS)) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn retry(mut self, workspace: &Workspace) -> io::Result<()> {
+        self.entries.retain_mut(|leftover| {
+            leftover.tries += 1;
+            leftover.operation.discard(workspace).is_err() && leftover.tries < TRIES
+        });
+        self.save(workspace)
+    }
+
+    fn save(&self, workspace: &Workspace) -> io::Result<()> {
+        if self.entries.is_empty() {
+            return fs::remove_file(workspace.state().join(LEFTOVERS));
+        }
+        write_atomically(workspace.state(), LEFTOVERS, &serde_json::to_vec(self)?)
     }
 }

@@ -16,13 +16,7 @@ impl Workspace {
     ///
     /// At most `entries` are looked at, nearest `paths` first; a change beyond them is not seen. What cannot be read did
     /// not change.
-    pub(crate) fn changed_since(
-        &self,
-        stamp: &Stamp,
-        paths: &[TreePath],
-        hidden: &[TreePath],
-        entries: usize,
-    ) -> bool {
+    pub(crate) fn changed_since(&self, stamp: &Stamp, paths: &[TreePath], hidden: &[TreePath], entries: usize) -> bool {
         let mut queue: std::collections::VecDeque<TreePath> = paths.iter().cloned().collect();
         let mut looked = 0;
         while let Some(path) = queue.pop_front() {
@@ -37,7 +31,7 @@ impl Workspace {
             if entry.kind != Kind::Folder {
                 continue;
             }
-            let Ok(folder) = beneath::folder_of(self.fd(), &path) else { continue };
+            let Ok(folder) = beneath::folder(self.fd(), path.as_path()) else { continue };
             let below = beneath::names(folder.as_fd()).unwrap_or_default().into_iter().filter(|name| name != ".git");
             let below = below.map(|name| path.join(&name));
             queue.extend(below.filter(|path| !hidden.iter().any(|hidden| path.is_within(hidden))));

@@ -19,6 +19,7 @@ mod changeset;
 mod delivery;
 mod diff;
 mod gate;
+mod hand_back;
 mod journal;
 mod live;
 mod notice;
@@ -26,6 +27,7 @@ mod operation;
 #[cfg(test)]
 mod playground;
 mod recent;
+mod release;
 mod selection;
 mod session;
 mod stack;
@@ -35,10 +37,24 @@ mod version;
 #[expect(clippy::module_inception, reason = "a file is named after its noun, and the room after its main noun")]
 mod workspace;
 
+#[cfg(test)]
+mod changeset_tests;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod hand_back_tests;
+#[cfg(test)]
+mod held_tests;
+#[cfg(test)]
+mod overlay_tests;
+#[cfg(test)]
+mod race_tests;
+
 pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
 pub use delivery::{RecoverError, Recovered, Stopped};
-pub use session::{LayersError, Released, Session, SessionError};
+pub use release::Released;
+pub use session::{LayersError, Session, SessionError};
 pub use stack::{HeldChange, Layers, Origin};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;

@@ -108,7 +108,7 @@ impl Operation {
     /// An operation for `change`, staged in `folder`.
     pub(super) fn new(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}", hexadecimal(&random)).as_ref());
         Ok(Self { change, expected, temporary, staged: 0 })
     }
@@ -116,20 +116,20 @@ impl Operation {
     fn way(&self) -> Way {
         match (&self.change.what, self.expected) {
             (What::Folder { mode, .. }, Expected::Absent) => Way::Make { mode: *mode },
-            (What::Folder { mode, .. }, Expected::Entry(there)) if there.kind == Kind::Folder => Way::Mode { mode: *mode },
+            (What::Folder { mode, .. }, Expected::Entry(there)) if there.kind == Kind::Folder => {
+                Way::Mode { mode: *mode }
+            }
             (What::Deleted, Expected::Entry(there)) => Way::Remove(there),
             (What::Deleted, Expected::Absent) | (What::Special { .. }, _) => Way::Nothing,
-            (What::File { .. } | What::Link { .. } | What::Folder { .. }, Expected::Entry(there)) => Way::Exchange(there),
+            (What::File { .. } | What::Link { .. } | What::Folder { .. }, Expected::Entry(there)) => {
+                Way::Exchange(there)
+            }
             (What::File { .. } | What::Link { .. }, Expected::Absent) => Way::Place,
         }
     }
 
     /// Stages the new thing, on the disk when this returns. `content` is where a file's bytes are.
-    pub(super) fn stage(
-        &mut self,
-        workspace: &Workspace,
-        content: (BorrowedFd<'_>, &TreePath),
-    ) -> io::Result<()> {
+    pub(super) fn stage(&mut self, workspace: &Workspace, content: (BorrowedFd<'_>, &TreePath)) -> io::Result<()> {
         match self.way() {
             Way::Place | Way::Exchange(_) => {}
             Way::Make { .. } | Way::Mode { .. } | Way::Remove(_) | Way::Nothing => return Ok(()),
@@ -164,31 +164,32 @@ impl Operation {
     }
 
     /// Removes what is staged, if it is still there.
+    ///
+    /// # Errors
+    /// Also when its folder cannot be reached, since the host moved it: what was staged may come back with it.
     pub(super) fn discard(&self, workspace: &Workspace) -> io::Result<()> {
-        match beneath::folder_of(workspace.fd(), &self.temporary) {
-            Ok(folder) => traced(workspace, &[&self.temporary], || {
-                beneath::remove_all(folder.as_fd(), self.temporary.name())
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+        let folder = beneath::folder_of(workspace.fd(), &self.temporary)?;
+        traced(workspace, &[&self.temporary], || {
+            beneath::remove_all(folder.as_fd(), self.doomed().name())?;
+            beneath::remove_all(folder.as_fd(), self.temporary.name())
+        })
     }
 
-    /// Puts the change into place. On `Err` nothing is changed, and what was staged still is.
-    pub(super) fn carry_out(&self, workspace: &Workspace, changed: &Changed<'_>) -> Result<Option<Note>, Reason> {
+    /// Puts the change into place. What was there is still beside it, under the temporary name, until
+    /// [`Operation::complete`]. On `Err` nothing is changed, and what was staged still is.
+    pub(super) fn begin(&self, workspace: &Workspace) -> Result<(), Reason> {
         let root = workspace.fd();
-        let mut note = None;
+        let paths = [&self.change.path, &self.temporary];
         match self.way() {
-            Way::Nothing => return Ok(None),
-            Way::Make { mode } => return self.make(workspace, mode).map(|()| None),
-            Way::Mode { mode } => self.set_folder_mode(workspace, mode)?,
+            Way::Nothing => Ok(()),
+            Way::Make { mode } => self.make(workspace, mode),
+            Way::Mode { mode } => self.set_folder_mode(workspace, mode),
             Way::Place => {
                 let (parent, staging) = self.folders(root)?;
-                let paths = [&self.change.path, &self.temporary];
                 let placed = traced(workspace, &paths, || {
                     rename(&staging, &self.temporary, &parent, &self.change.path, RenameFlags::NOREPLACE)
                 });
-                placed.map_err(reason)?;
+                placed.map_err(reason)
             }
             Way::Exchange(there) | Way::Remove(there) => {
                 let (parent, staging) = self.folders(root)?;
@@ -196,18 +197,27 @@ impl Operation {
                 if found.as_ref().map(Identity::of) != Some(there) {
                     return Err(Reason::Conflict);
                 }
-                let paths = [&self.change.path, &self.temporary];
                 traced(workspace, &paths, || {
-                    let (from, to) = ((&parent, &self.change.path), (&staging, &self.temporary));
-                    rename(from.0, from.1, to.0, to.1, self.rename_flags())
+                    rename(&parent, &self.change.path, &staging, &self.temporary, self.rename_flags())
                 })
-                .map_err(reason)?;
-                note = self.settle(workspace, there, changed)?;
+                .map_err(reason)
             }
         }
-        let parent = beneath::folder_of(root, &self.change.path).map_err(reason)?;
-        let left = beneath::entry(parent.as_fd(), self.change.path.name()).map_err(reason)?;
-        workspace.recent().left(&self.change.path, left.as_ref());
+    }
+
+    /// Looks at what was there, and removes it when it is what was expected; else puts it back and says so. On
+    /// `Err` nothing is changed, and what was staged still is.
+    pub(super) fn complete(&self, workspace: &Workspace, changed: &Changed<'_>) -> Result<Option<Note>, Reason> {
+        let note = match self.way() {
+            Way::Nothing | Way::Make { .. } | Way::Mode { .. } | Way::Place => None,
+            Way::Exchange(there) | Way::Remove(there) => self.settle(workspace, there, changed)?,
+        };
+        // A look that fails now only means that a later call may see a conflict with this one.
+        if let Ok(parent) = beneath::folder_of(workspace.fd(), &self.change.path)
+            && let Ok(left) = beneath::entry(parent.as_fd(), self.change.path.name())
+        {
+            workspace.recent().left(&self.change.path, left.as_ref());
+        }
         Ok(note)
     }
 
@@ -235,10 +245,23 @@ impl Operation {
             .map_err(reason)?;
             return Err(Reason::Conflict);
         }
+        let is_folder = away.is_some_and(|away| away.kind == Kind::Folder);
+        let doomed = if is_folder { self.doomed() } else { self.temporary.clone() };
         let removed = traced(workspace, &[&self.temporary], || {
-            beneath::remove_all(staging.as_fd(), self.temporary.name())
+            if is_folder {
+                // Emptying a folder takes a while and cannot be undone. From here on its name says that it may go.
+                rename(&staging, &self.temporary, &staging, &doomed, RenameFlags::NOREPLACE)?;
+            }
+            beneath::remove_all(staging.as_fd(), doomed.name())
         });
-        Ok(removed.err().map(|error| Note::Leftover { file: self.temporary.clone(), error: error.to_string() }))
+        Ok(removed.err().map(|error| Note::Leftover { file: doomed, error: error.to_string() }))
+    }
+
+    /// The name of a folder that was looked at and is being emptied.
+    fn doomed(&self) -> TreePath {
+        let mut name = self.temporary.name().to_owned();
+        name.push("-gone");
+        self.temporary.parent().unwrap_or_else(TreePath::root).join(&name)
     }
 
     /// Whether nothing below a folder that was renamed away changed since the call took its sandbox.
@@ -278,6 +301,10 @@ impl Operation {
             // The folder is gone: with the staged file if that was in it.
             Err(reason) => return Ok(Reached::Undone(reason)),
         };
+        if beneath::entry(staging.as_fd(), self.doomed().name())?.is_some() {
+            beneath::remove_all(staging.as_fd(), self.doomed().name())?;
+            return Ok(Reached::Done);
+        }
         let temporary = beneath::entry(staging.as_fd(), self.temporary.name())?;
         let there = beneath::entry(parent.as_fd(), self.change.path.name())?;
         match self.way() {

@@ -19,7 +19,7 @@ use super::{
     Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
     beneath::{self, Entry},
     delivery::{Steps, Uninterrupted},
-    session::Order,
+    hand_back::Order,
 };
 
 /// A workspace of its own in a temporary folder.
@@ -120,8 +120,7 @@ impl Playground {
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
         let changeset = upper.changeset();
-        let order =
-            Order { changeset: &changeset, allowed, protect: &self.protect, stamp, origin: &origin("call-1") };
+        let order = Order { changeset: &changeset, allowed, protect: &self.protect, stamp, origin: &origin("call-1") };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)
     }
 }

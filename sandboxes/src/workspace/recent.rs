@@ -99,13 +99,12 @@ impl Recent {
         if !stamp.is_not_after(entry.changed) {
             return false;
         }
-        let as_we_left_it = self.names.get(path).is_some_and(|own| {
-            own.hand_back <= stamp.hand_backs && own.left == Some((entry.inode, entry.changed))
-        });
-        let folder_as_we_left_it = self
-            .folders
+        let as_we_left_it = self
+            .names
             .get(path)
-            .is_some_and(|own| own.last <= stamp.hand_backs && own.after == entry.changed);
+            .is_some_and(|own| own.hand_back <= stamp.hand_backs && own.left == Some((entry.inode, entry.changed)));
+        let folder_as_we_left_it =
+            self.folders.get(path).is_some_and(|own| own.last <= stamp.hand_backs && own.after == entry.changed);
         !as_we_left_it && !folder_as_we_left_it
     }
 

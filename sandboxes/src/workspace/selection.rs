@@ -19,7 +19,9 @@ impl Selection {
     pub(super) fn of(hand_back: &HandBack) -> Result<Self, globset::Error> {
         Ok(match hand_back {
             HandBack::Nothing => Self::Nothing,
-            HandBack::Paths(paths) => Self::Paths(paths.iter().filter_map(|path| TreePath::new(path.as_str())).collect()),
+            HandBack::Paths(paths) => {
+                Self::Paths(paths.iter().filter_map(|path| TreePath::new(path.as_str())).collect())
+            }
             HandBack::Matching(globs) => {
                 let mut set = GlobSetBuilder::new();
                 for glob in globs {

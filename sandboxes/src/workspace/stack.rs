@@ -218,6 +218,10 @@ impl Stack {
             if !matches!(piece.held.change.what, What::Folder { .. }) {
                 held.retain(|other, _| !other.is_within(path));
             }
+            // Nothing can be below what is no folder; the newer change wins.
+            held.retain(|other, above| {
+                !path.is_within(other) || path == other || matches!(above.change.what, What::Folder { .. })
+            });
             held.insert(path.clone(), piece.held.clone());
             contents.insert(path.clone(), piece.content.clone());
         }
@@ -226,15 +230,19 @@ impl Stack {
             return Ok(Self { generation, layer: None, held });
         }
         let mut random = [0; 4];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let name = format!("{generation}-{}", hexadecimal(&random));
         let folder = session.join("layers").join(&name);
         DirBuilder::new().recursive(true).mode(0o700).create(session.join("layers"))?;
         DirBuilder::new().mode(0o755).create(&folder)?;
         let before = self.folder(session)?;
         let layer = rustix::fs::open(&folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut build =
-            Build { layer: layer.as_fd(), before: before.as_ref().map(AsFd::as_fd), workspace, folders: BTreeSet::new() };
+        let mut build = Build {
+            layer: layer.as_fd(),
+            before: before.as_ref().map(AsFd::as_fd),
+            workspace,
+            folders: BTreeSet::new(),
+        };
         for (path, change) in &mut held {
             build.add(path, &mut change.change.what, contents.get(path))?;
         }

@@ -19,7 +19,10 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use super::{beneath::{self, Time}, workspace::Workspace};
+use super::{
+    beneath::{self, Time},
+    workspace::Workspace,
+};
 
 /// How far back a stamp is set when the workspace's file system has no unnamed files to ask: FAT's 2 s granularity
 /// (`fs/fat/misc.c`), the coarsest in use. A network file system's clock that runs further behind defeats it.

@@ -1,13 +1,17 @@
 //! What the workspace has at a path, remembered so that a later look can tell whether it changed.
 
-use std::{io, io::Read, os::fd::{AsFd, BorrowedFd}};
+use std::{
+    io,
+    io::Read,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    beneath::{self, Found, Kind},
+    beneath::{self, Blocked, Found, Kind},
     change::What,
     tree_path::{TreePath, hexadecimal},
 };
@@ -50,8 +54,16 @@ pub enum HostVersion {
 }
 
 impl HostVersion {
-    /// What is at `path` of the workspace, as far as it matters for `what` coming there.
+    /// What is at `path` of the workspace, as far as it matters for `what` coming there. A path that the host moves away
+    /// while it is looked at is [`Self::Unknown`].
     pub(super) fn of(workspace: BorrowedFd<'_>, path: &TreePath, what: &What) -> io::Result<Self> {
+        match Self::look(workspace, path, what) {
+            Err(error) if Blocked::of(&error).is_some() || error.kind() == io::ErrorKind::NotFound => Ok(Self::Unknown),
+            result => result,
+        }
+    }
+
+    fn look(workspace: BorrowedFd<'_>, path: &TreePath, what: &What) -> io::Result<Self> {
         let entry = match beneath::find(workspace, path)? {
             Found::Absent { .. } => return Ok(Self::Absent),
             Found::Blocked(_) => return Ok(Self::Unknown),

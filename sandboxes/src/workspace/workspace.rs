@@ -114,11 +114,7 @@ impl Workspace {
         if root.to_str().is_none() {
             return Err(WorkspaceError::NotUtf8 { path: root });
         }
-        let folder = match rustix::fs::open(
-            &root,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
+        let folder = match rustix::fs::open(&root, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
             Ok(folder) => folder,
             Err(error) => return Err(open(error.into())),
         };

@@ -81,7 +81,7 @@ struct Seen {
 impl Canaries {
     /// Makes the secrets, starts the process and the listeners, and looks at everything once.
     pub(crate) fn set_out(base: &Path, home: &Path, probe: &Path) -> Self {
-        let token = format!("canary-{}-{:x}", std::process::id(), token_number());
+        let token = format!("canary-{}-{:x}", std::process::id(), number());
         let mut secrets: Vec<PathBuf> = SECRETS.iter().map(|name| home.join(name)).collect();
         secrets.push(base.join("outside/secret.txt"));
         secrets.push(base.join("state/secret.txt"));
@@ -101,7 +101,7 @@ impl Canaries {
         let abstract_name = format!("cofferdam-canary-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         let socket = base.join("outside/canary.sock");
-        let canaries = Self {
+        let mut canaries = Self {
             token,
             secrets: secrets.clone(),
             process,
@@ -119,8 +119,8 @@ impl Canaries {
         }
         canaries.abstract_listener.set_nonblocking(true).unwrap();
         canaries.socket_listener.set_nonblocking(true).unwrap();
-        let before = canaries.look();
-        Self { before, ..canaries }
+        canaries.before = canaries.look();
+        canaries
     }
 
     /// The canary process's id.
@@ -185,7 +185,7 @@ impl Drop for Canaries {
 }
 
 /// A number that nobody guesses by chance.
-fn token_number() -> u64 {
+pub(crate) fn number() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.as_nanos() as u64 ^ u64::from(std::process::id()).rotate_left(40)
 }

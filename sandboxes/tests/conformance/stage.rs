@@ -49,6 +49,9 @@ match = [{ tool = "probe" }]
 /// An operator's layer. It asks for less than the first.
 const OPERATOR: &str = "version = 1\n[limits]\nwall_seconds = 60\nmemory_mb = 2048\n";
 
+/// Sandboxes that are prepared ahead: none, so that each row meets a fresh one with its own budgets.
+const POOL: usize = 0;
+
 /// Who the rows are played as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
@@ -95,7 +98,7 @@ impl Stage {
         let (home, state) = (base.join("home"), base.join("state"));
         fs::create_dir_all(&home).unwrap();
         let canaries = Canaries::set_out(base, &home, probe);
-        let yard = Yard::new(YardOptions { host: host(&home, &state) }).unwrap();
+        let yard = Yard::new(YardOptions { host: host(&home, &state), pool_size: POOL }).unwrap();
         Self {
             user,
             base: base.to_path_buf(),
@@ -108,11 +111,21 @@ impl Stage {
         }
     }
 
+    /// The yard that sandboxes are opened in.
+    pub(crate) fn yard(&self) -> &Yard {
+        &self.yard
+    }
+
+    /// A home with a Rust toolchain in it.
+    pub(crate) fn toolchain_home(&self) -> PathBuf {
+        PathBuf::from(std::env::var_os(crate::players::TOOLCHAIN_HOME).expect("players are told"))
+    }
+
     /// A yard that knows other places: for rows about what is found on the host.
     pub(crate) fn yard_with(&self, home: &Path, environment: &[(&str, &str)]) -> Yard {
         let mut host = host(home, &self.state);
         host.environment.extend(environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
-        Yard::new(YardOptions { host }).unwrap()
+        Yard::new(YardOptions { host, pool_size: POOL }).unwrap()
     }
 
     /// A fresh workspace: a few files, and the probe.
@@ -250,7 +263,7 @@ impl Site<'_> {
     /// Hands back what a sandbox wrote.
     pub(crate) fn hand_back(&self, closed: Closed) -> Result<HandedBack, String> {
         let call = format!("call-{}", self.workspace.file_name().unwrap_or_default().to_string_lossy());
-        self.session.hand_back_closed(closed, &call).map_err(|error| chain(&error))
+        self.session.hand_back_closed(&closed, &call, &Cancel::new()).map_err(|error| chain(&error))
     }
 
     /// A file of the workspace as the host has it.

@@ -12,6 +12,7 @@ import time
 # A duplicate, since pytest points descriptor 1 elsewhere while a test runs. It is not inherited by children.
 records = os.dup(1)
 begun = time.monotonic()
+counts = {}
 
 
 def cut(text, limit):
@@ -23,6 +24,8 @@ def cut(text, limit):
 
 
 def record(**fields):
+    if fields["r"] == "test":
+        counts[fields["outcome"]] = counts.get(fields["outcome"], 0) + 1
     line = b"\x1e" + json.dumps(fields).encode("ascii") + b"\n"
     try:
         while line:
@@ -93,10 +96,11 @@ class Recorder:
             return  # "" is a passed setup or teardown; "rerun" and other plugins' words are not results.
         name = report.nodeid
         context = getattr(report, "context", None)
-        if context is not None:
-            told = [str(part) for part in (getattr(context, "msg", None),) if part is not None]
-            told += ["%s=%r" % pair for pair in sorted(dict(getattr(context, "kwargs", {}) or {}).items())]
-            name += " [%s]" % ", ".join(told)
+        if context is not None:  # A subtest, named as pytest's own summary names it.
+            told = getattr(context, "msg", None)
+            name += " [%s]" % told if told is not None else ""
+            pairs = sorted(dict(getattr(context, "kwargs", None) or {}).items())
+            name += " (%s)" % ", ".join("%s=%s" % pair for pair in pairs) if pairs else ""
         if outcome in ("passed", "subtest_passed", "unexpected_pass", "expected_failure"):
             record(r="test", name=name, outcome=outcome, ms=round(report.duration * 1000, 3))
             return
@@ -135,7 +139,7 @@ class Recorder:
             record(r="test", name=report.nodeid, outcome="skipped", message=cut(message(report), 300))
 
     def pytest_sessionfinish(self, session, exitstatus):
-        record(r="end", ms=round((time.monotonic() - begun) * 1000, 3))
+        record(r="end", ms=round((time.monotonic() - begun) * 1000, 3), counts=counts)
 
 
 try:

@@ -12,6 +12,7 @@ import unittest
 
 records = os.dup(1)
 begun = time.monotonic()
+counts = {}
 
 
 def cut(text, limit):
@@ -23,6 +24,8 @@ def cut(text, limit):
 
 
 def record(**fields):
+    if fields["r"] == "test":
+        counts[fields["outcome"]] = counts.get(fields["outcome"], 0) + 1
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -112,7 +115,7 @@ class Runner(unittest.TextTestRunner):
 
     def run(self, test):
         result = super().run(test)
-        record(r="end", ms=round((time.monotonic() - begun) * 1000, 3), ran=result.testsRun)
+        record(r="end", ms=round((time.monotonic() - begun) * 1000, 3), counts=counts)
         return result
 
 

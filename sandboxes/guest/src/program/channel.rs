@@ -11,7 +11,7 @@ use std::{
 use cofferdam_guest::wire::{CHANNEL_FD, Decoder, EncodeError, FrameError, FromGuest, ToGuest, encode};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    io::{Errno, FdFlags},
+    io::Errno,
     net::{RecvFlags, SendFlags},
 };
 
@@ -45,14 +45,13 @@ pub(crate) enum Ended {
 impl Channel {
     /// Takes the inherited socket at [`CHANNEL_FD`].
     pub(crate) fn inherited() -> io::Result<Self> {
-        // SAFETY: `from_raw_fd` requires an open descriptor that nothing else owns. This is called once, at the start,
-        // and nothing opened by this program can have this number before: if the descriptor was not inherited,
-        // `fcntl_setfd` right below fails with EBADF, and the value is leaked there rather than closed.
-        let socket = unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) };
-        if let Err(error) = rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC) {
-            std::mem::forget(socket);
-            return Err(error.into());
+        // SAFETY: `fcntl` takes plain numbers; a descriptor that is not open is an error, no more.
+        if unsafe { libc::fcntl(CHANNEL_FD, libc::F_SETFD, libc::FD_CLOEXEC) } == -1 {
+            return Err(io::Error::last_os_error());
         }
+        // SAFETY: `from_raw_fd` requires an open descriptor that nothing else owns. It is open, as `fcntl` above says;
+        // this is called once, before anything is opened by this program, so what is there was inherited.
+        let socket = unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) };
         rustix::net::sockopt::socket_type(&socket)?;
         Ok(Self { socket, decoder: Decoder::new(), pending: Vec::new(), written: 0 })
     }
@@ -64,7 +63,7 @@ impl Channel {
 
     /// What long operations look at.
     pub(crate) fn lifeline(&self) -> Lifeline<'_> {
-        Lifeline { socket: self.socket() }
+        Lifeline::of(self.socket())
     }
 
     /// Whether everything was written.
@@ -139,7 +138,12 @@ pub(crate) struct Lifeline<'a> {
     socket: BorrowedFd<'a>,
 }
 
-impl Lifeline<'_> {
+impl<'a> Lifeline<'a> {
+    /// The lifeline of a socket.
+    pub(crate) fn of(socket: BorrowedFd<'a>) -> Self {
+        Self { socket }
+    }
+
     /// Ends the program when the server has closed the channel. To be called in every loop over files or blocks.
     pub(crate) fn check(&self) {
         let mut polled = [PollFd::new(&self.socket, PollFlags::RDHUP)];

@@ -99,6 +99,17 @@ impl Children {
         let mut ended: Option<(Exit, Instant)> = None;
         let mut buffer = vec![0; MAX_OUTPUT_BYTES];
         loop {
+            // Before waiting: a request that came together with the command is not announced again.
+            while let Some(request) = channel.receive()? {
+                match request {
+                    ToGuest::Kill { id: named } if named == id => end_command(process, ended.is_some()),
+                    // An earlier command, which has ended.
+                    ToGuest::Kill { id: _ } => {}
+                    ToGuest::File { .. } | ToGuest::Execute { .. } | ToGuest::FindProgram { .. } => {
+                        return Err(Stop::Unexpected);
+                    }
+                }
+            }
             if let Some(exit) = self.reap(Some(process)) {
                 pipes.iter_mut().for_each(Pipe::note_owed);
                 ended = Some((exit, Instant::now() + QUIET_AFTER_EXIT));
@@ -126,16 +137,6 @@ impl Children {
             wait(&mut polled, patience)?;
             drop(polled);
 
-            while let Some(request) = channel.receive()? {
-                match request {
-                    ToGuest::Kill { id: named } if named == id => end_command(process, ended.is_some()),
-                    // An earlier command, which has ended.
-                    ToGuest::Kill { id: _ } => {}
-                    ToGuest::File { .. } | ToGuest::Execute { .. } | ToGuest::FindProgram { .. } => {
-                        return Err(Stop::Unexpected);
-                    }
-                }
-            }
             channel.flush()?;
             for pipe in &mut pipes {
                 if !channel.is_flushed() {
@@ -296,7 +297,9 @@ fn argument_zero(workspace: &Workspace, program: &str) -> OsString {
 fn variables(workspace: &Workspace, command: &Command) -> Result<BTreeMap<OsString, OsString>, FileRefusal> {
     let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     // As a shell would say it. The guest's own would be wrong below another folder.
-    variables.insert("PWD".into(), workspace.path().join(command.directory.as_str()).into());
+    // Joining an empty path would add a slash, and programs compare PWD with what the kernel says.
+    let directory: PathBuf = workspace.path().join(command.directory.as_str()).components().collect();
+    variables.insert("PWD".into(), directory.into());
     for (name, value) in &command.environment {
         if name.is_empty() || name.contains('=') {
             return Err(refusal(RefusalKind::Invalid, format!("`{name}` is no variable's name")));

@@ -205,3 +205,68 @@ fn times(stat: &Stat) -> Timestamps {
         last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: nanoseconds(stat.st_mtime_nsec) },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::{
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixStream,
+    };
+
+    /// What is at each path below `root`: kind and mode, time, blocks, and content or target.
+    fn describe(root: &std::path::Path) -> Vec<String> {
+        let mut described: Vec<String> = ignore::WalkBuilder::new(root)
+            .standard_filters(false)
+            .build()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let (path, meta) = (entry.path(), entry.path().symlink_metadata().unwrap());
+                let name = path.strip_prefix(root).unwrap().display();
+                let time = if meta.is_symlink() { 0 } else { meta.mtime() };
+                let content = match (meta.is_file(), meta.is_symlink()) {
+                    (true, _) => format!("{} {}", meta.size(), meta.blocks() < 1000),
+                    (_, true) => std::fs::read_link(path).unwrap().display().to_string(),
+                    (false, false) => String::new(),
+                };
+                format!("{name} {:o} {time} {content}", meta.mode())
+            })
+            .collect();
+        described.sort();
+        described
+    }
+
+    #[test]
+    fn a_copied_tree_has_the_same_modes_times_links_and_holes() {
+        let outer = tempfile::tempdir().unwrap();
+        let tree = outer.path().join("tree");
+        std::fs::create_dir_all(tree.join("sub/empty")).unwrap();
+        std::fs::write(tree.join("sub/run"), "#!/bin/sh\n").unwrap();
+        std::fs::set_permissions(tree.join("sub/run"), PermissionsExt::from_mode(0o751)).unwrap();
+        symlink("../../outside", tree.join("sub/link")).unwrap();
+        let sparse = File::create(tree.join("sparse")).unwrap();
+        sparse.set_len(1 << 32).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 1 << 31).unwrap();
+        drop(sparse);
+        std::fs::set_permissions(tree.join("sub"), PermissionsExt::from_mode(0o555)).unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+        for path in ["sub/run", "sparse", "sub/empty", "sub", ""] {
+            File::open(tree.join(path)).unwrap().set_modified(old).unwrap();
+        }
+
+        let (socket, _other) = UnixStream::pair().unwrap();
+        let lifeline = Lifeline::of(socket.as_fd());
+        let folder = File::open(outer.path()).unwrap();
+        copy(folder.as_fd(), OsStr::new("tree"), folder.as_fd(), OsStr::new("copy"), &lifeline, 0).unwrap();
+
+        let copied = outer.path().join("copy");
+        assert_eq!(describe(&copied), describe(&tree));
+        assert_eq!(std::fs::read(copied.join("sub/run")).unwrap(), b"#!/bin/sh\n");
+        let mut middle = [0; 6];
+        let sparse = File::open(copied.join("sparse")).unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&sparse, &mut middle, 1 << 31).unwrap();
+        assert_eq!(&middle, b"middle");
+        std::fs::set_permissions(tree.join("sub"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(copied.join("sub"), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+}

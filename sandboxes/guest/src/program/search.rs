@@ -123,14 +123,14 @@ impl Search<'_> {
             self.collector.reply.skipped += 1;
             return;
         };
-        let reader = Watched { file, lifeline: self.lifeline };
+        let mut reader = Watched { file, lifeline: self.lifeline, start: [0; 2], read: 0, has_nul: false };
         let room = self.collector.room.saturating_sub(path.len() + ENTRY_BYTES);
         let mut sink =
             FileSink { collector: &self.collector, room, kept: Vec::new(), lines: 0, matches: 0, is_binary: false };
-        let searched = self.searcher.search_reader(&self.matcher, reader, &mut sink);
+        let searched = self.searcher.search_reader(&self.matcher, &mut reader, &mut sink);
         let FileSink { kept, lines, matches, is_binary, room, .. } = sink;
         // The error is a file that cannot be read, or needs too much memory.
-        if searched.is_err() || is_binary {
+        if searched.is_err() || is_binary || reader.is_binary() {
             self.collector.reply.skipped += 1;
         } else if matches > 0 {
             self.collector.add(path, matches, kept, lines, room);
@@ -138,16 +138,34 @@ impl Search<'_> {
     }
 }
 
-/// A file that looks at the lifeline with every block.
+/// A file that looks at the lifeline with every block, and for the NUL byte of a binary file: where a match may span
+/// lines the searcher looks for one at the beginning and in matches only.
 struct Watched<'a> {
     file: std::fs::File,
     lifeline: Lifeline<'a>,
+    start: [u8; 2],
+    read: usize,
+    has_nul: bool,
+}
+
+impl Watched<'_> {
+    /// UTF-16 is text in spite of its NUL bytes; the searcher knows it by its byte order mark.
+    fn is_binary(&self) -> bool {
+        self.has_nul && self.start != [0xff, 0xfe] && self.start != [0xfe, 0xff]
+    }
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.lifeline.check();
-        self.file.read(buffer)
+        let count = self.file.read(buffer)?;
+        let bytes = buffer.get(..count).unwrap_or_default();
+        for (place, byte) in self.start.iter_mut().skip(self.read).zip(bytes) {
+            *place = *byte;
+        }
+        self.read += count;
+        self.has_nul |= memchr::memchr(0, bytes).is_some();
+        Ok(count)
     }
 }
 

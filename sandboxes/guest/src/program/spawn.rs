@@ -152,10 +152,12 @@ impl Child {
             }
         }
         // Rust ignores SIGPIPE, this program SIGXFSZ, the launcher who knows what: an ignored signal stays ignored over
-        // execve. KILL and STOP answer EINVAL, and so do the two that the C library keeps for itself.
+        // execve. Asked of the kernel, as the C library refuses the two signals that it keeps for itself. KILL and STOP
+        // answer EINVAL.
         for signal in 1..=64 {
-            // SAFETY: `signal` requires a valid handler, which SIG_DFL is; a wrong number is an error, no more.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            // SAFETY: `rt_sigaction(2)` requires a readable `struct sigaction` of the kernel's, which is four words at
+            // most on 64-bit machines; all zeroes is SIG_DFL with no flags. A wrong number is an error, no more.
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, [0_u64; 4].as_ptr(), ptr::null::<u64>(), 8_usize) };
         }
         // SAFETY: `sigemptyset` requires a set to write to and `sigprocmask` a set to read, which `none` is. All zeroes
         // is a valid `sigset_t`, a plain array of bits. `execve` requires what `run` requires of its pointers.

@@ -265,7 +265,8 @@ pub(super) fn read_only_places(record: &mut Record, folders: &[String]) {
 }
 
 /// P22: forged marks of an overlay's upper layer.
-pub(super) fn forged_marks(record: &mut Record, _: &[String]) {
+pub(super) fn forged_marks(record: &mut Record, arguments: &[String]) {
+    let folder = c_path(arguments.first().map_or("folder", String::as_str));
     record.attempt("whiteout device in the view", || {
         said(call!(libc::SYS_mknodat, libc::AT_FDCWD, c"kept", libc::S_IFCHR, 0))
     });
@@ -274,10 +275,10 @@ pub(super) fn forged_marks(record: &mut Record, _: &[String]) {
     });
     record.note("rename it into the view", said_io(fs::rename("/tmp/whiteout", "folder/whiteout")));
     for (path, name, value) in [
-        (c"folder", c"user.overlay.opaque", b"y".as_slice()),
-        (c"folder", c"user.overlay.redirect", b"/etc"),
-        (c"folder", c"user.overlay.origin", b"forged"),
-        (c"folder", c"trusted.overlay.opaque", b"y"),
+        (folder.as_c_str(), c"user.overlay.opaque", b"y".as_slice()),
+        (folder.as_c_str(), c"user.overlay.redirect", b"/etc"),
+        (folder.as_c_str(), c"user.overlay.origin", b"forged"),
+        (folder.as_c_str(), c"trusted.overlay.opaque", b"y"),
         (c"README", c"user.overlay.metacopy", b""),
         (c"README", c"user.overlay.redirect", b"/../outside/secret.txt"),
         (c"README", c"user.overlay.whiteout", b"y"),

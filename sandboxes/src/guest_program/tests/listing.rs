@@ -98,8 +98,20 @@ fn ignore_files_filter_as_in_ripgrep() {
     guest.make(".git/info/exclude", "excluded\n");
     guest.make(".git/config", "");
     for file in [
-        "target/x", "a.log", "keep.log", "special.log", "anchored", "sub/anchored", "sub/b.log", "sub/c.log", "sub/local",
-        "local", "vendor/y", "excluded", ".github/z", "plain",
+        "target/x",
+        "a.log",
+        "keep.log",
+        "special.log",
+        "anchored",
+        "sub/anchored",
+        "sub/b.log",
+        "sub/c.log",
+        "sub/local",
+        "local",
+        "vendor/y",
+        "excluded",
+        ".github/z",
+        "plain",
     ] {
         guest.make(file, "");
     }
@@ -121,21 +133,39 @@ fn ignore_files_filter_as_in_ripgrep() {
 fn ignore_files_agree_with_ripgreps_own_walker() {
     let mut guest = Guest::start();
     guest.make(".gitignore", "*.o\nbuild/\n/top\ndoc/*.html\n!doc/keep.html\n**/deep/*.tmp\n\\#x\nspace\\ \n!.shown\n");
+    guest.make(".git/HEAD", "");
     guest.make("inner/.git/HEAD", "");
     guest.make("inner/.gitignore", "only-inner\n");
     guest.make("inner/.ignore", "!a.o\n");
     guest.make(".rgignore", "rg-only\n!inner/never\n");
     guest.make(".ignore", "never\n");
     for file in [
-        "a.o", "build/x", "sub/build", "top", "sub/top", "doc/a.html", "doc/keep.html", "x/deep/y.tmp", "deep/z.tmp", "#x",
-        "space ", ".shown", ".other", "inner/a.o", "inner/b.o", "inner/top", "inner/only-inner", "only-inner", "rg-only",
-        "never", "inner/never",
+        "a.o",
+        "build/x",
+        "sub/build",
+        "top",
+        "sub/top",
+        "doc/a.html",
+        "doc/keep.html",
+        "x/deep/y.tmp",
+        "deep/z.tmp",
+        "#x",
+        "space ",
+        ".shown",
+        ".other",
+        "inner/a.o",
+        "inner/b.o",
+        "inner/top",
+        "inner/only-inner",
+        "only-inner",
+        "rg-only",
+        "never",
+        "inner/never",
     ] {
         guest.make(file, "");
     }
     let workspace = guest.workspace();
     let mut theirs: Vec<String> = ignore::WalkBuilder::new(&workspace)
-        .require_git(false)
         .git_global(false)
         .parents(false)
         .add_custom_ignore_filename(".rgignore")

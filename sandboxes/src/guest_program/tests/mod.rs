@@ -21,9 +21,7 @@ use std::{
     time::Duration,
 };
 
-use cofferdam_contract::{
-    Command, Exit, FileRefusal, FileReply, FileRequest, RefusalKind, Stream, WorkspacePath,
-};
+use cofferdam_contract::{Command, Exit, FileRefusal, FileReply, FileRequest, RefusalKind, Stream, WorkspacePath};
 use cofferdam_guest::wire::{Decoder, FromGuest, ToGuest, encode};
 
 use super::*;
@@ -69,7 +67,8 @@ impl Guest {
         // SAFETY: `pre_exec` requires that the closure calls async-signal-safe functions only; `dup2` is one. Both
         // descriptors are plain numbers and `theirs` is open until the child is started.
         unsafe {
-            command.pre_exec(move || if libc::dup2(theirs_fd, 3) == 3 { Ok(()) } else { Err(io::Error::last_os_error()) })
+            command
+                .pre_exec(move || if libc::dup2(theirs_fd, 3) == 3 { Ok(()) } else { Err(io::Error::last_os_error()) })
         };
         let process = command.spawn().unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

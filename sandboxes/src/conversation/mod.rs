@@ -5,7 +5,13 @@
 //! two are added, no path or message holds a control character, no reply is longer than the request allows. What passes
 //! may still be a lie about the view; the gate looks at the view itself.
 
-#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::arithmetic_side_effects)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects
+)]
 
 mod reply;
 
@@ -112,7 +118,7 @@ impl Conversation {
         Self { state: State::Starting, next_id: 1 }
     }
 
-    /// Asks for a file operation; sends back the frame to send.
+    /// Asks for a file operation; gives back the frame to send.
     ///
     /// # Errors
     /// [`NotReady`], and nothing has changed.
@@ -146,9 +152,7 @@ impl Conversation {
     /// [`NotReady`] when there is none.
     pub fn kill(&self) -> Result<Vec<u8>, NotReady> {
         match self.state {
-            State::Executing { id, .. } => {
-                encode(&ToGuest::Kill { id }).map_err(|source| NotReady::Encode { source })
-            }
+            State::Executing { id, .. } => encode(&ToGuest::Kill { id }).map_err(|source| NotReady::Encode { source }),
             State::Starting => Err(NotReady::Starting),
             State::Idle | State::File { .. } | State::Finding { .. } => Err(NotReady::NoCommand),
             State::Broken => Err(NotReady::Broken),
@@ -162,10 +166,11 @@ impl Conversation {
         let content = match &self.state {
             State::Starting | State::Idle | State::Broken => 0,
             State::File { question, .. } => match question {
-                Question::Read { max_bytes, .. } => {
-                    usize::try_from(*max_bytes).unwrap_or(usize::MAX).min(MAX_CONTENT_BYTES).max(MAX_MESSAGE_BYTES)
-                        .saturating_add(reply::HEAD_BYTES)
-                }
+                Question::Read { max_bytes, .. } => usize::try_from(*max_bytes)
+                    .unwrap_or(usize::MAX)
+                    .min(MAX_CONTENT_BYTES)
+                    .max(MAX_MESSAGE_BYTES)
+                    .saturating_add(reply::HEAD_BYTES),
                 Question::List { .. } | Question::Search { .. } => MAX_LISTING_BYTES,
                 Question::Write | Question::Status | Question::Move | Question::Delete => MAX_MESSAGE_BYTES,
             },
@@ -275,5 +280,4 @@ fn check(holds: bool, what: &'static str) -> Result<(), Violation> {
 }
 
 #[cfg(test)]
-#[path = "conversation_tests.rs"]
 mod tests;

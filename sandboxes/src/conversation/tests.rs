@@ -258,16 +258,31 @@ fn any_number() -> impl Strategy<Value = u64> {
 
 fn any_reply() -> impl Strategy<Value = FileReply> {
     let kind = prop_oneof![Just(EntryKind::File), any_text().prop_map(EntryKind::Link)];
-    let entry = (any_text(), any::<bool>(), kind.clone(), any_number())
-        .prop_map(|(path, exact, kind, size)| Entry { path, exact, kind, size });
-    let line = (any_number(), any_text(), any::<bool>())
-        .prop_map(|(number, text, matched)| MatchLine { number, text, matched });
+    let entry = (any_text(), any::<bool>(), kind.clone(), any_number()).prop_map(|(path, exact, kind, size)| Entry {
+        path,
+        exact,
+        kind,
+        size,
+    });
+    let line = (any_number(), any_text(), any::<bool>()).prop_map(|(number, text, matched)| MatchLine {
+        number,
+        text,
+        matched,
+    });
     let hit = (any_text(), any_number(), prop::collection::vec(line, 0..3))
         .prop_map(|(path, matches, lines)| SearchHit { path, matches, lines });
     prop_oneof![
         (prop::collection::vec(any::<u8>(), 0..9), any_number(), any_number()).prop_map(|(bytes, size, lines)| {
             let (total_lines, mode) = (Some(lines), 0o644);
-            FileReply::Read(FileContent { head: bytes.clone(), bytes, size, total_lines, cut: false, digest: None, mode })
+            FileReply::Read(FileContent {
+                head: bytes.clone(),
+                bytes,
+                size,
+                total_lines,
+                cut: false,
+                digest: None,
+                mode,
+            })
         }),
         any_number().prop_map(|previous_size| {
             let real_path = WorkspacePath::workspace();
@@ -279,8 +294,11 @@ fn any_reply() -> impl Strategy<Value = FileReply> {
             let (total_matches, total_files, skipped) = (total, total, total);
             FileReply::Search(SearchReply { hits, omitted, total_matches, total_files, skipped })
         }),
-        (kind, any_number(), any::<u32>())
-            .prop_map(|(kind, size, mode)| FileReply::Status(Status { kind, size, mode })),
+        (kind, any_number(), any::<u32>()).prop_map(|(kind, size, mode)| FileReply::Status(Status {
+            kind,
+            size,
+            mode
+        })),
         any_number().prop_map(FileReply::Moved),
         any_number().prop_map(FileReply::Deleted),
     ]
@@ -294,8 +312,11 @@ fn any_word() -> impl Strategy<Value = FromGuest> {
         (1u32..3).prop_map(|version| FromGuest::Hello { version }),
         (1u32..4, any_reply()).prop_map(|(id, reply)| FromGuest::FileReply { id, result: Ok(reply) }),
         (1u32..4, refusal.clone()).prop_map(|(id, refusal)| FromGuest::FileReply { id, result: Err(refusal) }),
-        (1u32..4, prop::collection::vec(any::<u8>(), 0..6))
-            .prop_map(|(id, bytes)| FromGuest::Output { id, stream: Stream::Stderr, bytes }),
+        (1u32..4, prop::collection::vec(any::<u8>(), 0..6)).prop_map(|(id, bytes)| FromGuest::Output {
+            id,
+            stream: Stream::Stderr,
+            bytes
+        }),
         (1u32..4, exit, any_number()).prop_map(|(id, exit, omitted)| FromGuest::Exited { id, exit, omitted }),
         (1u32..4, refusal).prop_map(|(id, refusal)| FromGuest::NotStarted { id, refusal }),
         (1u32..4, prop::option::of(any_text())).prop_map(|(id, path)| FromGuest::Program { id, path }),
@@ -331,7 +352,7 @@ fn any_act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn no_order_of_words_panics_and_a_violation_is_for_ever(acts in prop::collection::vec(any_act(), 0..24)) {

@@ -1,0 +1,7 @@
+//! A permit from the mint itself.
+
+use cofferdam_policy::Permit;
+
+fn main() {
+    let _ = Permit::new;
+}

@@ -1,0 +1,206 @@
+//! Hands a call's changes back to the workspace.
+
+use std::{collections::BTreeSet, io};
+
+use cofferdam_contract::HandBack;
+use cofferdam_policy::Protect;
+
+use super::{
+    assessment::{Assessed, Assessment},
+    beneath::Blocked,
+    change::{Change, DropReason, Dropped, HandedBack, Held, Note, What},
+    changeset::Changeset,
+    delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
+    gate::Decision,
+    notice,
+    operation::Operation,
+    selection::Selection,
+    session::{Session, SessionError},
+    stack::{Content, Origin, Piece, Stack},
+    stamp::Stamp,
+    tree_path::TreePath,
+    workspace::Patience,
+};
+
+/// What is handed back, and under what rules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) changeset: &'a Changeset,
+    pub(super) allowed: &'a HandBack,
+    pub(super) protect: &'a Protect,
+    pub(super) stamp: &'a Stamp,
+    pub(super) origin: &'a Origin,
+}
+
+impl Session {
+    /// Hands a call's changes back: puts into the workspace what the plan allows, holds what a person must see.
+    ///
+    /// Hand-backs of one workspace follow one another, in all processes. The changeset can be handed back again with
+    /// another `allowed` as long as its upper layer is there: what was left the first time can be brought back so.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the workspace is then unchanged, unless the kernel fails after the changes were committed, in
+    /// which case the next hand-back or start finishes.
+    pub fn hand_back(
+        &self,
+        changeset: &Changeset,
+        allowed: &HandBack,
+        protect: &Protect,
+        stamp: &Stamp,
+        origin: &Origin,
+        patience: &Patience<'_>,
+    ) -> Result<HandedBack, SessionError> {
+        let order = Order { changeset, allowed, protect, stamp, origin };
+        self.hand_back_in_steps(&order, patience, &Uninterrupted)
+    }
+
+    pub(super) fn hand_back_in_steps(
+        &self,
+        order: &Order<'_>,
+        patience: &Patience<'_>,
+        steps: &dyn Steps,
+    ) -> Result<HandedBack, SessionError> {
+        let selection = Selection::of(order.allowed).map_err(|source| SessionError::Selection { source })?;
+        let _turn = self.turn(patience)?;
+        self.workspace().still_there()?;
+        let failed = |source| self.kernel("compare the call's changes with the workspace", source);
+        let stack = Stack::load(self.folder()).map_err(failed)?;
+        let layer = stack.folder(self.folder()).map_err(failed)?;
+        let assessment = Assessment {
+            workspace: self.workspace(),
+            changeset: order.changeset,
+            stack: &stack,
+            layer,
+            selection: &selection,
+            protect: order.protect,
+            stamp: order.stamp,
+        };
+        let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
+        let moves = assessment.moves(&assessed);
+        drop(assessment);
+        let sorted = self.sort(order, &stack, assessed).map_err(failed)?;
+        let limit = order.changeset.bounds.bytes;
+        if sorted.bytes > limit {
+            return Err(SessionError::TooLarge { bytes: sorted.bytes, limit });
+        }
+        let delivery = Delivery {
+            workspace: self.workspace(),
+            session: self.folder(),
+            stack,
+            operations: sorted.operations,
+            pieces: sorted.pieces,
+            removed: sorted.removed,
+            origin: order.origin.clone(),
+            stamp: order.stamp,
+        };
+        let delivered = self.deliver(delivery, steps)?;
+        Ok(report(order.changeset, delivered, sorted.held, sorted.left, moves))
+    }
+
+    /// Sorts the assessed changes by what is done with them.
+    fn sort<'a>(&self, order: &Order<'a>, stack: &Stack, assessed: Vec<Assessed>) -> io::Result<Sorted<'a>> {
+        let mut sorted = Sorted::default();
+        for one in assessed {
+            let change = one.change;
+            let (content, size) = match change.what {
+                What::File { size, .. } => {
+                    (Content::Copy { root: order.changeset.upper(), path: change.path.clone() }, size)
+                }
+                What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => (Content::None, 0),
+            };
+            match one.decision {
+                // Special files are among the changeset's dropped entries.
+                Decision::Unchanged | Decision::Drop => {}
+                Decision::Leave => sorted.left.push(change),
+                Decision::Settled => settle(stack, &change, &mut sorted.removed),
+                Decision::Hold(reason) => {
+                    sorted.bytes = sorted.bytes.saturating_add(size);
+                    sorted.held.push(Held { change: change.clone(), reason: reason.clone() });
+                    sorted.pieces.push(piece(self.workspace(), change, reason, order.origin, content)?);
+                }
+                Decision::Apply => {
+                    sorted.bytes = sorted.bytes.saturating_add(size);
+                    sorted.operations.push((Operation::new(change, one.expected, &one.nearest)?, content));
+                }
+            }
+        }
+        Ok(sorted)
+    }
+}
+
+/// Changes by what is done with them.
+#[derive(Default)]
+struct Sorted<'a> {
+    operations: Vec<(Operation, Content<'a>)>,
+    pieces: Vec<Piece<'a>>,
+    held: Vec<Held>,
+    left: Vec<Change>,
+    removed: BTreeSet<TreePath>,
+    /// Bytes to copy.
+    bytes: u64,
+}
+
+/// Puts together what is told about a hand-back.
+fn report(
+    changeset: &Changeset,
+    delivered: Delivered,
+    held: Vec<Held>,
+    left: Vec<Change>,
+    moves: Vec<Note>,
+) -> HandedBack {
+    let mut back = HandedBack { applied: delivered.applied, held, left, dropped: Vec::new(), notes: moves };
+    back.held.extend(delivered.held);
+    back.held.sort_by(|one, other| one.change.path.cmp(&other.change.path));
+    back.dropped = relevant_drops(changeset, &back);
+    back.notes.extend(delivered.notes);
+    let returned = back.applied.iter().chain(back.held.iter().map(|held| &held.change));
+    let there = returned.filter(|change| change.what != What::Deleted);
+    let noticed: Vec<Note> = there.flat_map(|change| notice::notes(&change.path)).collect();
+    back.notes.extend(noticed);
+    back
+}
+
+/// How often a comparison is begun anew when the host moves folders under it.
+const ATTEMPTS: u32 = 20;
+
+/// Does `work` until the host lets it finish.
+fn unmoved<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let moved = |error: &io::Error| Blocked::of(error).is_some() || error.kind() == io::ErrorKind::NotFound;
+    for _ in 1..ATTEMPTS {
+        match work() {
+            Err(error) if moved(&error) => {}
+            result => return result,
+        }
+    }
+    work()
+}
+
+/// Takes back what is held at a change's path: the host has what the call wants.
+fn settle(stack: &Stack, change: &Change, removed: &mut BTreeSet<TreePath>) {
+    if stack.held.contains_key(&change.path) {
+        removed.insert(change.path.clone());
+    }
+    if !matches!(change.what, What::Folder { .. }) {
+        removed.extend(stack.below(&change.path).cloned());
+    }
+}
+
+/// The dropped entries that are about something that came back or is held, and special files.
+fn relevant_drops(changeset: &Changeset, back: &HandedBack) -> Vec<Dropped> {
+    let returned: BTreeSet<&TreePath> = back
+        .applied
+        .iter()
+        .chain(back.held.iter().map(|held| &held.change))
+        .filter(|change| matches!(change.what, What::File { .. } | What::Folder { .. }))
+        .map(|change| &change.path)
+        .collect();
+    changeset
+        .dropped
+        .iter()
+        .filter(|dropped| match dropped.reason {
+            DropReason::ModeBits { .. } | DropReason::Attributes { .. } => returned.contains(&dropped.path),
+            DropReason::Special { .. } | DropReason::ForgedMark { .. } | DropReason::PathTooLong => true,
+        })
+        .cloned()
+        .collect()
+}

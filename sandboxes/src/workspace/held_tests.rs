@@ -1,0 +1,298 @@
+//! Held changes: what the session sees, and what a person does with them.
+
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+};
+
+use cofferdam_contract::HandBack;
+
+use super::{
+    change::{Reason, What},
+    playground::{Playground, list, path, patient},
+    session::Session,
+    tree_path::TreePath,
+};
+
+fn held(session: &Session) -> Vec<String> {
+    session.held().unwrap().iter().map(|held| held.change.path.to_string()).collect()
+}
+
+fn layer(session: &Session) -> Vec<String> {
+    session.layers().unwrap().paths().next().map(list).unwrap_or_default()
+}
+
+fn apply(session: &Session, paths: &[&str]) -> Vec<String> {
+    let paths: Vec<_> = paths.iter().map(|name| path(name)).collect();
+    let released = session.apply(&paths, &patient(&|| false)).unwrap();
+    released.applied.iter().map(|change| change.path.to_string()).collect()
+}
+
+fn discard(session: &Session, paths: &[&str]) -> usize {
+    let paths: Vec<_> = paths.iter().map(|name| path(name)).collect();
+    session.discard(&paths, &patient(&|| false)).unwrap().len()
+}
+
+/// A session in which each file of `files` is held, being protected.
+fn holding(ground: &Playground, files: &[&str]) -> Session {
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    for file in files {
+        upper.write(file, file);
+    }
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    session
+}
+
+#[test]
+fn a_layer_is_an_overlay_layer() {
+    let ground = Playground::new();
+    ground.write(".git/config", "old");
+    ground.write(".vscode/gone", "x");
+    fs::create_dir(ground.host("sub")).unwrap();
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write(".git/config", "new").mode(".git/config", 0o600).delete(".vscode").link("abs", "/etc");
+    upper.write("sub/.npmrc", "registry=x");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let layers = session.layers().unwrap();
+    let folder = layers.paths().next().unwrap();
+    assert_eq!(
+        list(folder),
+        [".git/", ".git/config = new", ".vscode ∅", "abs -> /etc", "sub/", "sub/.npmrc = registry=x"]
+    );
+    let whiteout = fs::symlink_metadata(folder.join(".vscode")).unwrap();
+    assert!(whiteout.file_type().is_char_device() && whiteout.rdev() == 0);
+    assert_eq!(fs::metadata(folder.join(".git/config")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o755);
+    assert_eq!(fs::metadata(session.folder()).unwrap().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn held_changes_outlive_the_process_and_keep_their_story() {
+    let ground = Playground::new();
+    holding(&ground, &[".envrc"]);
+    let again = Session::open(ground.reopened(), "default").unwrap();
+    let held = again.held().unwrap();
+    assert_eq!(held.len(), 1);
+    assert_eq!(held[0].origin, super::playground::origin("call-1"));
+    assert_eq!(held[0].reason, Reason::Protected { pattern: ".envrc".into() });
+    assert_eq!(held[0].host, super::HostVersion::Absent);
+    let other = Session::open(ground.reopened(), "somebody@example.org").unwrap();
+    assert!(other.held().unwrap().is_empty(), "another name is another draft");
+    assert_eq!(Session::open(ground.reopened(), "a/b").unwrap().folder().parent(), again.folder().parent());
+}
+
+#[test]
+fn a_later_change_of_a_held_path_is_held_too_and_the_newest_wins() {
+    let ground = Playground::new();
+    ground.write("a", "old");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    ground.write("a", "host");
+    let upper = ground.upper();
+    upper.write("a", "first");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    // The next call sees `first`, edits it, and knows nothing of `host`.
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write("a", "second");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(back.held[0].reason, Reason::BuildsOnHeld);
+    assert_eq!(ground.read("a").as_deref(), Some("host"));
+    assert_eq!(layer(&session), ["a = second"]);
+    assert_eq!(held(&session), ["a"]);
+}
+
+#[test]
+fn looking_at_a_held_file_without_changing_it_is_no_change() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".envrc", "sub/.npmrc"]);
+    let generation = session.layers().unwrap().generation();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write(".envrc", ".envrc").folder("sub");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!((back.held.len(), back.applied.len()), (0, 0));
+    assert_eq!(session.layers().unwrap().generation(), generation);
+}
+
+#[test]
+fn a_held_change_that_the_agent_takes_back_is_held_no_longer() {
+    let ground = Playground::new();
+    ground.write(".git/config", "old");
+    ground.write(".idea/x", "x");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write(".git/config", "new").write(".envrc", "e").write(".vscode/a", "a").write(".vscode/b", "b");
+    upper.delete(".idea");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(held(&session), [".envrc", ".git/config", ".idea", ".vscode", ".vscode/a", ".vscode/b"]);
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write(".git/config", "old").delete(".envrc").delete(".vscode").opaque(".idea").write(".idea/x", "x");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(back.held, [], "nothing differs from the workspace any more");
+    assert_eq!(held(&session), Vec::<String>::new());
+    assert_eq!(session.layers().unwrap().paths().count(), 0);
+    assert_eq!(ground.tree(), [".git/", ".git/config = old", ".idea/", ".idea/x = x"]);
+}
+
+#[test]
+fn a_person_applies_some_and_discards_others() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".vscode/a", ".vscode/b", ".envrc", "sub/.npmrc"]);
+    assert_eq!(apply(&session, &[".vscode/a"]), [".vscode", ".vscode/a"], "its folder comes with it");
+    assert_eq!(held(&session), [".envrc", ".vscode/b", "sub/.npmrc"]);
+    assert_eq!(discard(&session, &[".envrc"]), 1);
+    assert_eq!(layer(&session), [".vscode/", ".vscode/b = .vscode/b", "sub/", "sub/.npmrc = sub/.npmrc"]);
+    assert_eq!(apply(&session, &[""]), [".vscode/b", "sub/.npmrc"]);
+    assert_eq!(session.layers().unwrap().paths().count(), 0);
+    assert_eq!(
+        ground.tree(),
+        [".vscode/", ".vscode/a = .vscode/a", ".vscode/b = .vscode/b", "sub/", "sub/.npmrc = sub/.npmrc"]
+    );
+}
+
+#[test]
+fn applying_held_deletions_and_replaced_kinds_works() {
+    let ground = Playground::new();
+    ground.write(".vscode/settings.json", "{}");
+    ground.write(".idea", "a file");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.delete(".vscode").opaque(".idea").write(".idea/in/x", "x").link(".husky", "elsewhere");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(held(&session), [".husky", ".idea", ".idea/in", ".idea/in/x", ".vscode"]);
+    assert_eq!(apply(&session, &[""]), [".husky", ".idea", ".idea/in", ".idea/in/x", ".vscode"]);
+    assert_eq!(ground.tree(), [".husky -> elsewhere", ".idea/", ".idea/in/", ".idea/in/x = x"]);
+}
+
+#[test]
+fn applying_over_a_workspace_that_changed_since_is_told_first_and_done_second() {
+    let ground = Playground::new();
+    ground.write(".envrc", "old");
+    ground.write(".vscode/x", "old");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write(".envrc", "held").delete(".vscode");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    ground.write(".envrc", "host");
+    ground.write(".vscode/y", "host");
+    let paths = [path(".envrc"), path(".vscode")];
+    let released = session.apply(&paths, &patient(&|| false)).unwrap();
+    assert_eq!(released.applied, []);
+    assert_eq!(released.held.iter().map(|held| &held.reason).collect::<Vec<_>>(), [&Reason::Conflict; 2]);
+    assert_eq!(ground.read(".envrc").as_deref(), Some("host"));
+    let reason = &session.held().unwrap()[0].reason;
+    assert_eq!(*reason, Reason::Protected { pattern: ".envrc".into() }, "why it is held does not change");
+    ground.settle();
+    let released = session.apply(&paths, &patient(&|| false)).unwrap();
+    assert_eq!(released.held, []);
+    assert_eq!(ground.tree(), [".envrc = held"]);
+}
+
+#[test]
+fn a_snapshot_keeps_its_layer_and_nothing_else_does() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".envrc"]);
+    let layers = || fs::read_dir(session.folder().join("layers")).unwrap().count();
+    let snapshot = session.layers().unwrap();
+    let folder = snapshot.paths().next().unwrap().to_owned();
+    assert_eq!(discard(&session, &[".envrc"]), 1);
+    assert_eq!(fs::read_to_string(folder.join(".envrc")).unwrap(), ".envrc", "immutable while it is used");
+    assert_eq!(layers(), 1);
+    drop(snapshot);
+    holding(&ground, &[".npmrc"]);
+    assert_eq!(layers(), 1, "the old one is gone, the new one is there");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn every_change_of_what_is_held_has_its_own_generation_and_shares_files() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".envrc"]);
+    let first = session.layers().unwrap();
+    holding(&ground, &[".npmrc"]);
+    let second = session.layers().unwrap();
+    assert!(second.generation() > first.generation());
+    let inode = |layers: &super::Layers| fs::metadata(layers.paths().next().unwrap().join(".envrc")).unwrap().ino();
+    assert_eq!(inode(&first), inode(&second), "not copied again");
+}
+
+#[test]
+fn a_diff_shows_both_sides() {
+    let ground = Playground::new();
+    ground.write(".envrc", "one\ntwo\nthree\n");
+    ground.write(".npmrc", "gone\n");
+    ground.write(".git/config", "text");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write(".envrc", "one\n2\u{1b}[2J\nthree").mode(".envrc", 0o755).delete(".npmrc").write(".git/config", "a\0b");
+    upper.write(".vscode/new", "n\n").link("out", "/etc");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    fs::set_permissions(ground.host(".envrc"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert_eq!(
+        session.diff(&TreePath::root()).unwrap(),
+        "held .envrc: programs of your machine act on it later (protected by .envrc)\n\
+         mode 644 becomes 755\n\
+         --- workspace/.envrc\n+++ held/.envrc\n@@ -1,3 +1,3 @@\n one\n-two\n-three\n+2\\u{1b}[2J\n+three\n\
+         \\ no newline at the end of the file\n\
+         held .git/config: programs of your machine act on it later (protected by .git)\n\
+         workspace: a text of 4 bytes, mode 644\n\
+         held: a binary file of 3 bytes, sha256 c9f9b2a0fcc3b7b2b9a3d1c2ef0d9c0e\n"
+            .split("held .git/config")
+            .next()
+            .unwrap()
+            .to_owned()
+            + &session.diff(&path(".git")).unwrap()
+            + "held .npmrc: programs of your machine act on it later (protected by .npmrc)\n\
+               --- workspace/.npmrc\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n\
+               held .vscode: programs of your machine act on it later (protected by .vscode)\n\
+               workspace: nothing\nheld: a folder, mode 755\n\
+               held .vscode/new: programs of your machine act on it later (protected by .vscode)\n\
+               --- /dev/null\n+++ held/.vscode/new\n@@ -0,0 +1 @@\n+n\n\
+               held out: the link to /etc leads, or could lead, out of the workspace\n\
+               workspace: nothing\nheld: a link to /etc\n"
+    );
+    let binary = session.diff(&path(".git/config")).unwrap();
+    assert!(
+        binary.contains("workspace: a text of 4 bytes, mode 644\nheld: a binary file of 3 bytes, sha256 "),
+        "{binary}"
+    );
+}
+
+#[test]
+fn what_is_below_a_held_folder_is_applied_with_it_or_not_at_all() {
+    let ground = Playground::new();
+    ground.write("thing", "a file");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    ground.write("thing", "the host's");
+    let upper = ground.upper();
+    upper.opaque("thing").write("thing/inside", "x");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let reasons: Vec<_> = back.held.iter().map(|held| held.reason.clone()).collect();
+    assert_eq!(reasons, [Reason::Conflict, Reason::FolderHeld { folder: "thing".into() }]);
+    assert_eq!(apply(&session, &["thing/inside"]), ["thing", "thing/inside"]);
+    assert_eq!(ground.tree(), ["thing/", "thing/inside = x"]);
+}
+
+#[test]
+fn the_held_record_of_a_folder_in_the_way_does_not_hold_what_is_elsewhere() {
+    let ground = Playground::new();
+    fs::create_dir(ground.host("src")).unwrap();
+    let session = holding(&ground, &["src/.npmrc"]);
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write("src/main.rs", "fn main() {}");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(back.held, []);
+    assert!(matches!(back.applied[0].what, What::File { .. }));
+}

@@ -1,0 +1,197 @@
+//! What a person does with held changes: puts them into the workspace, or discards them.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use serde::Serialize;
+
+use super::{
+    beneath::{self, Blocked, Found},
+    change::{Change, Held, Note, Reason, What},
+    delivery::{Delivery, Steps, Uninterrupted, piece},
+    operation::{Expected, Identity, Operation},
+    session::{Session, SessionError},
+    stack::{Content, HeldChange, Origin, Piece, Stack},
+    stamp::Stamp,
+    tree_path::TreePath,
+    version::HostVersion,
+    workspace::Patience,
+};
+
+/// What became of held changes that a person wanted in the workspace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Released {
+    /// In the workspace now.
+    pub applied: Vec<Change>,
+    /// Still held. [`Reason::Conflict`] means that the workspace changed since the change was held, or since a person was
+    /// last told so; the next attempt applies it if it does not change again.
+    pub held: Vec<Held>,
+    /// Worth knowing.
+    pub notes: Vec<Note>,
+}
+
+impl Session {
+    /// Puts held changes into the workspace because a person ordered it: those at `paths` and below them. Protection does
+    /// not matter then; a workspace that changed since does.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn apply(&self, paths: &[TreePath], patience: &Patience<'_>) -> Result<Released, SessionError> {
+        self.apply_in_steps(paths, patience, &Uninterrupted)
+    }
+
+    pub(super) fn apply_in_steps(
+        &self,
+        paths: &[TreePath],
+        patience: &Patience<'_>,
+        steps: &dyn Steps,
+    ) -> Result<Released, SessionError> {
+        let _turn = self.turn(patience)?;
+        self.workspace().still_there()?;
+        let failed = |source| self.kernel("compare what is held with the workspace", source);
+        let stamp = Stamp::take(self.workspace()).map_err(failed)?;
+        let stack = Stack::load(self.folder()).map_err(failed)?;
+        // Nothing is held without a layer.
+        let Some(layer) = stack.folder(self.folder()).map_err(failed)? else {
+            return Ok(Released::default());
+        };
+        let order = self.order(&stack, layer.as_fd(), paths).map_err(failed)?;
+        let delivery = Delivery {
+            workspace: self.workspace(),
+            session: self.folder(),
+            stack: stack.clone(),
+            operations: order.operations,
+            pieces: order.told,
+            removed: BTreeSet::new(),
+            // What cannot be put into place stays held with its own story; this names the order in the journal.
+            origin: Origin { call: "apply".to_owned(), at_ms: 0 },
+            stamp: &stamp,
+        };
+        let delivered = self.deliver(delivery, steps)?;
+        let mut released = Released { applied: delivered.applied, held: order.held, notes: delivered.notes };
+        released.held.extend(delivered.held);
+        Ok(released)
+    }
+
+    /// Compares the held changes at `paths` with the workspace.
+    fn order<'a>(&self, stack: &Stack, layer: BorrowedFd<'a>, paths: &[TreePath]) -> io::Result<Order<'a>> {
+        let mut order = Order::default();
+        // A held folder that takes the place of something else: nothing is below it on the host yet.
+        let mut fresh: Option<&TreePath> = None;
+        for path in selected(stack, paths) {
+            let held = &stack.held[path];
+            let place = match fresh.filter(|folder| path.is_within(folder)) {
+                Some(folder) => Ok((Expected::Absent, folder.parent().unwrap_or_else(TreePath::root))),
+                None => self.place(held),
+            };
+            let (expected, nearest) = match place {
+                Ok(place) => place,
+                Err(PlaceError::Kernel(error)) => return Err(error),
+                Err(PlaceError::Refused(reason)) => {
+                    if reason == Reason::Conflict {
+                        // Told now: the next order is about what is there now.
+                        let (change, why) = (held.change.clone(), held.reason.clone());
+                        order.told.push(piece(self.workspace(), change, why, &held.origin, Content::None)?);
+                    }
+                    order.held.push(Held { change: held.change.clone(), reason });
+                    continue;
+                }
+            };
+            let content = match held.change.what {
+                What::File { .. } => Content::Copy { root: layer, path: path.clone() },
+                What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => Content::None,
+            };
+            let replaces = matches!(expected, Expected::Entry(there) if !there.is_folder());
+            if replaces && matches!(held.change.what, What::Folder { .. }) {
+                fresh = Some(path);
+            }
+            order.operations.push((Operation::new(held.change.clone(), expected, &nearest)?, content));
+        }
+        Ok(order)
+    }
+
+    /// Forgets held changes: those at `paths` and below them. Gives what was forgotten.
+    ///
+    /// # Errors
+    /// [`SessionError`].
+    pub fn discard(&self, paths: &[TreePath], patience: &Patience<'_>) -> Result<Vec<Change>, SessionError> {
+        let _turn = self.turn(patience)?;
+        let failed = |source| self.kernel("discard held changes", source);
+        let stack = Stack::load(self.folder()).map_err(failed)?;
+        let selected: Vec<Change> = stack
+            .held
+            .values()
+            .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
+            .map(|held| held.change.clone())
+            .collect();
+        if selected.is_empty() {
+            return Ok(selected);
+        }
+        let removed = selected.iter().map(|change| change.path.clone()).collect();
+        let next = stack.next(self.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
+        next.save(self.folder()).map_err(failed)?;
+        next.sweep(self.folder()).map_err(failed)?;
+        Ok(selected)
+    }
+
+    /// What must be in the workspace for a held change to be applied, and where it is staged.
+    fn place(&self, held: &HeldChange) -> Result<(Expected, TreePath), PlaceError> {
+        let change = &held.change;
+        let workspace = self.workspace();
+        let found = beneath::find(workspace.fd(), &change.path)?;
+        // Read after it was looked at, so that a change in between is found by the operation.
+        if HostVersion::of(workspace.fd(), &change.path, &change.what)? != held.host {
+            return Err(PlaceError::Refused(Reason::Conflict));
+        }
+        match found {
+            Found::Entry(entry) if entry.device != workspace.device() => Err(PlaceError::Refused(Reason::OtherMount)),
+            Found::Entry(entry) => {
+                let nearest = change.path.parent().unwrap_or_else(TreePath::root);
+                Ok((Expected::Entry(Identity::of(&entry)), nearest))
+            }
+            Found::Absent { folder, .. } => Ok((Expected::Absent, folder)),
+            Found::Blocked(blocked) => Err(PlaceError::Refused(match blocked {
+                Blocked::Link => Reason::ThroughLink,
+                Blocked::NotFolder => Reason::NotInFolder,
+                Blocked::Mount => Reason::OtherMount,
+                Blocked::Permission => Reason::NotPermitted,
+            })),
+        }
+    }
+}
+
+/// The held paths that an order for `paths` is about, parents first.
+fn selected<'a>(stack: &'a Stack, paths: &[TreePath]) -> BTreeSet<&'a TreePath> {
+    let mut selected = BTreeSet::new();
+    for path in stack.held.keys().filter(|held| paths.iter().any(|path| held.is_within(path))) {
+        selected.insert(path);
+        // What is below a held folder cannot be without it.
+        selected
+            .extend(path.folders_above().filter_map(|above| stack.held.get_key_value(&above)).map(|(above, _)| above));
+    }
+    selected
+}
+
+/// What is done with an order.
+#[derive(Default)]
+struct Order<'a> {
+    operations: Vec<(Operation, Content<'a>)>,
+    /// Held on, with what the workspace has there now.
+    told: Vec<Piece<'a>>,
+    held: Vec<Held>,
+}
+
+/// Why a held change has no place in the workspace.
+enum PlaceError {
+    Refused(Reason),
+    Kernel(io::Error),
+}
+
+impl From<io::Error> for PlaceError {
+    fn from(error: io::Error) -> Self {
+        Self::Kernel(error)
+    }
+}

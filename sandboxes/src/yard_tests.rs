@@ -1,0 +1,259 @@
+//! The yard on the real kernel: whole calls, as tools make them.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use cofferdam_contract::{
+    Arguments, Command, Ended, Exit, Expected, FileReply, FileRequest, Guarantee, HandBack, Isolation, Lane, Limits,
+    Network, Plan, ReadFile, Sandbox, SandboxError, Strength, Window, Work, WorkspacePath, WriteFile,
+};
+use cofferdam_policy::{BUILTIN, Layer, LayerName, Permit, Policy, ToolShape, Verdict};
+
+use super::*;
+use crate::workspace::Workspace;
+
+struct House {
+    folder: tempfile::TempDir,
+    session: Arc<Session>,
+    yard: Yard,
+}
+
+impl House {
+    fn new(pool_size: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().canonicalize().unwrap().join(name);
+        for name in ["work", "state", "home"] {
+            fs::create_dir(place(name)).unwrap();
+        }
+        fs::write(place("work").join("hello.txt"), "hello\n").unwrap();
+        let workspace = Workspace::open(&place("work"), &place("state"), &place("home")).unwrap();
+        let session = Arc::new(Session::open(Arc::new(workspace), "default").unwrap());
+        let environment = std::env::vars_os().collect();
+        let host = Host { home: place("home"), state: place("state"), environment };
+        let yard = Yard::new(YardOptions { host, pool_size }).unwrap();
+        Self { folder, session, yard }
+    }
+
+    fn work(&self) -> std::path::PathBuf {
+        self.folder.path().join("work")
+    }
+
+    fn open(&self, work: Work, hand_back: HandBack) -> OpenSandbox {
+        self.yard.open(permit(work, hand_back, Limits::FILES), &self.session, &Cancel::new()).unwrap()
+    }
+}
+
+/// A permit for a plan, minted by the builtin policy.
+fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
+    let tool = match work {
+        Work::ReadFiles => "read_file",
+        Work::WriteFiles => "write_file",
+        Work::Execute => "run_tests",
+        Work::Session(_) => "list_changes",
+    };
+    let names = [
+        "read_file", "write_file", "edit_file", "list_files", "search_files", "move_file", "delete_file", "run_tests",
+        "list_changes", "get_run", "cancel_run",
+    ];
+    let arguments = [
+        "path", "offset", "limit", "content", "old_string", "new_string", "replace_all", "edits", "glob", "depth",
+        "pattern", "type", "output_mode", "context", "case_insensitive", "multiline", "head_limit", "source",
+        "destination", "filter", "runner", "keep", "timeout_seconds", "run_id", "wait_seconds",
+    ];
+    let shapes: Vec<ToolShape> = names
+        .iter()
+        .map(|name| ToolShape {
+            name: (*name).to_owned(),
+            arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
+        })
+        .collect();
+    let layer = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };
+    let policy = Policy::load(&[layer], &shapes).unwrap();
+    let plan = Plan {
+        tool: tool.to_owned(),
+        arguments: Arguments::new(),
+        work,
+        reads: Vec::new(),
+        hand_back,
+        network: Network::Off,
+        isolation: Isolation::Namespace,
+        lane: Lane::Routine,
+        limits,
+        credentials: std::collections::BTreeSet::new(),
+    };
+    match policy.judge(plan) {
+        Verdict::Allow(permit) => permit,
+        Verdict::Ask(question) => panic!("{question}"),
+        Verdict::Deny(refusal) => panic!("{refusal}"),
+    }
+}
+
+fn path(text: &str) -> WorkspacePath {
+    WorkspacePath::parse(text, "/").unwrap()
+}
+
+fn read(sandbox: &mut OpenSandbox, name: &str) -> Result<String, SandboxError> {
+    let request = ReadFile { path: path(name), window: Window::Bytes, max_bytes: 1000 };
+    match sandbox.file(FileRequest::Read(request))? {
+        FileReply::Read(content) => Ok(String::from_utf8(content.bytes).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn write(sandbox: &mut OpenSandbox, name: &str, text: &str) -> Result<FileReply, SandboxError> {
+    let request = WriteFile { path: path(name), content: text.into(), expected: Expected::Anything };
+    sandbox.file(FileRequest::Write(request))
+}
+
+fn execute(sandbox: &mut OpenSandbox, program: &str, arguments: &[&str]) -> Result<(Exit, String), SandboxError> {
+    let command = Command {
+        program: program.to_owned(),
+        arguments: arguments.iter().map(ToString::to_string).collect(),
+        directory: WorkspacePath::workspace(),
+        environment: BTreeMap::new(),
+    };
+    let mut text = Vec::new();
+    let exit = sandbox.execute(&command, &mut |_, bytes| text.extend_from_slice(bytes))?;
+    Ok((exit, String::from_utf8_lossy(&text).into_owned()))
+}
+
+#[test]
+fn a_file_is_read_with_and_without_the_pool() {
+    for pool_size in [0, 2] {
+        let house = House::new(pool_size);
+        for round in 0..6 {
+            fs::write(house.work().join("hello.txt"), format!("{round}")).unwrap();
+            let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+            assert_eq!(read(&mut sandbox, "hello.txt").unwrap(), round.to_string());
+            let closed = sandbox.close().unwrap();
+            assert!(closed.changeset.is_none());
+        }
+    }
+}
+
+#[test]
+fn a_read_only_sandbox_neither_writes_nor_executes() {
+    let house = House::new(0);
+    let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    assert!(matches!(write(&mut sandbox, "x", "x"), Err(SandboxError::NotPlanned { .. })));
+    assert!(matches!(execute(&mut sandbox, "true", &[]), Err(SandboxError::NotPlanned { .. })));
+}
+
+#[test]
+fn a_written_file_comes_back_and_nothing_else_does() {
+    let house = House::new(1);
+    let mut sandbox = house.open(Work::WriteFiles, HandBack::Paths(vec![path("new/file")]));
+    write(&mut sandbox, "new/file", "1").unwrap();
+    write(&mut sandbox, "other", "2").unwrap();
+    let closed = sandbox.close().unwrap();
+    assert!(!house.work().join("new").exists(), "nothing is written before the gate");
+    let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    assert_eq!(fs::read_to_string(house.work().join("new/file")).unwrap(), "1");
+    assert!(!house.work().join("other").exists());
+    assert_eq!(handed.left.len(), 1, "{handed:?}");
+    assert!(!closed.changed_during_call);
+}
+
+#[test]
+fn what_is_held_is_seen_by_the_next_call_of_the_session() {
+    let house = House::new(1);
+    let mut sandbox = house.open(Work::WriteFiles, HandBack::Tree);
+    write(&mut sandbox, ".envrc", "export A=1").unwrap();
+    let closed = sandbox.close().unwrap();
+    let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    assert_eq!(handed.held.len(), 1, "{handed:?}");
+    assert!(!house.work().join(".envrc").exists());
+    let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    assert_eq!(read(&mut sandbox, ".envrc").unwrap(), "export A=1");
+    let mut sandbox = house.open(Work::WriteFiles, HandBack::Nothing);
+    assert_eq!(read(&mut sandbox, ".envrc").unwrap(), "export A=1");
+    assert_eq!(read(&mut sandbox, "hello.txt").unwrap(), "hello\n");
+}
+
+#[test]
+fn a_program_runs_and_what_it_enforces_is_said() {
+    let house = House::new(0);
+    let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
+    for guarantee in Guarantee::ALL.into_iter().filter(|guarantee| guarantee.kind() == Kind::Boundary) {
+        assert_eq!(sandbox.enforced().strength(guarantee), Strength::Enforced, "{guarantee:?}");
+    }
+    let (exit, text) = execute(&mut sandbox, "sh", &["-c", "cat hello.txt; id -u; pwd; echo > made; exit 3"]).unwrap();
+    assert_eq!(exit, Exit::Code(3));
+    assert_eq!(text, format!("hello\n1000\n{}\n", house.work().display()));
+    let closed = sandbox.close().unwrap();
+    let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    assert!(handed.applied.is_empty());
+    assert!(!house.work().join("made").exists());
+}
+
+#[test]
+fn scratch_volumes_keep_what_a_run_wrote_and_the_workspace_does_not_get_it() {
+    let house = House::new(0);
+    fs::write(house.work().join("Cargo.toml"), "").unwrap();
+    fs::create_dir(house.work().join("node_modules")).unwrap();
+    fs::write(house.work().join("node_modules/seed"), "seed").unwrap();
+    let script = "cat node_modules/seed; cat target/kept; echo kept > target/kept; echo more >> node_modules/seed";
+    for expected in ["seedcat: target/kept: No such file or directory\n", "seedmore\nkept\n"] {
+        let mut sandbox = house.open(Work::Execute, HandBack::Tree);
+        assert_eq!(execute(&mut sandbox, "sh", &["-c", script]).unwrap(), (Exit::Code(0), expected.to_owned()));
+        let closed = sandbox.close().unwrap();
+        house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    }
+    assert!(!house.work().join("target").exists());
+    assert_eq!(fs::read_to_string(house.work().join("node_modules/seed")).unwrap(), "seed");
+}
+
+#[test]
+fn cancelling_ends_a_running_program_at_once() {
+    let house = House::new(0);
+    let cancel = Cancel::new();
+    let permit = permit(Work::Execute, HandBack::Nothing, Limits::FILES);
+    let mut sandbox = house.yard.open(permit, &house.session, &cancel).unwrap();
+    let started = Instant::now();
+    let canceller = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        cancel.cancel(Ended::Cancelled);
+    });
+    let ended = execute(&mut sandbox, "sleep", &["60"]);
+    canceller.join().unwrap();
+    assert_eq!(ended, Err(SandboxError::Ended(Ended::Cancelled)));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    assert_eq!(read(&mut sandbox, "hello.txt"), Err(SandboxError::Ended(Ended::Cancelled)));
+}
+
+#[test]
+fn the_deadline_ends_a_program_that_does_not() {
+    let house = House::new(0);
+    let limits = Limits { wall_seconds: 1, ..Limits::FILES };
+    let permit = permit(Work::Execute, HandBack::Nothing, limits);
+    let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+    assert_eq!(execute(&mut sandbox, "sleep", &["60"]), Err(SandboxError::Ended(Ended::Deadline)));
+}
+
+#[test]
+fn a_workspace_that_was_replaced_is_refused() {
+    let house = House::new(1);
+    drop(house.open(Work::ReadFiles, HandBack::Nothing));
+    fs::rename(house.work(), house.folder.path().join("old")).unwrap();
+    fs::create_dir(house.work()).unwrap();
+    let opened = house.yard.open(
+        permit(Work::ReadFiles, HandBack::Nothing, Limits::FILES),
+        &house.session,
+        &Cancel::new(),
+    );
+    assert!(matches!(opened, Err(OpenError::Workspace(_))));
+}
+
+#[test]
+fn nothing_of_a_yard_stays_when_it_is_gone() {
+    let house = House::new(2);
+    drop(house.open(Work::Execute, HandBack::Nothing));
+    let folders: Vec<_> =
+        house.yard.ground.namespaces.cgroups().folders().into_iter().map(Path::to_path_buf).collect();
+    drop(house);
+    // The preparing thread may hold the ground for a moment longer.
+    let gone = (0..200).any(|_| {
+        thread::sleep(Duration::from_millis(20));
+        folders.iter().all(|folder| !folder.exists())
+    });
+    assert!(gone, "{folders:?}");
+}

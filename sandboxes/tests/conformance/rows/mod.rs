@@ -1,0 +1,46 @@
+//! The rows. Each is a function that plays one row of the table and says whether it holds.
+
+mod budgets;
+mod files;
+mod kernel;
+mod lifecycle;
+mod programs;
+mod surroundings;
+mod works;
+
+use crate::{stage::Stage, table::Cell};
+
+/// One row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// Its name: that of `security.md`, or `W` and a number for an ordinary thing that must work.
+    pub(crate) id: &'static str,
+    /// What it claims.
+    pub(crate) claim: &'static str,
+    /// Plays it.
+    pub(crate) play: fn(&Stage) -> Result<Cell, String>,
+}
+
+/// Every row, in the order of the table.
+pub(crate) fn all() -> Vec<Row> {
+    [
+        surroundings::ROWS,
+        files::ROWS,
+        lifecycle::ROWS,
+        budgets::ROWS,
+        kernel::ROWS,
+        works::ROWS,
+        programs::ROWS,
+    ]
+    .concat()
+}
+
+/// A short way to write a row down.
+pub(crate) const fn row(id: &'static str, claim: &'static str, play: fn(&Stage) -> Result<Cell, String>) -> Row {
+    Row { id, claim, play }
+}
+
+/// Fails a row unless something is so.
+pub(crate) fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}

@@ -1,0 +1,134 @@
+//! The pipeline with its real parts.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    audit::{Decision, End, Event, Intent, Outcome},
+    playground::{Playground, request},
+};
+
+/// A policy whose only addition is `rule`.
+fn policy(rule: &str) -> String {
+    format!("version = 1\n[[rule]]\n{rule}\nwhy = \"A test says so.\"\n")
+}
+
+fn only_call(playground: &Playground) -> (Intent, Outcome) {
+    match playground.events().as_slice() {
+        [Event::Intent(intent), Event::Outcome(outcome)] => (intent.as_ref().clone(), outcome.as_ref().clone()),
+        events => panic!("{events:?}"),
+    }
+}
+
+fn code(reply: &Reply) -> &'static str {
+    reply.result.as_ref().expect_err("a failure").code
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allowed_call_is_announced_done_and_recorded() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let reply = playground.call(&server, "write_file", json!({ "path": "b.txt", "content": "secret words" })).await;
+    assert!(reply.result.is_ok(), "{reply:?}");
+    assert_eq!(fs::read_to_string(playground.path("workspace/b.txt")).unwrap(), "secret words");
+    let (intent, outcome) = only_call(&playground);
+    assert_eq!((intent.decision, intent.rule.as_deref()), (Decision::Allowed, reply.facts.rule.as_deref()));
+    assert_eq!((intent.call, intent.client.name.as_str()), (outcome.call.clone(), "test"));
+    assert_eq!((outcome.end, outcome.changes.map(|changes| changes.applied)), (End::Succeeded, Some(1)));
+    assert_eq!(outcome.sandbox.unwrap().backend, "namespace");
+    let log = fs::read_to_string(crate::audit::path(&playground.path("state"))).unwrap();
+    assert!(!log.contains("secret words"), "contents never enter the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_call_is_recorded_and_nothing_is_opened() {
+    let rule = "id = \"no-deleting\"\ntools = [\"delete_file\"]\ndecision = \"deny\"\n\
+                match = [{ tool = \"delete_file\", args = { path = \"a.txt\" } }]";
+    let playground = Playground::with_policy(&policy(rule));
+    let server = playground.server();
+    let reply = playground.call(&server, "delete_file", json!({ "path": "a.txt" })).await;
+    assert_eq!(code(&reply), "denied");
+    assert!(playground.path("workspace/a.txt").exists());
+    let (intent, outcome) = only_call(&playground);
+    assert_eq!((intent.decision, intent.rule.as_deref()), (Decision::Denied, Some("no-deleting")));
+    assert_eq!((outcome.end, outcome.sandbox), (End::Refused, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_person_is_refused_while_there_is_no_approver() {
+    let rule = "id = \"ask\"\ntools = [\"delete_file\"]\ndecision = \"approve\"\n\
+                approvers = { min = 1, from = [\"user:ann\"], not_requester = true }\n\
+                match = [{ tool = \"delete_file\", args = { path = \"a.txt\" } }]";
+    let playground = Playground::with_policy(&policy(rule));
+    let server = playground.server();
+    let reply = playground.call(&server, "delete_file", json!({ "path": "a.txt" })).await;
+    assert_eq!(code(&reply), "approval_required");
+    assert!(reply.result.as_ref().unwrap_err().text.contains("no approver is configured"), "{reply:?}");
+    assert_eq!(only_call(&playground).0.decision, Decision::ApprovalRequired);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_recorded_is_not_done() {
+    let playground = Playground::new();
+    let server = playground.server();
+    fs::remove_file(crate::audit::path(&playground.path("state"))).unwrap();
+    let reply = playground.call(&server, "write_file", json!({ "path": "b.txt", "content": "x" })).await;
+    assert_eq!(code(&reply), "audit_unavailable");
+    assert!(!playground.path("workspace/b.txt").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_changes_nothing() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let arguments = json!({ "path": "a.txt", "old_string": "not there", "new_string": "x" });
+    let reply = playground.call(&server, "edit_file", arguments).await;
+    assert!(reply.result.is_err(), "{reply:?}");
+    assert_eq!(fs::read_to_string(playground.path("workspace/a.txt")).unwrap(), "alpha\n");
+    let (_, outcome) = only_call(&playground);
+    assert_eq!((outcome.end, outcome.changes), (End::Failed, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_is_cancelled_at_once_is_never_run() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let run = server.start(request("write_file", json!({ "path": "b.txt", "content": "x" })));
+    run.stop(Ended::Cancelled);
+    let reply = run.reply().await;
+    assert_eq!(code(&reply), "cancelled");
+    assert!(!playground.path("workspace/b.txt").exists());
+    assert_eq!(only_call(&playground).1.end, End::Cancelled);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_change_is_told_in_both_forms_and_listed() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let arguments = json!({ "path": ".vscode/tasks.json", "content": "{}" });
+    let reply = playground.call(&server, "write_file", arguments).await;
+    let output = reply.result.as_ref().unwrap();
+    assert!(output.text.contains("Held for a person"), "{}", output.text);
+    let held = &output.structured["workspace_changes"]["held"];
+    assert!(held.to_string().contains(".vscode/tasks.json"), "{held}");
+    assert!(!playground.path("workspace/.vscode/tasks.json").exists());
+    let listed = playground.call(&server, "list_changes", json!({})).await;
+    let listed = listed.result.as_ref().unwrap();
+    assert!(listed.text.contains(".vscode/tasks.json"), "{}", listed.text);
+    assert!(listed.structured["changes"].to_string().contains(".vscode/tasks.json"), "{:?}", listed.structured);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_at_once_are_all_recorded() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let runs: Vec<_> = (0..24).map(|_| server.start(request("read_file", json!({ "path": "a.txt" })))).collect();
+    for run in runs {
+        let reply = run.reply().await;
+        assert!(reply.result.is_ok(), "{reply:?}");
+    }
+    let found = playground.verified();
+    assert_eq!((found.intents, found.intents_without_outcome), (24, 0));
+}

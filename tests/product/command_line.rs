@@ -1,0 +1,192 @@
+//! The command line as a person or a script uses it: statuses, held changes, the log, the doctor.
+
+use std::{fs, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::harness::Place;
+
+fn place() -> Place {
+    Place::with(&[("notes.txt", "one\ntwo\n"), ("src/lib.rs", "pub fn one() {}\n")])
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn statuses_are_as_documented() {
+    let place = place();
+    let status = |arguments: &[&str]| place.run(arguments).status.code();
+    assert_eq!(status(&["call", "read_file", "{\"path\":\"notes.txt\"}"]), Some(0));
+    assert_eq!(status(&["call", "read_file", "{\"path\":\"missing\"}"]), Some(1));
+    assert_eq!(status(&["call", "read_file", "{\"path\":\"../x\"}"]), Some(2));
+    assert_eq!(status(&["call", "read_file", "no json"]), Some(2));
+    assert_eq!(status(&["call", "no_such_tool"]), Some(2));
+    assert_eq!(status(&["no_such_command"]), Some(2));
+    assert_eq!(status(&["call", "list_files", "--workspace", "/"]), Some(2));
+    // Written in the session, and waiting for a person.
+    let held = json!({ "path": ".github/workflows/ci.yml", "content": "on: push\n" }).to_string();
+    assert_eq!(status(&["call", "write_file", &held]), Some(3));
+}
+
+#[test]
+fn the_command_line_tells_rule_isolation_and_time() {
+    let place = place();
+    let output = place.run(&["call", "read_file", "{\"path\":\"notes.txt\"}"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("two"));
+    let notes = String::from_utf8_lossy(&output.stderr);
+    for part in ["rule everyday", "namespace sandbox, no network", " ms"] {
+        assert!(notes.contains(part), "{part:?} is missing: {notes}");
+    }
+}
+
+#[test]
+fn home_and_what_holds_the_state_are_no_workspaces() {
+    let place = place();
+    let home = std::env::var("HOME").unwrap();
+    for workspace in [home.as_str(), place.all().to_str().unwrap(), place.all().join("state").to_str().unwrap()] {
+        let output = place.run(&["call", "list_files", "--workspace", workspace]);
+        assert_eq!(output.status.code(), Some(2), "{workspace}: {}", text(&output));
+    }
+}
+
+#[test]
+fn a_link_is_no_workspace() {
+    // P13
+    let place = place();
+    let link = place.all().join("link");
+    std::os::unix::fs::symlink(place.workspace(), &link).unwrap();
+    let output = place.run(&["call", "list_files", "--workspace", link.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[test]
+fn a_held_change_is_seen_by_the_agent_and_decided_by_a_person() {
+    let place = place();
+    let hook = ".git/hooks/pre-commit";
+    let (status, written) = place.call("write_file", &json!({ "path": hook, "content": "#!/bin/sh\nexit 1\n" }));
+    assert_eq!(status, 3, "{written}");
+    assert!(written["text"].as_str().unwrap().contains("Held for a person"), "{written}");
+    assert!(!place.workspace().join(hook).exists(), "held means not in the workspace");
+    // The agent's own session still sees its work.
+    let (_, read) = place.call("read_file", &json!({ "path": hook }));
+    assert!(read["text"].as_str().unwrap().contains("exit 1"), "{read}");
+    let (_, listed) = place.call("list_changes", &json!({}));
+    assert!(listed["text"].as_str().unwrap().contains(hook), "{listed}");
+
+    let list = place.run(&["changes", "list"]);
+    assert!(text(&list).contains(hook), "{}", text(&list));
+    let diff = place.run(&["changes", "diff", hook]);
+    assert!(text(&diff).contains("exit 1"), "{}", text(&diff));
+    let apply = place.run(&["changes", "apply", hook]);
+    assert!(apply.status.success(), "{}", text(&apply));
+    assert_eq!(place.read(hook), "#!/bin/sh\nexit 1\n");
+    assert!(!text(&place.run(&["changes", "list"])).contains(hook));
+}
+
+#[test]
+fn a_discarded_change_is_gone_for_the_agent_too() {
+    let place = place();
+    let path = ".envrc";
+    place.call("write_file", &json!({ "path": path, "content": "export X=1\n" }));
+    let discard = place.run(&["changes", "discard", path]);
+    assert!(discard.status.success(), "{}", text(&discard));
+    let (status, read) = place.call("read_file", &json!({ "path": path }));
+    assert_eq!((status, &read["ok"]), (1, &json!(false)), "{read}");
+    assert!(!place.workspace().join(path).exists());
+}
+
+#[test]
+fn every_call_is_in_the_log_and_the_log_shows_tampering() {
+    let place = place();
+    place.call("read_file", &json!({ "path": "notes.txt" }));
+    place.call("read_file", &json!({ "path": "../x" }));
+    place.call("no_such_tool", &json!({}));
+    let output = place.run(&["audit", "show", "--json", "--last", "10"]);
+    let lines: Vec<Value> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["event"].get(kind).is_some()).count();
+    assert_eq!((of("intent"), of("outcome")), (3, 3), "{lines:#?}");
+    assert!(place.run(&["audit", "verify"]).status.success());
+
+    let log = find_log(&place);
+    let original = fs::read_to_string(&log).unwrap();
+    let changed = original.replacen("notes.txt", "other.txt", 1);
+    assert_ne!(changed, original);
+    fs::write(&log, changed).unwrap();
+    assert_eq!(place.run(&["audit", "verify"]).status.code(), Some(1), "a changed line");
+    let mut lines: Vec<&str> = original.lines().collect();
+    lines.remove(1);
+    fs::write(&log, lines.join("\n") + "\n").unwrap();
+    assert_eq!(place.run(&["audit", "verify"]).status.code(), Some(1), "a removed line");
+}
+
+fn find_log(place: &Place) -> std::path::PathBuf {
+    let state = crate::harness::Tree::of(&place.state());
+    let logs: Vec<_> = state.paths().filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
+    assert_eq!(logs.len(), 1, "{logs:?}");
+    place.state().join(logs[0])
+}
+
+#[test]
+fn a_log_that_cannot_be_written_refuses_the_call() {
+    let place = place();
+    place.call("read_file", &json!({ "path": "notes.txt" }));
+    let log = find_log(&place);
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    let before = place.tree();
+    let output = place.run(&["call", "write_file", "{\"path\":\"notes.txt\",\"content\":\"changed\"}"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output));
+    assert_eq!(place.tree(), before);
+}
+
+#[test]
+fn a_policy_that_does_not_load_refuses_everything() {
+    let place = place();
+    place.policy("version = 1\n[limits]\nnetwrk = \"off\"\n");
+    let check = place.run(&["policy", "check"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(text(&check).contains("policy.toml:3"), "{}", text(&check));
+    assert_eq!(place.run(&["call", "list_files"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_policy_in_the_workspace_is_refused() {
+    let place = place();
+    place.write("policy.toml", "version = 1\n");
+    let output = place.run(&["call", "list_files", "--policy", "policy.toml"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+}
+
+#[test]
+fn the_doctor_says_what_is_enforced() {
+    let place = place();
+    let output = place.run(&["doctor", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+    assert!(report.to_string().contains("user_namespace"), "{report}");
+    assert!(output.status.success(), "{}", text(&output));
+    let person = place.run(&["doctor"]);
+    assert!(text(&person).contains("rust"), "{}", text(&person));
+}
+
+#[test]
+fn nothing_is_coloured_outside_a_terminal() {
+    let place = place();
+    for arguments in [&["doctor"][..], &["call", "list_files"], &["audit", "show"], &["policy", "show"]] {
+        assert!(!text(&place.run(arguments)).contains('\u{1b}'), "{arguments:?}");
+    }
+}
+
+#[test]
+fn install_writes_an_entry_with_an_absolute_workspace_and_dry_run_writes_nothing() {
+    let place = place();
+    let before = crate::harness::Tree::of(&place.all().join("config"));
+    let dry = place.run(&["install", "claude-desktop", "--dry-run"]);
+    assert!(dry.status.success() && text(&dry).contains(place.workspace().to_str().unwrap()), "{}", text(&dry));
+    assert_eq!(crate::harness::Tree::of(&place.all().join("config")), before);
+    assert!(place.run(&["install", "claude-code"]).status.success());
+    let entry: Value = serde_json::from_str(&place.read(".mcp.json")).unwrap();
+    assert!(entry["mcpServers"]["cofferdam"]["args"].to_string().contains(place.workspace().to_str().unwrap()));
+}

@@ -1,0 +1,14 @@
+//! Whole-product tests: the built binary, real clients, real projects. One program, so that it is linked once.
+//!
+//! What can be tested beside its code is tested there; these are the promises that only the whole can keep or break.
+
+mod arguments;
+mod clients;
+mod command_line;
+mod examples;
+mod harness;
+mod house;
+mod kill;
+mod mcp_json;
+mod projects;
+mod stdio;

@@ -1,0 +1,180 @@
+//! pytest and unittest: run by an interpreter with a recorder of ours, which reports each result as a record.
+
+use std::collections::BTreeMap;
+
+use cofferdam_contract::{Command, Sandbox, WorkspacePath};
+
+use crate::{Failure, change};
+
+use super::{report::Invocation, runner::Runner};
+
+/// Runs pytest as `python -m pytest` does.
+const PYTEST_RECORDER: &str = include_str!("pytest_recorder.py");
+
+/// Runs unittest as `python -m unittest` does.
+const UNITTEST_RECORDER: &str = include_str!("unittest_recorder.py");
+
+/// A Python interpreter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Interpreter {
+    /// What to execute: a name on the PATH, or a virtual environment's `./…/bin/python` below the workspace.
+    pub(super) program: String,
+}
+
+impl Interpreter {
+    /// Finds the interpreter for `directory`: the nearest virtual environment at or above it, else the PATH's.
+    pub(super) fn find(sandbox: &mut dyn Sandbox, directory: &WorkspacePath) -> Result<Self, Failure> {
+        for folder in ancestors(directory) {
+            for environment in [".venv", "venv"] {
+                let path = join(&folder, &format!("{environment}/bin/python"));
+                // The link leads out of the workspace, as a rule; that it is there is enough.
+                if change::status(sandbox, &path)?.is_some() {
+                    return Ok(Self { program: format!("./{}", path.as_str()) });
+                }
+            }
+        }
+        for name in ["python3", "python"] {
+            if sandbox.find_program(name)?.is_some() {
+                return Ok(Self { program: name.to_owned() });
+            }
+        }
+        Err(Failure::new(
+            "no_interpreter",
+            "the tests need Python, and the sandbox has none: no .venv/bin/python or venv/bin/python in the project, no \
+             python3 on its PATH; ask the person to install it (`cofferdam doctor` tells what the sandbox finds)",
+        ))
+    }
+
+    /// Whether it can import `module`.
+    pub(super) fn imports(
+        &self,
+        sandbox: &mut dyn Sandbox,
+        directory: &WorkspacePath,
+        module: &str,
+    ) -> Result<bool, Failure> {
+        let command = self.command(directory, vec!["-c".to_owned(), format!("import {module}")]);
+        let transcript = super::transcript::Transcript::execute(sandbox, &command)?;
+        Ok(transcript.succeeded())
+    }
+
+    fn command(&self, directory: &WorkspacePath, arguments: Vec<String>) -> Command {
+        Command { program: self.program.clone(), arguments, directory: directory.clone(), environment: BTreeMap::new() }
+    }
+
+    /// The command that runs `runner` with its own `arguments`, and what is told about it.
+    pub(super) fn run(
+        &self,
+        runner: Runner,
+        directory: &WorkspacePath,
+        arguments: Vec<String>,
+    ) -> (Command, Invocation) {
+        let (recorder, module) = match runner {
+            Runner::Pytest => (PYTEST_RECORDER, "pytest"),
+            Runner::Unittest | Runner::Cargo | Runner::Node => (UNITTEST_RECORDER, "unittest"),
+        };
+        let told = format!("<the recorder of {module}'s results>");
+        let argv = [self.program.clone(), "-c".to_owned(), told].into_iter().chain(arguments.clone()).collect();
+        let plain = [self.program.clone(), "-m".to_owned(), module.to_owned()];
+        let equivalent = super::command_line(plain.iter().chain(&arguments));
+        let arguments = ["-c".to_owned(), recorder.to_owned()].into_iter().chain(arguments).collect();
+        let invocation = Invocation { runner, argv, equivalent, directory: directory.to_string() };
+        (self.command(directory, arguments), invocation)
+    }
+}
+
+/// A folder and all above it, up to the workspace.
+pub(super) fn ancestors(folder: &WorkspacePath) -> Vec<WorkspacePath> {
+    let mut found = vec![folder.clone()];
+    let mut rest = folder.as_str();
+    while !rest.is_empty() {
+        rest = rest.rfind('/').map_or("", |at| &rest[..at]);
+        found.push(WorkspacePath::try_from(rest.to_owned()).expect("the beginning of a path at a slash is a path"));
+    }
+    found
+}
+
+/// A name below a folder.
+pub(super) fn join(folder: &WorkspacePath, name: &str) -> WorkspacePath {
+    let path = if folder.is_workspace() { name.to_owned() } else { format!("{}/{name}", folder.as_str()) };
+    WorkspacePath::try_from(path).unwrap_or_else(|_| folder.clone())
+}
+
+/// `path` as seen from `folder`, which is above it. Never begins with a dash or an at sign, which runners would take
+/// for an option or a file of options.
+pub(super) fn relative(path: &WorkspacePath, folder: &WorkspacePath) -> String {
+    let rest = if folder.is_workspace() {
+        path.as_str()
+    } else {
+        path.as_str().strip_prefix(folder.as_str()).map_or(path.as_str(), |rest| rest.trim_start_matches('/'))
+    };
+    if rest.is_empty() {
+        ".".to_owned()
+    } else if rest.starts_with(['-', '@']) {
+        format!("./{rest}")
+    } else {
+        rest.to_owned()
+    }
+}
+
+/// pytest's own arguments. A filter with `::` or a path is a test's id, any other is an expression over names.
+pub(super) fn pytest_arguments(target: Option<String>, filter: Option<&PytestFilter>) -> Vec<String> {
+    match filter {
+        Some(PytestFilter::Id(id)) => vec![id.clone()],
+        Some(PytestFilter::Expression(expression)) => {
+            target.into_iter().chain(["-k".to_owned(), expression.clone()]).collect()
+        }
+        None => target.into_iter().collect(),
+    }
+}
+
+/// What a filter means for pytest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PytestFilter {
+    /// A file, or `file::class::test`, as seen from the working directory.
+    Id(String),
+    /// An expression over names: `a and not b`.
+    Expression(String),
+}
+
+/// unittest's own arguments. Without a target it discovers from the working directory, as it does by itself.
+pub(super) fn unittest_arguments(target: Option<UnittestTarget>, filter: Option<&str>) -> Vec<String> {
+    let mut arguments = match target {
+        None => Vec::new(),
+        Some(UnittestTarget::File(file)) => vec![file],
+        Some(UnittestTarget::Folder(folder)) => vec!["discover".to_owned(), "-s".to_owned(), folder],
+    };
+    arguments.extend(filter.into_iter().flat_map(|filter| ["-k".to_owned(), filter.to_owned()]));
+    arguments
+}
+
+/// What unittest is to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum UnittestTarget {
+    /// A file.
+    File(String),
+    /// A folder that is no package of the working directory.
+    Folder(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> WorkspacePath {
+        WorkspacePath::parse(text, "/work").unwrap()
+    }
+
+    #[test]
+    fn ancestors_end_at_the_workspace() {
+        let found: Vec<String> = ancestors(&path("a/b")).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["a/b", "a", "."]);
+    }
+
+    #[test]
+    fn a_path_is_never_taken_for_an_option() {
+        assert_eq!(relative(&path("a/b/c.py"), &path("a")), "b/c.py");
+        assert_eq!(relative(&path("a"), &path("a")), ".");
+        assert_eq!(relative(&path("-x/@y.py"), &path(".")), "./-x/@y.py");
+        assert_eq!(relative(&path("a/@y.py"), &path("a")), "./@y.py");
+    }
+}

@@ -1,0 +1,272 @@
+//! Results from records: pytest, unittest and node:test, whose recorders speak the same words.
+
+use std::collections::BTreeMap;
+
+use cofferdam_contract::{Stream, WorkspacePath};
+
+use crate::{excerpt, plain_text};
+
+use super::{
+    records::{self, Item, Record, TestRecord},
+    report::{Counts, Outcome, Results, Test, TestFailure},
+    transcript::Transcript,
+};
+
+/// The largest output that is kept for one test, in bytes.
+const OUTPUT_BYTES: usize = 8_000;
+
+/// Why there are no results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unavailable {
+    pub(super) message: String,
+}
+
+/// Where what a test printed is to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Printed {
+    /// In its record (pytest captures).
+    InRecord,
+    /// On standard output, between its beginning and its end (unittest does not capture).
+    Between,
+    /// In records of its file (node runs a file as a whole).
+    ByFile,
+}
+
+/// Where the runner ran.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The workspace's absolute path.
+    pub(super) workspace: &'a str,
+    /// The working directory.
+    pub(super) directory: &'a WorkspacePath,
+}
+
+impl Place<'_> {
+    /// A path that a runner wrote, relative to the workspace; `None` when it is not in it.
+    pub(super) fn relative(&self, path: &str) -> Option<String> {
+        let path = path.strip_prefix("file://").unwrap_or(path);
+        let absolute = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("{}/{}/{path}", self.workspace, self.directory.as_str())
+        };
+        let path = WorkspacePath::parse(&absolute, self.workspace).ok().filter(|path| !path.is_workspace())?;
+        Some(path.to_string())
+    }
+
+    /// A test's name without the workspace's path: node names a test file by its absolute path.
+    fn name(&self, name: &str) -> String {
+        let prefix = match self.directory.as_str() {
+            "" => format!("{}/", self.workspace),
+            directory => format!("{}/{directory}/", self.workspace),
+        };
+        let name = name.strip_prefix(&prefix).unwrap_or(name);
+        plain_text::content(name).0
+    }
+}
+
+/// Reads the records that a runner printed.
+pub(super) fn read(transcript: &Transcript, place: Place<'_>, printed: Printed) -> Result<Results, Unavailable> {
+    let mut reader =
+        Reader { place, printed, results: Results::default(), files: BTreeMap::new(), between: None, own: None };
+    for item in records::split(&transcript.stream(Stream::Stdout)) {
+        reader.item(item)?;
+    }
+    Ok(reader.finish())
+}
+
+struct Reader<'a> {
+    place: Place<'a>,
+    printed: Printed,
+    results: Results,
+    /// What each test file printed.
+    files: BTreeMap<String, String>,
+    /// What was printed since the running test began, and the first of its failures.
+    between: Option<(usize, String)>,
+    /// The runner's own sums.
+    own: Option<BTreeMap<String, u64>>,
+}
+
+impl Reader<'_> {
+    fn item(&mut self, item: Item) -> Result<(), Unavailable> {
+        match item {
+            Item::Text(text) => {
+                if let Some((_, printed)) = &mut self.between {
+                    printed.push_str(&text);
+                }
+            }
+            Item::Torn => self.results.notes.push("a part of the recorder's report was lost".to_owned()),
+            Item::Record(Record::Begin { name }) => {
+                self.results.running.push(name);
+                if self.printed == Printed::Between {
+                    self.between = Some((self.results.failures.len(), String::new()));
+                }
+            }
+            Item::Record(Record::Test(test)) => self.test(test),
+            Item::Record(Record::Stop {}) => self.stop(),
+            Item::Record(Record::Output { file, text }) => {
+                let file = file.and_then(|file| self.place.relative(&file)).unwrap_or_default();
+                let printed = self.files.entry(file).or_default();
+                printed.push_str(&text);
+                if printed.len() > 4 * OUTPUT_BYTES {
+                    *printed = excerpt::head_and_tail(printed, 2 * OUTPUT_BYTES);
+                }
+            }
+            Item::Record(Record::Count { name, value }) => {
+                let value = whole(value);
+                if name == "duration_ms" {
+                    self.results.duration_ms = Some(value);
+                } else {
+                    self.own.get_or_insert_default().insert(name, value);
+                }
+            }
+            Item::Record(Record::End { ms, counts }) => {
+                self.results.complete = true;
+                self.results.duration_ms = ms.map(whole).or(self.results.duration_ms);
+                self.own = self.own.take().or(counts);
+            }
+            Item::Record(Record::Unavailable { message }) => return Err(Unavailable { message }),
+        }
+        Ok(())
+    }
+
+    fn test(&mut self, test: TestRecord) {
+        let finished = self.results.running.iter().position(|name| *name == test.name);
+        if let Some(position) = finished {
+            self.results.running.remove(position);
+        }
+        // Parts of a test that passed are no results of their own for any of the runners.
+        let Some(outcome) = Outcome::named(&test.outcome) else { return };
+        let name = self.place.name(&test.name);
+        let file = test.file.as_deref().and_then(|file| self.place.relative(file));
+        let suite = if self.printed == Printed::ByFile { file.clone() } else { None };
+        // A parent that failed only because of its children is counted, and explained by them.
+        let by_children = test.why.as_deref() == Some("subtestsFailed");
+        if matches!(outcome, Outcome::Failed | Outcome::Error) && !by_children {
+            let failure = self.failure(&test, &name, file, suite.clone());
+            self.results.failures.push(failure);
+        } else if outcome == Outcome::UnexpectedPass && self.printed == Printed::Between {
+            let failure = self.failure(&test, &name, file, suite.clone());
+            self.results.failures.push(failure);
+        }
+        if !test.suite {
+            self.results.counts.add(outcome);
+            self.results.tests.push(Test { name, suite, outcome });
+        }
+    }
+
+    fn failure(&self, test: &TestRecord, name: &str, file: Option<String>, suite: Option<String>) -> TestFailure {
+        let detail = test.detail.as_deref().unwrap_or_default();
+        let line = match self.printed {
+            // Node's line is where the test is defined; its stack tells where it failed.
+            Printed::ByFile => file.as_deref().and_then(|file| line_in_stack(detail, file)).or(test.line),
+            Printed::InRecord | Printed::Between => test.line,
+        };
+        let mut output = detail.to_owned();
+        if let Some(printed) = test.output.as_deref().filter(|printed| !printed.is_empty()) {
+            output.push_str("\nprinted:\n");
+            output.push_str(printed);
+        }
+        let message = plain_text::output(test.message.as_deref().unwrap_or_default()).trim().to_owned();
+        let message = match test.phase.as_deref() {
+            Some(phase @ ("setup" | "teardown")) => format!("in {phase}: {message}"),
+            Some("collect") => format!("the file could not be loaded: {message}"),
+            Some(_) | None => message,
+        };
+        TestFailure { name: name.to_owned(), suite, file, line, message, output: plain_text::output(&output) }
+    }
+
+    fn stop(&mut self) {
+        if let Some((first, printed)) = self.between.take() {
+            if !printed.trim().is_empty() {
+                let printed = plain_text::output(&excerpt::head_and_tail(&printed, OUTPUT_BYTES));
+                for failure in &mut self.results.failures[first..] {
+                    failure.output.push_str("\nprinted:\n");
+                    failure.output.push_str(&printed);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> Results {
+        for failure in &mut self.results.failures {
+            let printed = failure.file.as_ref().and_then(|file| self.files.get(file));
+            let Some(printed) = printed.filter(|printed| !printed.trim().is_empty()) else { continue };
+            let printed = plain_text::output(&excerpt::head_and_tail(printed, OUTPUT_BYTES));
+            // A file that could not be loaded is named by its path, and what it printed says why.
+            if failure.file.as_deref().is_some_and(|file| file.ends_with(&failure.name)) {
+                if let Some(error) = printed.lines().find(|line| line.contains("Error")) {
+                    failure.message = format!("{}: {}", failure.message, error.trim());
+                }
+                failure.line = failure.file.as_deref().and_then(|file| line_in_stack(&printed, file));
+                failure.output = printed;
+            } else {
+                failure.output.push_str("\nprinted by the file's tests together:\n");
+                failure.output.push_str(&printed);
+            }
+        }
+        if let Some(own) = self.own.take() {
+            self.compare(&own);
+        }
+        self.results.running.retain(|name| !name.is_empty());
+        self.results
+    }
+
+    /// Takes the runner's own sums where they differ from what was counted: the output limit can hide single results.
+    fn compare(&mut self, own: &BTreeMap<String, u64>) {
+        let mut counts = Counts::default();
+        for (name, number) in own {
+            let outcome = match name.as_str() {
+                "pass" => Some(Outcome::Passed),
+                "fail" | "cancelled" => Some(Outcome::Failed),
+                name => Outcome::named(name),
+            };
+            if let Some(outcome) = outcome {
+                counts.add_many(outcome, *number);
+            }
+        }
+        if counts != self.results.counts {
+            self.results.notes.push(format!(
+                "the runner counts {} results, and {} were reported one by one; the runner's counts are given",
+                counts.total(),
+                self.results.counts.total()
+            ));
+            self.results.counts = counts;
+        }
+    }
+}
+
+/// A number of a record without its fraction; what is out of range becomes the nearest number.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
+/// The line of the first frame of a stack that is in `file`: `…/file:LINE:COLUMN`.
+fn line_in_stack(stack: &str, file: &str) -> Option<u64> {
+    let frame = stack.lines().find_map(|line| line.split_once(&format!("{file}:")))?.1;
+    frame.split([':', ')']).next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_runners_become_paths_of_the_workspace() {
+        let directory = WorkspacePath::parse("sub", "/work").unwrap();
+        let place = Place { workspace: "/work", directory: &directory };
+        assert_eq!(place.relative("/work/sub/a.py").as_deref(), Some("sub/a.py"));
+        assert_eq!(place.relative("file:///work/a.mjs").as_deref(), Some("a.mjs"));
+        assert_eq!(place.relative("test/b.js").as_deref(), Some("sub/test/b.js"));
+        assert_eq!(place.relative("/usr/lib/python3/x.py"), None);
+        assert_eq!(place.relative("../../x"), None);
+    }
+
+    #[test]
+    fn a_stack_tells_the_line() {
+        let stack = "Error: x\n    at node:internal:1:2\n    at f (file:///work/test/a.js:7:9)";
+        assert_eq!(line_in_stack(stack, "test/a.js"), Some(7));
+        assert_eq!(line_in_stack(stack, "test/b.js"), None);
+    }
+}

@@ -1,0 +1,292 @@
+//! `run_tests` on small projects, with the output that real runners printed for them.
+//!
+//! `COFFERDAM_RECORD=1 cargo test -p cofferdam-tools recorded_output` runs the runners again and writes what they print;
+//! pytest and unittest need a `python3` that has pytest and pytest-xdist, and node is the one on the PATH.
+
+use cofferdam_contract::Ended;
+use serde_json::{Value, json};
+
+use crate::folder_sandbox::{FolderSandbox, call, call_failing};
+
+/// What a report says, without what changes from run to run.
+fn told(sandbox: &FolderSandbox, arguments: Value) -> (String, Value) {
+    let output = call(sandbox, "run_tests", arguments);
+    (output.text, Value::Object(output.structured))
+}
+
+fn counts(structured: &Value) -> Vec<(String, u64)> {
+    let counts = structured["counts"].as_object().unwrap();
+    let counts = counts.iter().map(|(name, number)| (name.clone(), number.as_u64().unwrap()));
+    let mut counts: Vec<(String, u64)> = counts.filter(|(_, number)| *number > 0).collect();
+    counts.sort();
+    counts
+}
+
+fn expected(counts: &[(&str, u64)]) -> Vec<(String, u64)> {
+    counts.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect()
+}
+
+fn failure<'a>(structured: &'a Value, name: &str) -> &'a Value {
+    let failures = structured["failures"].as_array().unwrap();
+    failures.iter().find(|failure| failure["name"] == name).unwrap_or_else(|| panic!("{name}: {failures:#?}"))
+}
+
+fn places(structured: &Value) -> Vec<String> {
+    let failures = structured["failures"].as_array().unwrap().iter();
+    failures.map(|failure| format!("{} {}:{}", failure["name"], failure["file"], failure["line"])).collect()
+}
+
+fn names(structured: &Value, outcome: &str) -> Vec<String> {
+    let tests = structured["tests"].as_array().unwrap().iter().filter(|test| test["outcome"] == outcome);
+    let mut names: Vec<String> = tests.map(|test| test["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+fn has_note(structured: &Value, part: &str) -> bool {
+    structured["notes"].as_array().unwrap().iter().any(|note| note.as_str().unwrap().contains(part))
+}
+
+mod cargo {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_test_is_counted_and_every_failure_has_its_place() {
+        let sandbox = FolderSandbox::recorded("cargo", "cargo");
+        let (text, report) = told(&sandbox, json!({}));
+        assert_eq!(report["verdict"], "failed");
+        assert_eq!(report["exit_code"], 101);
+        assert_eq!(counts(&report), expected(&[("failed", 5), ("passed", 9), ("skipped", 2)]));
+        assert_eq!(
+            places(&report),
+            [
+                "\"tests::connects\" \"src/lib.rs\":59",
+                "\"tests::does_not_panic\" \"src/lib.rs\":50",
+                "\"tests::prints_and_fails\" \"src/lib.rs\":35",
+                "\"tests::returns_an_error\" null:null",
+                "\"src/lib.rs - add (line 9)\" \"src/lib.rs\":9",
+            ]
+        );
+        let printed = failure(&report, "tests::prints_and_fails");
+        assert_eq!(printed["message"], "assertion `left == right` failed: one and one\n  left: 2\n right: 3");
+        assert!(printed["output"].as_str().unwrap().starts_with("about to fail\non standard error\n"));
+        assert_eq!(printed["suite"], "src/lib.rs (sample)");
+        assert!(has_note(&report, "1 failing tests could not connect"), "{text}");
+        assert!(has_note(&report, "tests/own_harness.rs has a harness of its own; it ended with exit status: 3"), "{text}");
+        assert!(has_note(&report, "tests/aborts.rs ended with signal: 6"), "{text}");
+        assert_eq!(report["complete"], false);
+        assert!(text.starts_with("FAILED: 5 failed, 9 passed, 2 skipped\ncargo ended with status 101"), "{text}");
+    }
+
+    #[test]
+    fn a_filter_and_a_test_file_select() {
+        let sandbox = FolderSandbox::recorded("cargo", "cargo_filter");
+        let (_, report) = told(&sandbox, json!({"filter": "integration", "path": "tests/outside.rs"}));
+        assert_eq!(report["equivalent_command"], "cargo test --no-fail-fast --test outside -- integration");
+        assert_eq!(counts(&report), expected(&[("passed", 1)]));
+        assert_eq!((&report["verdict"], &report["complete"]), (&json!("passed"), &json!(true)));
+        assert!(has_note(&report, "1 tests do not match the filter"));
+    }
+
+    #[test]
+    fn compile_errors_are_a_result() {
+        let sandbox = FolderSandbox::recorded("cargo_broken", "cargo_broken");
+        let (text, report) = told(&sandbox, json!({}));
+        assert_eq!(report["verdict"], "build_failed");
+        let error = &report["compile_errors"][0];
+        assert_eq!((&error["file"], &error["line"]), (&json!("src/lib.rs"), &json!(4)));
+        assert_eq!(error["message"], "mismatched types");
+        assert!(text.contains("src/lib.rs:4: error[E0308]: mismatched types"), "{text}");
+    }
+
+    #[test]
+    fn a_dependency_that_is_not_there_is_told() {
+        let sandbox = FolderSandbox::recorded("cargo_missing", "cargo_missing");
+        let (text, report) = told(&sandbox, json!({}));
+        assert_eq!(report["verdict"], "build_failed");
+        assert!(text.contains("no matching package named `not-to-be-found-anywhere`"), "{text}");
+        assert!(has_note(&report, "install it on the host"), "{text}");
+    }
+}
+
+mod pytest {
+    use super::*;
+
+    #[test]
+    fn every_category_is_counted_as_pytest_counts_it() {
+        let sandbox = FolderSandbox::recorded("pytest", "pytest");
+        let (text, report) = told(&sandbox, json!({"path": "tests/test_a.py"}));
+        assert_eq!(report["runner"], "pytest");
+        assert_eq!(report["equivalent_command"], "python3 -m pytest tests/test_a.py");
+        let expected_counts =
+            [("errors", 2), ("expected_failures", 1), ("failed", 7), ("passed", 6), ("skipped", 1), ("unexpected_passes", 1)];
+        assert_eq!(counts(&report), expected(&expected_counts));
+        assert!(report["output"].is_null(), "failures explain the verdict");
+        assert_eq!(
+            names(&report, "passed"),
+            [
+                "tests/test_a.py::TestClass::test_method",
+                "tests/test_a.py::TestSubs::test_sub",
+                "tests/test_a.py::test_ok",
+                "tests/test_a.py::test_param[::]",
+                "tests/test_a.py::test_param[a b]",
+                "tests/test_a.py::test_teardown",
+            ]
+        );
+        let bad = failure(&report, "tests/test_a.py::test_bad");
+        assert_eq!((&bad["file"], &bad["line"]), (&json!("tests/test_a.py"), &json!(15)));
+        let output = bad["output"].as_str().unwrap();
+        assert!(output.contains("printed here") && output.contains("on standard error"), "{output}");
+        assert!(failure(&report, "tests/test_a.py::test_setup")["message"].as_str().unwrap().starts_with("in setup: "));
+        assert!(has_note(&report, "could not connect"), "{text}");
+        assert_eq!((&report["exit_code"], &report["complete"]), (&json!(1), &json!(true)));
+    }
+
+    #[test]
+    fn the_same_under_xdist() {
+        let alone = told(&FolderSandbox::recorded("pytest", "pytest"), json!({"path": "tests/test_a.py"})).1;
+        let sandbox = FolderSandbox::recorded("pytest_xdist", "pytest_xdist");
+        let (_, spread) = told(&sandbox, json!({"path": "tests/test_a.py"}));
+        assert_eq!(counts(&alone), counts(&spread));
+        for outcome in ["passed", "skipped", "error"] {
+            assert_eq!(names(&alone, outcome), names(&spread, outcome));
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_loaded_are_errors() {
+        let sandbox = FolderSandbox::recorded("pytest", "pytest_collection");
+        let (text, report) = told(&sandbox, json!({}));
+        assert_eq!(counts(&report), expected(&[("errors", 1), ("skipped", 1)]));
+        assert_eq!(places(&report), ["\"tests/test_broken.py\" \"tests/test_broken.py\":null"]);
+        assert!(has_note(&report, "something that is imported is not there"), "{text}");
+        assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("failed"), &json!(2)));
+    }
+
+    #[test]
+    fn a_test_id_and_an_expression_select() {
+        let sandbox = FolderSandbox::recorded("pytest", "pytest_id");
+        let (_, report) = told(&sandbox, json!({"filter": "tests/test_a.py::test_param[a b]"}));
+        assert_eq!(names(&report, "passed"), ["tests/test_a.py::test_param[a b]"]);
+        assert_eq!(report["verdict"], "passed");
+        let sandbox = FolderSandbox::recorded("pytest", "pytest_expression");
+        let (_, report) = told(&sandbox, json!({"filter": "ok or method", "path": "tests/test_a.py"}));
+        assert_eq!(counts(&report), expected(&[("passed", 2)]));
+    }
+
+    #[test]
+    fn no_test_is_no_success() {
+        let sandbox = FolderSandbox::recorded("pytest", "pytest_none");
+        let (_, report) = told(&sandbox, json!({"filter": "nothing_is_called_so", "path": "tests/test_a.py"}));
+        assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("no_tests"), &json!(5)));
+    }
+
+    #[test]
+    fn a_run_that_was_ended_tells_how_far_it_came() {
+        let sandbox = FolderSandbox::recorded("pytest", "pytest").keeps(4).ends_with(Ended::Deadline);
+        let (text, report) = told(&sandbox, json!({"path": "tests/test_a.py"}));
+        assert_eq!((&report["verdict"], &report["complete"]), (&json!("timed_out"), &json!(false)));
+        assert!(report["exit_code"].is_null());
+        assert!(counts(&report).iter().any(|(name, _)| name == "passed"), "{text}");
+        assert!(has_note(&report, "time limit passed"), "{text}");
+        let sandbox = FolderSandbox::recorded("pytest", "pytest").ends_with(Ended::Cancelled);
+        assert_eq!(call_failing(&sandbox, "run_tests", json!({"path": "tests/test_a.py"})).code, "cancelled");
+    }
+}
+
+mod unittest {
+    use super::*;
+
+    #[test]
+    fn every_category_is_counted_as_unittest_counts_it() {
+        let sandbox = FolderSandbox::recorded("unittest", "unittest");
+        let (text, report) = told(&sandbox, json!({}));
+        assert_eq!(report["runner"], "unittest");
+        assert_eq!(report["equivalent_command"], "python3 -m unittest");
+        let expected_counts =
+            [("errors", 3), ("expected_failures", 1), ("failed", 2), ("passed", 1), ("skipped", 1), ("unexpected_passes", 1)];
+        assert_eq!(counts(&report), expected(&expected_counts), "{text}");
+        let bad = failure(&report, "tests.test_u.TestA.test_bad");
+        assert_eq!((&bad["file"], &bad["line"]), (&json!("tests/test_u.py"), &json!(10)));
+        assert_eq!(bad["message"], "AssertionError: 1 != 2 : one is not two");
+        assert!(bad["output"].as_str().unwrap().ends_with("printed:\nsaid before\n"), "{bad}");
+        assert_eq!(failure(&report, "tests.test_u.TestA.test_sub (i=1)")["line"], 29);
+        failure(&report, "setUpClass (tests.test_u.TestB)");
+        failure(&report, "tests.test_u.TestA.test_unexpected");
+        assert_eq!((&report["exit_code"], &report["complete"]), (&json!(1), &json!(true)));
+    }
+
+    #[test]
+    fn a_filter_selects() {
+        let sandbox = FolderSandbox::recorded("unittest", "unittest_filter");
+        let (_, report) = told(&sandbox, json!({"filter": "test_ok", "path": "tests/test_u.py"}));
+        assert_eq!(names(&report, "passed"), ["tests.test_u.TestA.test_ok"]);
+        assert_eq!(report["verdict"], "passed");
+    }
+}
+
+mod node {
+    use super::*;
+
+    fn check(recording: &str) {
+        let sandbox = FolderSandbox::recorded("node", recording);
+        let (text, report) = told(&sandbox, json!({}));
+        assert_eq!(report["runner"], "node");
+        assert_eq!(report["equivalent_command"], "node --test");
+        assert_eq!(counts(&report), expected(&[("failed", 7), ("passed", 4), ("skipped", 1), ("todo", 1)]), "{text}");
+        assert_eq!(
+            names(&report, "passed"),
+            ["adds", "parent > child passes", "suite > inner", "test/c.test.js"]
+        );
+        let mut places = places(&report);
+        places.sort();
+        assert_eq!(
+            places,
+            [
+                "\"deep\" \"test/a.test.js\":12",
+                "\"fails\" \"test/a.test.js\":9",
+                "\"parent > child fails\" \"test/a.test.js\":17",
+                "\"suite > nested > connects\" \"test/a.test.js\":null",
+                "\"suite > nested > deep inner\" \"test/a.test.js\":28",
+                "\"test/b.test.js\" \"test/b.test.js\":1",
+            ]
+            .map(|place| if place.ends_with("null") { place.replace("null", "30") } else { place.to_owned() })
+        );
+        let loading = failure(&report, "test/b.test.js");
+        assert!(loading["message"].as_str().unwrap().contains("Error: load error"), "{loading}");
+        assert!(has_note(&report, "1 failing tests could not connect"), "{text}");
+        assert_eq!((&report["exit_code"], &report["complete"]), (&json!(1), &json!(true)));
+    }
+
+    #[test]
+    fn node_18_reports_every_test() {
+        check("node_18");
+    }
+
+    #[test]
+    fn node_20_reports_every_test() {
+        check("node_20");
+    }
+
+    #[test]
+    fn node_22_reports_every_test() {
+        check("node_22");
+    }
+
+    #[test]
+    fn node_24_reports_every_test() {
+        check("node_24");
+    }
+
+    #[test]
+    fn the_packages_own_script_is_run() {
+        let sandbox = FolderSandbox::recorded("node_script", "node_script");
+        let (text, report) = told(&sandbox, json!({"filter": "adds (1+1)"}));
+        assert_eq!(
+            report["equivalent_command"],
+            "node --no-warnings --test '--test-name-pattern=adds \\(1\\+1\\)' unit/one.js unit/two.js"
+        );
+        assert!(names(&report, "passed").contains(&"adds (1+1)".to_owned()), "{text}");
+        assert!(has_note(&report, "scripts.test also runs `eslint .`"), "{text}");
+    }
+}

@@ -1,0 +1,338 @@
+//! A test run's report as a result: text within a model's budget, and the same facts as structure.
+
+use cofferdam_contract::Exit;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{Output, excerpt, excerpt::TEXT_BYTES, plain_text};
+
+use super::{
+    report::{CompileError, Counts, Outcome, Report, Test, TestFailure, Verdict, ending},
+    runner::Runner,
+};
+
+/// What all failures or compile errors together may take, in bytes. The rest is for the head and the output's end.
+const DETAIL_BYTES: usize = 16_000;
+
+/// What one failure takes at most, in bytes.
+const ONE_DETAIL_BYTES: usize = 4_000;
+
+/// What one failure is given at least before others are left out, in bytes.
+const LEAST_DETAIL_BYTES: usize = 500;
+
+/// What the names of single tests may take, in bytes.
+const NAME_BYTES: usize = 12_000;
+
+/// The structured form of a report. While a run goes on, the server answers only `status`, `run_id` and the output so
+/// far; so nothing is required.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RunTestsOutput {
+    /// `running` when the run goes on and get_run has its result later; `finished` from get_run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    /// The run to wait for, with status `running`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_id: Option<String>,
+    /// What it all means: only `passed` means that tests ran and none failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
+    /// Who ran the tests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runner: Option<Runner>,
+    /// The program and its arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    argv: Option<Vec<String>>,
+    /// The line that does the same in a terminal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    equivalent_command: Option<String>,
+    /// The folder it ran in, relative to the workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
+    /// Numbers of tests, as the runner counts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+    /// What failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failures: Option<Vec<TestFailure>>,
+    /// Failures that are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failures_omitted: Option<u64>,
+    /// Why the tests could not be built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compile_errors: Option<Vec<CompileError>>,
+    /// Compile errors that are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compile_errors_omitted: Option<u64>,
+    /// Single tests and their results, as far as they fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tests: Option<Vec<Test>>,
+    /// Single tests that are not listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tests_omitted: Option<u64>,
+    /// How long the tests took by the runner's own clock, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration_ms: Option<u64>,
+    /// The runner's exit status, when it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i32>,
+    /// The signal that ended the runner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_signal: Option<i32>,
+    /// Whether the runner came to its end and everything it said was understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
+    /// The end of what the runner printed, when failures alone do not explain the verdict.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    /// What else is to be known, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// The result of the call.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        let failures = self.shortened_failures();
+        let errors = self.shortened_errors();
+        let omitted = self.failures.len() - failures.len();
+        let errors_omitted = self.compile_errors.len() - errors.len();
+        let mut text = self.head();
+        for error in &errors {
+            text.push_str(&format!("\n{}{}\n", place(error.file.as_deref(), error.line, ": "), error.rendered));
+        }
+        if errors_omitted > 0 {
+            text.push_str(&format!("\n[{errors_omitted} more compile errors; mend these and run again]\n"));
+        }
+        for (failure, number) in failures.iter().zip(1..) {
+            text.push_str(&format!("\n{number}. {}\n", told(failure)));
+        }
+        if omitted > 0 {
+            text.push_str(&format!(
+                "\n[{omitted} more failures; run_tests with filter or path runs them alone and shows them in full]\n"
+            ));
+        }
+        let output = self.needs_output().then(|| self.output_end(TEXT_BYTES.saturating_sub(text.len() + 200)));
+        let output = output.filter(|output| !output.is_empty());
+        if let Some(output) = &output {
+            text.push_str(&format!("\nThe runner printed:\n{output}"));
+        }
+        let (code, signal) = match self.exit {
+            Some(Exit::Code(code)) => (Some(code), None),
+            Some(Exit::Signal(signal)) => (None, Some(signal)),
+            None => (None, None),
+        };
+        let tests = self.listed_tests();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let structured = RunTestsOutput {
+            status: None,
+            run_id: None,
+            verdict: Some(self.verdict),
+            runner: Some(self.runner),
+            argv: Some(self.argv.clone()),
+            equivalent_command: Some(self.equivalent.clone()),
+            directory: Some(self.directory.clone()),
+            counts: Some(self.counts),
+            failures: Some(failures),
+            failures_omitted: Some(count(omitted)),
+            compile_errors: Some(errors),
+            compile_errors_omitted: Some(count(errors_omitted)),
+            tests_omitted: Some(count(self.tests.len() - tests.len())),
+            tests: Some(tests),
+            duration_ms: self.duration_ms,
+            exit_code: code,
+            exit_signal: signal,
+            complete: Some(self.complete),
+            output,
+            notes: self.notes.clone(),
+        };
+        Output::new(text, &structured)
+    }
+
+    /// The lines that say what happened.
+    fn head(&self) -> String {
+        let counts = &self.counts;
+        let numbers = [
+            (counts.failed, "failed"),
+            (counts.errors, "errors"),
+            (counts.passed, "passed"),
+            (counts.skipped, "skipped"),
+            (counts.expected_failures, "expected failures"),
+            (counts.unexpected_passes, "unexpected passes"),
+            (counts.todo, "todo"),
+        ];
+        let told = numbers.iter().filter(|(number, word)| *number > 0 || matches!(*word, "failed" | "passed"));
+        let told: Vec<String> = told.map(|(number, word)| format!("{number} {word}")).collect();
+        let verdict = match self.verdict {
+            Verdict::Passed => "PASSED",
+            Verdict::Failed => "FAILED",
+            Verdict::BuildFailed => "BUILD FAILED",
+            Verdict::NoTests => "NO TESTS RAN",
+            Verdict::Unclear => "UNCLEAR",
+            Verdict::TimedOut => "TIMED OUT",
+            Verdict::LimitReached => "LIMIT REACHED",
+        };
+        let mut text = format!("{verdict}: {}\n", told.join(", "));
+        let end =
+            self.exit.map_or_else(|| "was ended with its sandbox".to_owned(), |exit| format!("ended {}", ending(exit)));
+        let time = self.duration_ms.map_or_else(String::new, |time| format!(", tests took {time} ms"));
+        text.push_str(&format!(
+            "{} {end}{time}. Same as, in `{}`: {}\n",
+            self.runner.name(),
+            self.directory,
+            excerpt::prefix(&plain_text::one_line(&self.equivalent), 1000)
+        ));
+        for note in &self.notes {
+            text.push_str(&format!("[{}]\n", excerpt::prefix(note, 1000)));
+        }
+        text
+    }
+
+    /// Whether the runner's output says something that the list of failures does not.
+    fn needs_output(&self) -> bool {
+        match self.verdict {
+            Verdict::Passed => false,
+            Verdict::Failed => self.failures.is_empty() || !self.complete,
+            Verdict::BuildFailed => self.compile_errors.is_empty(),
+            Verdict::NoTests | Verdict::Unclear | Verdict::TimedOut | Verdict::LimitReached => true,
+        }
+    }
+
+    fn output_end(&self, limit: usize) -> String {
+        excerpt::head_and_tail(self.output.trim_end(), limit.min(DETAIL_BYTES))
+    }
+
+    fn shortened_failures(&self) -> Vec<TestFailure> {
+        let (number, limit) = shares(self.failures.len());
+        let shortened = self.failures.iter().take(number).map(|failure| TestFailure {
+            name: excerpt::prefix(&failure.name, 500).to_owned(),
+            message: excerpt::head(&failure.message, limit / 3),
+            output: excerpt::head_and_tail(&failure.output, limit - limit / 3),
+            ..failure.clone()
+        });
+        shortened.collect()
+    }
+
+    fn shortened_errors(&self) -> Vec<CompileError> {
+        let (number, limit) = shares(self.compile_errors.len());
+        let shortened = self.compile_errors.iter().take(number).map(|error| CompileError {
+            message: excerpt::prefix(&error.message, limit / 3).to_owned(),
+            rendered: excerpt::head(&error.rendered, limit),
+            ..error.clone()
+        });
+        shortened.collect()
+    }
+
+    /// Single tests, those that did not pass first.
+    fn listed_tests(&self) -> Vec<Test> {
+        let mut left = NAME_BYTES;
+        let (passed, others): (Vec<&Test>, Vec<&Test>) =
+            self.tests.iter().partition(|test| test.outcome == Outcome::Passed);
+        let listed = others.into_iter().chain(passed).take_while(|test| {
+            let size = test.name.len() + test.suite.as_ref().map_or(0, String::len) + test.outcome.word().len() + 20;
+            left = left.saturating_sub(size);
+            left > 0
+        });
+        listed.cloned().collect()
+    }
+}
+
+/// How many of `number` details are shown, and how many bytes each may take.
+fn shares(number: usize) -> (usize, usize) {
+    let shown = number.min(DETAIL_BYTES / LEAST_DETAIL_BYTES);
+    (shown, (DETAIL_BYTES / shown.max(1)).min(ONE_DETAIL_BYTES))
+}
+
+/// `src/a.rs:3` with something after it, or nothing.
+fn place(file: Option<&str>, line: Option<u64>, after: &str) -> String {
+    match (file, line) {
+        (Some(file), Some(line)) => format!("{file}:{line}{after}"),
+        (Some(file), None) => format!("{file}{after}"),
+        (None, _) => String::new(),
+    }
+}
+
+/// A failure in a few lines.
+fn told(failure: &TestFailure) -> String {
+    let mut text = failure.name.clone();
+    let place = place(failure.file.as_deref(), failure.line, "");
+    let around: Vec<&str> =
+        failure.suite.iter().map(String::as_str).chain((!place.is_empty()).then_some(place.as_str())).collect();
+    if !around.is_empty() {
+        text.push_str(&format!(" ({})", around.join(", ")));
+    }
+    for line in failure.message.lines() {
+        text.push_str(&format!("\n   {line}"));
+    }
+    // A message that the output begins with, or holds, is there for clients that show one of the two.
+    if !failure.output.trim().is_empty() {
+        for line in failure.output.trim_end().lines() {
+            text.push_str(&format!("\n   | {line}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(failures: usize, verdict: Verdict) -> Report {
+        let failure = |number: usize| TestFailure {
+            name: format!("tests::number_{number}"),
+            suite: None,
+            file: Some("src/lib.rs".into()),
+            line: Some(7),
+            message: format!("assertion {number} failed\nleft: 1"),
+            output: "some line of output\n".repeat(500),
+        };
+        let test =
+            |number: usize| Test { name: format!("tests::number_{number}"), suite: None, outcome: Outcome::Passed };
+        Report {
+            runner: Runner::Cargo,
+            argv: vec!["cargo".into(), "test".into()],
+            equivalent: "cargo test".into(),
+            directory: ".".into(),
+            verdict,
+            counts: Counts { passed: 3, failed: u64::try_from(failures).unwrap(), ..Counts::default() },
+            failures: (0..failures).map(failure).collect(),
+            tests: (0..2000).map(test).collect(),
+            compile_errors: Vec::new(),
+            duration_ms: Some(12),
+            exit: Some(Exit::Code(0)),
+            complete: true,
+            notes: Vec::new(),
+            output: "x\n".repeat(50_000) + "the last line\n",
+        }
+    }
+
+    #[test]
+    fn a_good_run_is_told_in_two_lines() {
+        let output = report(0, Verdict::Passed).output();
+        assert_eq!(
+            output.text,
+            "PASSED: 0 failed, 3 passed\ncargo ended with status 0, tests took 12 ms. Same as, in `.`: cargo test\n"
+        );
+        assert_eq!(output.structured["verdict"], "passed");
+    }
+
+    #[test]
+    fn any_number_of_failures_stays_within_the_budget() {
+        for failures in [1, 2, 5, 31, 33, 500] {
+            let output = report(failures, Verdict::Failed).output();
+            assert!(output.text.len() < TEXT_BYTES, "{failures}: {}", output.text.len());
+            let listed = output.structured["failures"].as_array().unwrap().len();
+            let told = output.text.matches("\n   assertion ").count();
+            assert_eq!((listed, told), (failures.min(32), failures.min(32)));
+            assert_eq!(output.structured["failures_omitted"], failures - listed);
+            assert!(serde_json::to_string(&output.structured).unwrap().len() < 50_000);
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_output_is_kept_where_it_is_needed() {
+        let output = report(0, Verdict::TimedOut).output();
+        assert!(output.text.ends_with("the last line") && output.text.len() < TEXT_BYTES, "{}", output.text.len());
+        assert!(output.structured["output"].as_str().unwrap().ends_with("the last line"));
+    }
+}

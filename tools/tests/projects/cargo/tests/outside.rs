@@ -1,0 +1,7 @@
+#[test]
+fn integration() {
+    assert_eq!(sample::add(2, 2), 4);
+}
+
+#[test]
+fn another() {}

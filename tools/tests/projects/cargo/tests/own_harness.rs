@@ -1,0 +1,4 @@
+fn main() {
+    println!("running my own things");
+    std::process::exit(3);
+}

@@ -1,0 +1,5 @@
+//! A project that does not compile.
+
+pub fn number() -> u32 {
+    "no number"
+}

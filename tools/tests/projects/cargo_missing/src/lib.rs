@@ -1,0 +1,1 @@
+//! A project whose dependency is not there.
