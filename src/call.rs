@@ -26,6 +26,7 @@ use crate::{
 impl Server {
     /// Does one call from its request to its recorded outcome.
     pub(crate) async fn call(&self, request: &Request, run: &Arc<Run>) -> Reply {
+        tracing::debug!(target: "cofferdam::step", "plan");
         let mut entry = Entry::new(self, request, run);
         let result = self.pass(request, run, &mut entry).await;
         self.record(result, run, entry).await
@@ -72,6 +73,7 @@ impl Server {
 
     /// Puts the intent on the disk.
     async fn announce(&self, entry: &mut Entry) -> Result<(), Failure> {
+        tracing::debug!(target: "cofferdam::step", "announce");
         let events = entry.announce();
         self.log.append(events).await.map_err(|error| {
             failure("audit_unavailable", format!("nothing was done: the call cannot be recorded ({error})"))
@@ -116,6 +118,7 @@ impl Server {
 
     /// Puts the outcome on the disk, and only then gives it out.
     async fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
+        tracing::debug!(target: "cofferdam::step", "record");
         let events = entry.conclude(&result, run);
         let result = match self.log.append(events).await {
             Ok(()) => result,
@@ -124,6 +127,7 @@ impl Server {
                 format!("the call ended, but its outcome cannot be recorded ({error}); look at the workspace"),
             )),
         };
+        tracing::debug!(target: "cofferdam::step", "reply");
         Reply { result, facts: entry.into_facts() }
     }
 }

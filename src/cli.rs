@@ -10,10 +10,7 @@ mod policy;
 mod serve;
 pub mod terminal;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -22,8 +19,8 @@ use self::{
     terminal::{Colour, causes, note},
 };
 use crate::{
-    config::{ConfigError, Environment, Folders, PolicyChoice},
-    server::Setup,
+    config::{ConfigError, Environment, Folders, PolicyChoice, prepare_state},
+    server::{Setup, Unusable, open_session},
 };
 
 const EXAMPLES: &str = "\
@@ -118,8 +115,17 @@ pub fn run(line: CommandLine) -> Exit {
         Command::Policy(policy) => policy::run(&policy, &setup, colour),
         Command::Audit(audit) => audit::run(&audit, &setup.folders.state, colour),
         Command::Install(install) => {
-            let workspace = real(&setup.workspace);
-            install::run(&install, &setup.folders, &setup.environment.program, &workspace, colour)
+            // An entry for a folder that no server would take helps nobody.
+            let opened = prepare_state(&setup.folders.state)
+                .map_err(Unusable::Config)
+                .and_then(|state| open_session(&setup, &state));
+            match opened {
+                Ok(session) => {
+                    let workspace = session.workspace().root();
+                    install::run(&install, &setup.folders, &setup.environment.program, workspace, colour)
+                }
+                Err(error) => wrong(&error),
+            }
         }
     }
 }
@@ -130,11 +136,6 @@ fn folders(common: &Common, environment: &Environment) -> Result<Folders, Config
         Some(state) => Folders { state: environment.absolute_path(state), ..folders },
         None => folders,
     })
-}
-
-/// The folder's own path: a client's entry must not depend on a link that may change.
-fn real(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// Says what is wrong with the command line, the configuration or the machine.

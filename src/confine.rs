@@ -32,13 +32,16 @@ pub(crate) struct Confined {
 /// Only a tool that succeeded changes the workspace: what a failed or cancelled call wrote is thrown away whole.
 pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Session>, run: &Run) -> Confined {
     let plan = permit.plan().clone();
+    tracing::debug!(target: "cofferdam::step", "open");
     let sandbox = match yard.open(permit, session, run.cancel()) {
         Ok(sandbox) => sandbox,
         Err(error) => return Confined::not_opened(&error, run.cancel().why()),
     };
+    tracing::debug!(target: "cofferdam::step", "run");
     let mut watched = Watched::new(sandbox, run.progress());
     let result = tool.run(&plan, &mut watched);
     let (exit, why) = (watched.exit(), watched.ended());
+    tracing::debug!(target: "cofferdam::step", "close");
     let closed = watched.into_inner().close();
     // Thrown at any time before here, the switch wins over whatever the tool made of it.
     let why = run.cancel().why().or(why);
@@ -69,6 +72,7 @@ impl Confined {
     }
 
     fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, run: &Run) -> Self {
+        tracing::debug!(target: "cofferdam::step", "hand back");
         let enforced = closed.enforced.clone();
         let changed_meanwhile = closed.changed_during_call;
         let cancelled = self.ended == Some(Ended::Cancelled);

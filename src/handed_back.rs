@@ -87,3 +87,43 @@ pub(crate) fn kind(what: &What) -> &'static str {
         What::Special { .. } => "special file",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_sandboxes::{Change, DropReason, Dropped, Held, Reason, Special, TreePath};
+
+    use super::*;
+
+    fn change(path: &str) -> Change {
+        Change { path: TreePath::new(path).unwrap(), what: What::File { size: 1, mode: 0o644 } }
+    }
+
+    #[test]
+    fn what_came_back_as_asked_needs_no_words() {
+        let mut output = Output { text: "done".into(), ..Output::default() };
+        tell(&mut output, &HandedBack { applied: vec![change("a")], ..HandedBack::default() });
+        assert_eq!(output, Output { text: "done".into(), ..Output::default() });
+    }
+
+    #[test]
+    fn everything_else_is_told_in_both_forms_and_bounded() {
+        let handed = HandedBack {
+            applied: Vec::new(),
+            held: vec![Held { change: change("hook"), reason: Reason::Conflict }],
+            dropped: vec![Dropped {
+                path: TreePath::new("pipe").unwrap(),
+                reason: DropReason::Special { special: Special::Fifo },
+            }],
+            left: (0..100).map(|number| change(&format!("left{number}"))).collect(),
+            notes: vec![Note::RunsOnYourMachine { file: TreePath::new("build.rs").unwrap() }],
+        };
+        let mut output = Output { text: "done".into(), ..Output::default() };
+        tell(&mut output, &handed);
+        let structured = Value::Object(output.structured).to_string();
+        for word in ["hook", "pipe", "left0", "build.rs"] {
+            assert!(output.text.contains(word) && structured.contains(word), "{word}: {}", output.text);
+        }
+        assert!(output.text.contains("and 80 more") && structured.contains("\"count\":100"), "{}", output.text);
+        assert_eq!(count(&handed), ChangeCounts { applied: 0, held: 1, dropped: 1, left: 100 });
+    }
+}

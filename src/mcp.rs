@@ -111,7 +111,11 @@ impl Adapter {
             || Client { name: "unknown".into(), version: String::new() },
             |client| Client { name: client.name, version: client.version },
         );
-        let server = match self.opening.wait().await {
+        let opened = tokio::select! {
+            opened = self.opening.wait() => opened,
+            () = context.ct.cancelled() => Err("the call was cancelled before the server was ready".into()),
+        };
+        let server = match opened {
             Ok(server) => server,
             Err(text) => return Ok(failed(&Failure { code: "unusable", text: text.to_string() })),
         };

@@ -75,9 +75,7 @@ fn advice(error: &Unusable, setup: &Setup) -> String {
         | Unusable::Session(_)
         | Unusable::Recover(_)
         | Unusable::NothingToTry
-        | Unusable::Audit(_) => {
-            "Ask the person to correct this and to start the client again.".into()
-        }
+        | Unusable::Audit(_) => "Ask the person to correct this and to start the client again.".into(),
     };
     format!("no call can be taken: failed to {causes}.\n{what}")
 }

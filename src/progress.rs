@@ -59,7 +59,7 @@ impl Progress {
     pub fn last_line(&self) -> (String, u64) {
         let tail = self.lock();
         let open = shorten(&plain::line(&tail.open), LINE_BYTES);
-        let last = if open.trim().is_empty() { tail.lines.back().cloned().unwrap_or_default() } else { open };
+        let last = if is_for_people(&open) { open } else { tail.lines.back().cloned().unwrap_or_default() };
         (last, tail.written + u64::from(!tail.open.is_empty()))
     }
 
@@ -68,7 +68,7 @@ impl Progress {
     pub fn tail(&self) -> Vec<String> {
         let tail = self.lock();
         let open = shorten(&plain::line(&tail.open), LINE_BYTES);
-        tail.lines.iter().cloned().chain((!open.trim().is_empty()).then_some(open)).collect()
+        tail.lines.iter().cloned().chain(is_for_people(&open).then_some(open)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tail> {
@@ -79,7 +79,7 @@ impl Progress {
 
 impl Tail {
     fn push(&mut self, line: &str) {
-        if line.trim().is_empty() {
+        if !is_for_people(line) {
             return;
         }
         self.written += 1;
@@ -88,6 +88,13 @@ impl Tail {
         }
         self.lines.push_back(shorten(line, LINE_BYTES));
     }
+}
+
+/// Whether a line says something to a person: it is not blank, and not one of the JSON objects that test runners and
+/// build tools write for other programs.
+fn is_for_people(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with("{\"")
 }
 
 #[cfg(test)]
@@ -103,6 +110,14 @@ mod tests {
         assert_eq!(progress.last_line(), ("thr".to_owned(), 3));
         progress.line("\x1b[32mdone\x1b[0m");
         assert_eq!(progress.tail(), ["one", "two", "done", "thr"]);
+    }
+
+    #[test]
+    fn what_is_written_for_programs_is_not_shown() {
+        let progress = Progress::default();
+        progress.output(b"{\"reason\":\"compiler-artifact\"}\n   Compiling a\n{\"reason\"");
+        assert_eq!(progress.tail(), ["   Compiling a"]);
+        assert_eq!(progress.last_line().0, "   Compiling a");
     }
 
     #[test]

@@ -275,6 +275,19 @@ fn only_the_strictest_rules_set_the_terms_so_a_person_may_grant_what_an_allow_do
 }
 
 #[test]
+fn a_path_that_cannot_be_read_counts_against_the_call() {
+    let source = || ("path".to_owned(), Condition::Within(WorkspacePath::parse("src", "/work").unwrap()));
+    let deny = Rule { grant: Grant::Deny, when: BTreeMap::from([source()]), ..rule("no") };
+    let allow = Rule { when: BTreeMap::from([source()]), ..rule("yes") };
+    for path in ["/work/src/a", "../work/src/a", "src\\a"] {
+        let mut call = plan("t");
+        call.arguments.insert("path".into(), path.into());
+        assert!(!is_allowed(&call, &[rule("all"), deny.clone()], &Ceilings::TOP), "{path}");
+        assert!(!is_allowed(&call, std::slice::from_ref(&allow), &Ceilings::TOP), "{path}");
+    }
+}
+
+#[test]
 fn a_sensitive_call_is_asked_about_under_a_sensitive_rule() {
     let terms = Terms { lane: Lane::Sensitive, ..nothing() };
     let rule = Rule { grant: Grant::Approve(terms, approval(&["user:ana"])), ..rule("ship") };

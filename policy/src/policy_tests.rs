@@ -490,8 +490,12 @@ fn conditions_beyond_what_can_be_tried_are_an_error() {
 
 /// The effective text, loaded as the operator's, gives the same policy and the same text.
 fn reload(policy: &Policy) -> Policy {
+    reload_over(BASE, policy)
+}
+
+fn reload_over(base: Layer<'_>, policy: &Policy) -> Policy {
     let text = policy.effective();
-    let again = Policy::load(&[BASE, Layer { name: LayerName::Operator, file: "effective", text: &text }], &shapes())
+    let again = Policy::load(&[base, Layer { name: LayerName::Operator, file: "effective", text: &text }], &shapes())
         .unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert_eq!(again.effective(), text);
     assert_eq!(again.sha256(), policy.sha256());
@@ -551,6 +555,17 @@ fn the_effective_text_leaves_out_what_no_longer_decides() {
     let ids: Vec<&str> = again.rules().iter().map(|rule| rule.id.as_str()).collect();
     assert_eq!(ids, ["everyday", "none", "own-tests"]);
     assert!(!again.rules()[0].tools.contains("run_tests"));
+}
+
+#[test]
+fn the_effective_text_shows_what_limits_leave_of_a_grant() {
+    let grants = format!("version = 1\n{}", rule("fetch", "network = \"registry\""));
+    let base = Layer { text: &grants, ..BASE };
+    let off = "version = 1\n[limits]\nnetwork = \"off\"\nisolation = \"container\"";
+    let policy =
+        Policy::load(&[base, Layer { name: LayerName::Operator, file: "policy.toml", text: off }], &shapes()).unwrap();
+    assert!(policy.effective().contains("decision = \"allow\"\nnetwork = \"off\"\nwhy"), "{}", policy.effective());
+    reload_over(base, &policy);
 }
 
 #[test]

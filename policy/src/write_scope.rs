@@ -19,7 +19,7 @@ pub struct WriteScope {
 
 impl WriteScope {
     /// The whole workspace.
-    pub(crate) const EVERYTHING: Self = Self { layers: BTreeSet::new() };
+    pub const EVERYTHING: Self = Self { layers: BTreeSet::new() };
 
     /// What one layer says.
     pub(crate) fn of(globs: Globs) -> Self {
@@ -73,7 +73,9 @@ impl WriteScope {
         self.layers.iter().find(|globs| self.allows_globs(globs)).cloned().unwrap_or_default()
     }
 
-    fn is_everything(&self) -> bool {
+    /// Whether the whole workspace is inside.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
         self.layers.iter().all(|globs| globs.iter().any(|glob| glob.as_str() == "**"))
     }
 }

@@ -55,9 +55,7 @@ struct Usage {
 impl Budget {
     /// Watches a sandbox with these budgets and scratch volumes.
     pub(crate) fn new(limits: Limits, memory: Memory, uppers: impl Iterator<Item = PathBuf>) -> Self {
-        let scratch = uppers
-            .map(|upper| Volume { at_start: usage(&upper), free: free_bytes(&upper), upper })
-            .collect();
+        let scratch = uppers.map(|upper| Volume { at_start: usage(&upper), free: free_bytes(&upper), upper }).collect();
         Self { limits, memory, scratch }
     }
 

@@ -7,7 +7,7 @@ use cofferdam_contract::Ended;
 use crate::{
     cancel::Cancel,
     open::Closed,
-    workspace::{HandedBack, Origin, Patience, Session, SessionError},
+    workspace::{HandedBack, Order, Origin, Patience, Session, SessionError},
 };
 
 /// How long a call waits for others that hand back to the same workspace. One takes milliseconds, a large one seconds.
@@ -25,7 +25,15 @@ impl Session {
         let origin = Origin { call: call.to_owned(), at_ms: now.as_millis().try_into().unwrap_or(u64::MAX) };
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
-        let (permit, stamp) = (&closed.permit, &closed.stamp);
-        self.hand_back(changeset, &permit.plan().hand_back, permit.protect(), stamp, &origin, &patience)
+        let permit = &closed.permit;
+        let order = Order {
+            changeset,
+            allowed: &permit.plan().hand_back,
+            write: permit.write(),
+            protect: permit.protect(),
+            stamp: &closed.stamp,
+            origin: &origin,
+        };
+        self.hand_back(&order, &patience)
     }
 }

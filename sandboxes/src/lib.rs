@@ -18,6 +18,7 @@ mod ready;
 mod reap;
 pub mod root;
 mod scratch;
+mod submount;
 pub mod workspace;
 mod yard;
 

@@ -99,7 +99,6 @@ impl OpenSandbox {
     }
 
     /// What it was opened for.
-    #[must_use]
     pub fn permit(&self) -> &Permit {
         &self.permit
     }

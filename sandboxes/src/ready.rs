@@ -132,10 +132,8 @@ impl Line {
 
     fn wait(&self, flags: PollFlags, until: Instant) -> Result<(), Silence> {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let timeout =
+            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
         let mut descriptors = [PollFd::new(&self.pipe, flags)];
         match poll(&mut descriptors, Some(&timeout)) {
             Ok(0) => Err(Silence::Waiting),

@@ -153,7 +153,9 @@ fn seed_identity(folder: &Path, locks: &[u8]) -> String {
     let mut folders = vec![(folder.to_path_buf(), 0)];
     while let Some((folder, depth)) = folders.pop() {
         let Ok(metadata) = fs::symlink_metadata(&folder) else { continue };
-        for number in [metadata.dev(), metadata.ino(), metadata.ctime().cast_unsigned(), metadata.ctime_nsec().cast_unsigned()] {
+        for number in
+            [metadata.dev(), metadata.ino(), metadata.ctime().cast_unsigned(), metadata.ctime_nsec().cast_unsigned()]
+        {
             hash.update(number.to_le_bytes());
         }
         looked += 1;

@@ -28,6 +28,7 @@ use crate::{
     reap,
     root::{self, Host, HostRoot},
     scratch::{ScratchError, Volumes},
+    submount,
     workspace::{LayersError, Session, Stamp, WorkspaceError},
 };
 
@@ -91,7 +92,9 @@ pub enum YardError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The floor is above what this server has.
-    #[error("the call needs isolation of at least {floor:?}, and this server has {best:?}: lower the floor in the policy, or use a server with that backend")]
+    #[error(
+        "the call needs isolation of at least {floor:?}, and this server has {best:?}: lower the floor in the policy, or use a server with that backend"
+    )]
     Isolation {
         /// What is asked.
         floor: Isolation,
@@ -113,12 +116,18 @@ pub enum OpenError {
         /// How to get it.
         remedy: &'static str,
     },
+    /// Another file system is mounted inside the workspace.
+    #[error("another file system is mounted at {}, inside the workspace, and a view would miss it: unmount it, or name a workspace that does not contain it", .0.display())]
+    Submount(PathBuf),
     /// The workspace is not what it was when the session began.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
     /// The session's held layers could not be read.
     #[error(transparent)]
     Layers(#[from] LayersError),
+    /// The mounts of this machine could not be read.
+    #[error("failed to read this machine's mounts")]
+    Mounts(#[source] io::Error),
     /// No stamp could be taken.
     #[error("failed to read the workspace's clock")]
     Stamp(#[source] std::io::Error),
@@ -197,6 +206,9 @@ impl Yard {
         }
         let workspace = session.workspace();
         workspace.still_there()?;
+        if let Some(mount) = submount::below(workspace.root()).map_err(OpenError::Mounts)? {
+            return Err(OpenError::Submount(mount));
+        }
         let (ready, stamp, volumes) = match &plan.work {
             Work::Execute => self.ready_to_execute(&permit, session, deadline, cancel)?,
             Work::WriteFiles => self.ready_for_files(session, Access::Write, permit.limits())?,
@@ -324,8 +336,12 @@ impl Ground {
         let Ok(layers) = session.layers() else { return };
         let key = self.key(session, layers.generation(), *access, *limits);
         while self.pool.wants(&key) {
+            tracing::debug!(target: "cofferdam::step", "prepare");
             match self.prepare(session, *access, *limits) {
-                Ok((key, ready)) => self.pool.put(key, ready),
+                Ok((key, ready)) => {
+                    self.pool.put(key, ready);
+                    tracing::debug!(target: "cofferdam::step", "prepared");
+                }
                 Err(error) => {
                     // The next call meets the same error and tells its caller.
                     tracing::debug!(error = &error as &dyn std::error::Error, "no sandbox was prepared");

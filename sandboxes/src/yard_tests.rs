@@ -44,6 +44,11 @@ impl House {
 
 /// A permit for a plan, minted by the builtin policy.
 fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
+    permit_under("version = 1", work, hand_back, limits)
+}
+
+/// A permit for a plan, minted by the builtin policy below an operator's.
+fn permit_under(operator: &str, work: Work, hand_back: HandBack, limits: Limits) -> Permit {
     let tool = match work {
         Work::ReadFiles => "read_file",
         Work::WriteFiles => "write_file",
@@ -51,13 +56,44 @@ fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
         Work::Session(_) => "list_changes",
     };
     let names = [
-        "read_file", "write_file", "edit_file", "list_files", "search_files", "move_file", "delete_file", "run_tests",
-        "list_changes", "get_run", "cancel_run",
+        "read_file",
+        "write_file",
+        "edit_file",
+        "list_files",
+        "search_files",
+        "move_file",
+        "delete_file",
+        "run_tests",
+        "list_changes",
+        "get_run",
+        "cancel_run",
     ];
     let arguments = [
-        "path", "offset", "limit", "content", "old_string", "new_string", "replace_all", "edits", "glob", "depth",
-        "pattern", "type", "output_mode", "context", "case_insensitive", "multiline", "head_limit", "source",
-        "destination", "filter", "runner", "keep", "timeout_seconds", "run_id", "wait_seconds",
+        "path",
+        "offset",
+        "limit",
+        "content",
+        "old_string",
+        "new_string",
+        "replace_all",
+        "edits",
+        "glob",
+        "depth",
+        "pattern",
+        "type",
+        "output_mode",
+        "context",
+        "case_insensitive",
+        "multiline",
+        "head_limit",
+        "source",
+        "destination",
+        "filter",
+        "runner",
+        "keep",
+        "timeout_seconds",
+        "run_id",
+        "wait_seconds",
     ];
     let shapes: Vec<ToolShape> = names
         .iter()
@@ -66,8 +102,9 @@ fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
             arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
         })
         .collect();
-    let layer = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };
-    let policy = Policy::load(&[layer], &shapes).unwrap();
+    let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };
+    let operator = Layer { name: LayerName::Operator, file: "operator", text: operator };
+    let policy = Policy::load(&[builtin, operator], &shapes).unwrap();
     let plan = Plan {
         tool: tool.to_owned(),
         arguments: Arguments::new(),
@@ -154,6 +191,22 @@ fn a_written_file_comes_back_and_nothing_else_does() {
 }
 
 #[test]
+fn nothing_comes_back_outside_of_where_the_policy_lets_changes_be() {
+    let house = House::new(0);
+    let operator = "version = 1\n[limits]\nwrite = [\"docs\", \"docs/*.md\"]";
+    let hand_back = HandBack::Paths(vec![path("docs")]);
+    let permit = permit_under(operator, Work::WriteFiles, hand_back, Limits::FILES);
+    let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+    write(&mut sandbox, "docs/a.md", "1").unwrap();
+    write(&mut sandbox, "docs/b.sh", "2").unwrap();
+    let closed = sandbox.close().unwrap();
+    let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    assert!(house.work().join("docs/a.md").exists(), "{handed:?}");
+    assert!(!house.work().join("docs/b.sh").exists(), "{handed:?}");
+    assert_eq!(handed.left.len(), 1, "{handed:?}");
+}
+
+#[test]
 fn what_is_held_is_seen_by_the_next_call_of_the_session() {
     let house = House::new(1);
     let mut sandbox = house.open(Work::WriteFiles, HandBack::Tree);
@@ -235,11 +288,8 @@ fn a_workspace_that_was_replaced_is_refused() {
     drop(house.open(Work::ReadFiles, HandBack::Nothing));
     fs::rename(house.work(), house.folder.path().join("old")).unwrap();
     fs::create_dir(house.work()).unwrap();
-    let opened = house.yard.open(
-        permit(Work::ReadFiles, HandBack::Nothing, Limits::FILES),
-        &house.session,
-        &Cancel::new(),
-    );
+    let opened =
+        house.yard.open(permit(Work::ReadFiles, HandBack::Nothing, Limits::FILES), &house.session, &Cancel::new());
     assert!(matches!(opened, Err(OpenError::Workspace(_))));
 }
 
@@ -247,8 +297,7 @@ fn a_workspace_that_was_replaced_is_refused() {
 fn nothing_of_a_yard_stays_when_it_is_gone() {
     let house = House::new(2);
     drop(house.open(Work::Execute, HandBack::Nothing));
-    let folders: Vec<_> =
-        house.yard.ground.namespaces.cgroups().folders().into_iter().map(Path::to_path_buf).collect();
+    let folders: Vec<_> = house.yard.ground.namespaces.cgroups().folders().into_iter().map(Path::to_path_buf).collect();
     drop(house);
     // The preparing thread may hold the ground for a moment longer.
     let gone = (0..200).any(|_| {

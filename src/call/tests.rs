@@ -132,3 +132,43 @@ async fn many_calls_at_once_are_all_recorded() {
     let found = playground.verified();
     assert_eq!((found.intents, found.intents_without_outcome), (24, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_was_handed_out_is_waited_for_and_gives_its_own_result() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let run = Run::new("run_tests");
+    server.runs.add(&run);
+    let id = run.call().0.clone();
+    let unknown = playground.call(&server, "get_run", json!({ "run_id": id, "wait_seconds": 0 })).await;
+    assert_eq!(code(&unknown), "unknown_run", "nobody was told its id");
+    run.share();
+    let running = playground.call(&server, "get_run", json!({ "run_id": id, "wait_seconds": 0 })).await;
+    assert_eq!(running.result.as_ref().unwrap().structured["status"], "running");
+    let text = "3 passed".to_owned();
+    let output = Output { text: text.clone(), structured: json!({ "passed": 3 }).as_object().unwrap().clone() };
+    run.finish(Reply { result: Ok(output), facts: crate::reply::Facts::default() });
+    let finished = playground.call(&server, "get_run", json!({ "run_id": id })).await;
+    let finished = finished.result.as_ref().unwrap();
+    assert_eq!((&finished.text, &finished.structured["passed"]), (&text, &json!(3)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancelling_a_run_throws_its_switch() {
+    let playground = Playground::new();
+    let server = playground.server();
+    let run = Run::new("run_tests");
+    server.runs.add(&run);
+    run.share();
+    let ending = {
+        let run = Arc::clone(&run);
+        tokio::spawn(async move {
+            run.stopped().await;
+            run.finish(Reply::failed("cancelled", "it was cancelled"));
+        })
+    };
+    let reply = playground.call(&server, "cancel_run", json!({ "run_id": run.call().0 })).await;
+    assert_eq!(reply.result.as_ref().unwrap().structured["status"], "cancelled");
+    assert_eq!(run.cancel().why(), Some(Ended::Cancelled));
+    ending.await.unwrap();
+}

@@ -73,10 +73,6 @@ pub(super) enum InstallError {
 /// Runs the command.
 #[must_use]
 pub(super) fn run(install: &Install, folders: &Folders, program: &Path, workspace: &Path, colour: Colour) -> Exit {
-    if !workspace.is_dir() {
-        note(format_args!("cofferdam: the workspace {} is not a folder", workspace.display()));
-        return Exit::Usage;
-    }
     let path = match install.client {
         ClientProgram::ClaudeDesktop => folders.config.join("Claude").join("claude_desktop_config.json"),
         ClientProgram::ClaudeCode => workspace.join(".mcp.json"),

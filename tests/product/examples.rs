@@ -43,7 +43,11 @@ fn the_python_sample_passes() {
     let place = Place::copy_of(&folder("sample-python"));
     let (status, value) = place.call("run_tests", &json!({}));
     assert_eq!(status, 0, "{value}");
-    assert_eq!((&value["structured"]["counts"]["passed"], &value["structured"]["counts"]["skipped"]), (&json!(4), &json!(1)), "{value}");
+    assert_eq!(
+        (&value["structured"]["counts"]["passed"], &value["structured"]["counts"]["skipped"]),
+        (&json!(4), &json!(1)),
+        "{value}"
+    );
 }
 
 #[test]
@@ -72,7 +76,10 @@ fn the_look_only_policy_changes_nothing() {
     let before = place.tree();
     let call = |tool, arguments| call_under("look-only.toml", &place, tool, &arguments);
     assert_eq!(call("read_file", json!({ "path": "notes.txt" }))["ok"], true);
-    assert_eq!(call("edit_file", json!({ "path": "notes.txt", "old_string": "one", "new_string": "1" }))["code"], "denied");
+    assert_eq!(
+        call("edit_file", json!({ "path": "notes.txt", "old_string": "one", "new_string": "1" }))["code"],
+        "denied"
+    );
     assert_eq!(place.tree(), before);
 }
 

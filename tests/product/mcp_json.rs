@@ -9,7 +9,8 @@ use crate::harness::{Era, Place, Server, repository};
 #[test]
 fn the_committed_client_entry_starts_a_server_that_lists_its_tools() {
     let place = Place::new();
-    let file: Value = serde_json::from_str(&fs::read_to_string(repository::folder().join("mcp.json")).unwrap()).unwrap();
+    let file: Value =
+        serde_json::from_str(&fs::read_to_string(repository::folder().join("mcp.json")).unwrap()).unwrap();
     let entry = &file["mcpServers"]["cofferdam"];
     let mut command: Command = place.program(entry["command"].as_str().unwrap());
     command.current_dir(repository::folder());

@@ -52,7 +52,8 @@ fn compare(name: &str, runner: &str) {
         let by_us = run_inside(&inside, runner);
         let middle = Instant::now();
         let by_runner = run_outside(&outside, runner);
-        let title = format!("{name} {}{}", project["version"].as_str().unwrap(), if planted { " + 2 failures" } else { "" });
+        let title =
+            format!("{name} {}{}", project["version"].as_str().unwrap(), if planted { " + 2 failures" } else { "" });
         writeln!(
             table,
             "{title:<48} {runner:<9} {:>5} {:>5} {:>5}   {:>5} {:>5} {:>5}   {:>5.1} s {:>5.1} s",
@@ -133,7 +134,9 @@ fn run_outside(place: &Place, runner: &str) -> Seen {
 fn read_cargo(output: &Output) -> Seen {
     let mut seen = Seen::default();
     for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else { continue };
+        let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else {
+            continue;
+        };
         match result.split([',', ' ']).next() {
             Some("ok") => seen.passed += 1,
             Some("ignored") => seen.skipped += 1,
@@ -186,10 +189,12 @@ fn read_unittest(output: &Output) -> Seen {
 fn read_node(output: &Output) -> Seen {
     let text = String::from_utf8_lossy(&output.stdout);
     let number = |name: &str| -> u64 {
-        let found = text.lines().rev().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name)?.trim().parse().ok());
+        let found =
+            text.lines().rev().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name)?.trim().parse().ok());
         found.unwrap_or_else(|| panic!("no {name}: {text}"))
     };
-    let name = |line: &str| line.trim_start().strip_prefix("not ok ")?.split_once(" - ").map(|(_, name)| name.to_owned());
+    let name =
+        |line: &str| line.trim_start().strip_prefix("not ok ")?.split_once(" - ").map(|(_, name)| name.to_owned());
     Seen {
         passed: number("pass"),
         failed: number("fail"),

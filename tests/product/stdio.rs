@@ -67,7 +67,8 @@ fn discover_names_the_newest_revision_and_the_server() {
     let place = place();
     let mut server = Server::spawn(&place, Era::Stateless, &[]);
     let answer = server.open();
-    let versions: Vec<&str> = answer["supportedVersions"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let versions: Vec<&str> =
+        answer["supportedVersions"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(versions.contains(&"2026-07-28"), "{answer}");
     assert!(answer["instructions"].as_str().is_some_and(|text| (1..2048).contains(&text.len())), "{answer}");
     server.end();
@@ -79,8 +80,8 @@ fn every_older_revision_is_agreed_on() {
     for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
         let mut server = Server::spawn(&place, Era::Handshake, &[]);
         let client = json!({ "name": "old", "version": "0" });
-        let answer = server
-            .ask("initialize", json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": client }));
+        let answer =
+            server.ask("initialize", json!({ "protocolVersion": version, "capabilities": {}, "clientInfo": client }));
         assert_eq!(answer["protocolVersion"], version);
         server.end();
     }
@@ -176,18 +177,38 @@ fn what_a_program_prints_never_becomes_a_message() {
 }
 
 #[test]
-fn hidden_denied_and_unknown_tools_answer_alike() {
-    // P84: the answer must not tell which names exist.
+fn names_that_are_no_tools_answer_alike() {
+    // P84: probing for names finds out nothing. The specification has an error of its own for this (tools, "Error
+    // Handling"); it is the only refusal that is not a result.
     let place = place();
     let mut server = Server::start(&place, Era::Stateless);
     let told = |server: &mut Server, name: &str| {
-        let called = server.call(name, json!({}));
-        assert!(called.is_error, "{}", called.whole);
-        called.text.replace(name, "NAME")
+        let answer = server.ask("tools/call", json!({ "name": name, "arguments": {} }));
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+        answer.to_string().replace(name, "NAME")
     };
     let unknown = told(&mut server, "no_such_tool");
-    assert_eq!(told(&mut server, "deploy"), unknown);
-    assert_eq!(told(&mut server, "grant_permission"), unknown);
+    for name in ["deploy", "git_push", "grant_permission", "read_file ", "READ_FILE", "bash"] {
+        assert_eq!(told(&mut server, name), unknown);
+    }
+    server.end();
+}
+
+#[test]
+fn a_denial_does_not_tell_whether_a_path_exists() {
+    // P84
+    let place = place();
+    place.policy(
+        "version = 1\n[[rule]]\nid = \"no-notes\"\ntools = [\"delete_file\"]\ndecision = \"deny\"\n\
+         why = \"Nothing is deleted here.\"\nmatch = [{ tool = \"delete_file\", args = { path = \"x\" } }]\n",
+    );
+    let mut server = Server::start(&place, Era::Stateless);
+    let mut told = |path: &str| {
+        let called = server.call("delete_file", json!({ "path": path }));
+        assert!(called.is_error && called.text.contains("no-notes"), "{}", called.whole);
+        called.text.replace(path, "PATH")
+    };
+    assert_eq!(told("notes.txt"), told("missing.txt"));
     server.end();
 }
 

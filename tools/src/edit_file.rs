@@ -186,8 +186,8 @@ impl From<EditFileForm> for EditsForm {
 
 fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<EditsForm>, ArgumentError> {
     // The commonest wrong edit: models that want to create a file leave `old_string` empty.
-    let empty = |name: &&str| arguments.get(*name).is_some_and(|old| old == "");
-    if ["old_string", "old_str", "oldText", "old_text"].iter().any(|name| empty(&name)) {
+    let empty = |name: &str| arguments.get(name).is_some_and(|old| old == "");
+    if ["old_string", "old_str", "oldText", "old_text"].into_iter().any(empty) {
         let text = "argument `old_string` is empty; it names the text to replace. To create or replace a whole file use \
                     write_file";
         return Err(ArgumentError::Combination(text.to_owned()));
@@ -477,8 +477,8 @@ mod tests {
             "argument `edits` must be a list of 1 to 100 items; it is a list of 0 items"
         );
         assert_eq!(
-            error(json!({"path": "a", "edits": [{"old": "x", "new_string": "y"}]})),
-            "unknown argument `edits[0].old`; the arguments are `new_string`, `old_string`, `replace_all`"
+            error(json!({"path": "a", "edits": [{"before": "x", "new_string": "y"}]})),
+            "unknown argument `edits[0].before`; the arguments are `new_string`, `old_string`, `replace_all`"
         );
         assert_eq!(
             error(json!({"path": "a", "old_string": "x", "edits": [{"old_string": "x", "new_string": "y"}]})),

@@ -113,9 +113,15 @@ impl FolderSandbox {
         self
     }
 
-    /// Only the first `bytes` bytes of each chunk of the next execution's output are handed on.
-    pub(crate) fn keeps(self, chunks: usize) -> Self {
-        self.recording.lock().unwrap().executions.iter_mut().for_each(|execution| execution.output.truncate(chunks));
+    /// Only the first `bytes` bytes of each execution's output are handed on.
+    pub(crate) fn keeps(self, bytes: usize) -> Self {
+        for execution in &mut self.recording.lock().unwrap().executions {
+            let mut left = bytes;
+            for (_, text) in &mut execution.output {
+                text.truncate(text.floor_char_boundary(left));
+                left -= text.len();
+            }
+        }
         self
     }
 

@@ -207,9 +207,8 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Sea
     let mut arguments = arguments.clone();
     let mut notes = Vec::new();
     // Line numbers are always shown, so asking for them changes nothing.
-    match ["-n", "line_numbers"].iter().find_map(|name| arguments.remove(*name)) {
-        Some(Value::Bool(false)) => notes.push("line numbers are always shown".to_owned()),
-        Some(_) | None => {}
+    if ["-n", "line_numbers"].iter().filter_map(|name| arguments.remove(*name)).any(|asked| asked == false) {
+        notes.push("line numbers are always shown".to_owned());
     }
     let sides: Vec<Value> = ["-A", "-B", "after_context", "before_context"]
         .iter()

@@ -2,4 +2,6 @@
 use clap::Args;
 #[derive(Debug, Args)]
 pub(crate) struct Bench {}
-pub(crate) fn run(_b: &Bench) -> Result<(), crate::step::Error> { Ok(()) }
+pub(crate) fn run(_b: &Bench) -> Result<(), crate::step::Error> {
+    Ok(())
+}

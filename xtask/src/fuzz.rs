@@ -3,10 +3,7 @@
 //! The flags are those that cargo-fuzz passes, so that no further tool is needed: coverage counters and the address
 //! sanitizer exist on a nightly compiler only.
 
-use std::{
-    fs,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use clap::Args;
 
@@ -95,7 +92,10 @@ fn names(folder: &Path) -> Result<Vec<String>, Error> {
 /// The newest-named nightly toolchain that is installed.
 fn nightly() -> Option<String> {
     let list = output(program("rustup").args(["toolchain", "list"])).ok()?;
-    list.lines().filter_map(|line| line.split_whitespace().next()).find(|name| name.starts_with("nightly")).map(str::to_owned)
+    list.lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .find(|name| name.starts_with("nightly"))
+        .map(str::to_owned)
 }
 
 fn host(toolchain: &str) -> Result<String, Error> {

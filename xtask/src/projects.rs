@@ -225,7 +225,14 @@ impl Project {
         let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         self.expect_digest(&digest)?;
         make(folder)?;
-        execute(program("tar").arg("-xzf").arg(archive).arg("-C").arg(folder).args(["--strip-components=1", "--no-same-owner"]))
+        execute(
+            program("tar")
+                .arg("-xzf")
+                .arg(archive)
+                .arg("-C")
+                .arg(folder)
+                .args(["--strip-components=1", "--no-same-owner"]),
+        )
     }
 
     fn expect_digest(&self, found: &str) -> Result<(), Error> {

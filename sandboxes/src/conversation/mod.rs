@@ -168,8 +168,7 @@ impl Conversation {
             State::File { question, .. } => match question {
                 Question::Read { max_bytes, .. } => usize::try_from(*max_bytes)
                     .unwrap_or(usize::MAX)
-                    .min(MAX_CONTENT_BYTES)
-                    .max(MAX_MESSAGE_BYTES)
+                    .clamp(MAX_MESSAGE_BYTES, MAX_CONTENT_BYTES)
                     .saturating_add(reply::HEAD_BYTES),
                 Question::List { .. } | Question::Search { .. } => MAX_LISTING_BYTES,
                 Question::Write | Question::Status | Question::Move | Question::Delete => MAX_MESSAGE_BYTES,

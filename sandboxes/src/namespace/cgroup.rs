@@ -50,7 +50,9 @@ pub(crate) struct Cgroup {
 impl Cgroups {
     /// Finds out what this server may use. `owner` names our folder.
     pub(crate) fn find(owner: &str) -> Self {
-        match Self::find_version1(owner).or_else(|why| Self::find_version2(owner).map_err(|other| format!("{why}; {other}"))) {
+        match Self::find_version1(owner)
+            .or_else(|why| Self::find_version2(owner).map_err(|other| format!("{why}; {other}")))
+        {
             Ok(found) => found,
             Err(why) => Self::Absent(why),
         }
@@ -66,8 +68,10 @@ impl Cgroups {
     }
 
     fn find_version1(owner: &str) -> Result<Self, String> {
-        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
+        let own =
+            fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
+        let mounts =
+            fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
         let controller = |name: &str| -> Result<PathBuf, String> {
             let mount = version1_mount(&mounts, name).ok_or_else(|| format!("no cgroup v1 controller {name}"))?;
             let path = version1_path(&own, name).ok_or_else(|| format!("no own cgroup of {name}"))?;
@@ -79,8 +83,10 @@ impl Cgroups {
     }
 
     fn find_version2(owner: &str) -> Result<Self, String> {
-        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
-        let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
+        let own =
+            fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
+        let mounts =
+            fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
         let path = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no cgroup v2")?;
         let mount = mounts
             .lines()

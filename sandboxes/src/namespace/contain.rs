@@ -13,12 +13,16 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::{capabilities, ids, ids::Identity, landlock, landlock::Fence, limits, mount, mount::Tree, network, process, seccomp};
+use super::{
+    capabilities, ids, ids::Identity, landlock, landlock::Fence, limits, mount, mount::Tree, network, process, seccomp,
+};
 
 /// Everything that a child needs, made before the clone.
 pub(super) struct Containment {
     /// Our end of the talk with the server while the sandbox is being built. Closed by `execveat`.
     pub(super) setup: OwnedFd,
+    /// A pidfd of the server: readable when it is gone.
+    pub(super) server: OwnedFd,
     /// The pipe that the guest speaks on.
     pub(super) channel: OwnedFd,
     /// The guest program.
@@ -96,7 +100,7 @@ pub(super) struct Failure {
 pub(super) fn contain(place: &mut Containment) -> Result<Infallible, Failure> {
     use Facility as F;
     // The server writes the id maps before it answers; all else needs them.
-    step(F::Start, process::wait_for_go(&place.setup))?;
+    step(F::Start, process::wait_for_go(&place.setup, &place.server))?;
     // First, so that all that follows counts; and before the cgroup namespace, whose root is the cgroup of that moment.
     step(F::CgroupNamespace, process::enter_cgroups(&place.cgroup_doors))?;
     // Sources are opened while we are still who the host knows; the new root can only be built as the new user.
@@ -104,15 +108,16 @@ pub(super) fn contain(place: &mut Containment) -> Result<Infallible, Failure> {
     part(F::Mounts, place.tree.open_sources())?;
     step(F::Identity, ids::become_agent(&place.identity))?;
     // After the change of user, which clears it (prctl(2), PR_SET_PDEATHSIG).
-    step(F::Start, process::die_with_parent())?;
+    step(F::Start, process::die_with_parent(&place.server))?;
     step(F::Start, process::new_session())?;
     step(F::CgroupNamespace, process::new_cgroup_namespace())?;
     step(F::HostName, process::set_host_name())?;
     step(F::Loopback, network::raise_loopback())?;
     part(F::Mounts, place.tree.build(&place.setup))?;
     step(F::Mounts, mount::enter_new_root())?;
-    // Needs a writable /proc/sys, which the next step takes away.
+    // Both need a writable /proc/sys, which the step after them takes away.
     step(F::NestedUserNamespaces, ids::forbid_nested_user_namespaces())?;
+    step(F::Limits, limits::share_kernel_objects())?;
     part(F::Mounts, place.tree.finish())?;
     step(F::Limits, limits::set(&place.rlimits))?;
     step(F::Capabilities, capabilities::drop_all())?;

@@ -2,7 +2,7 @@
 //! of a sandbox as that id's own, without changing them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     ffi::CStr,
     fs::File,
     io,
@@ -10,10 +10,7 @@ use std::{
     sync::Mutex,
 };
 
-use rustix::{
-    fs::CWD,
-    mount::OpenTreeFlags,
-};
+use rustix::{fs::CWD, mount::OpenTreeFlags};
 
 use super::{
     mount::{ID_MAP, MountAttributes, mount_setattr},
@@ -36,20 +33,26 @@ impl IdMaps {
     ///
     /// # Errors
     /// EINVAL where the file system cannot map ids; EPERM without CAP_SYS_ADMIN.
-    pub(super) fn clone_mapped(&self, path: &CStr, owner: (u32, u32), agent: u32, attributes: u64) -> io::Result<OwnedFd> {
-        let mount = rustix::mount::open_tree(
-            CWD,
-            path,
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-        )?;
+    pub(super) fn clone_mapped(
+        &self,
+        path: &CStr,
+        owner: (u32, u32),
+        agent: u32,
+        attributes: u64,
+    ) -> io::Result<OwnedFd> {
+        let mount =
+            rustix::mount::open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
         let mut known = self.known.lock().expect("no thread panics while it makes a namespace");
-        let mapping = (owner.0, owner.1, agent);
-        if !known.contains_key(&mapping) {
-            known.insert(mapping, namespace(mapping)?);
-        }
+        let namespace = match known.entry((owner.0, owner.1, agent)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let mapping = *entry.key();
+                entry.insert(namespace(mapping)?)
+            }
+        };
         let attributes = MountAttributes {
             set: attributes | ID_MAP,
-            user_namespace: u64::try_from(known[&mapping].as_raw_fd()).expect("a descriptor is not negative"),
+            user_namespace: u64::try_from(namespace.as_raw_fd()).expect("a descriptor is not negative"),
             ..MountAttributes::default()
         };
         mount_setattr(&mount.as_fd(), c"", libc::AT_EMPTY_PATH, &attributes)?;
@@ -75,8 +78,12 @@ fn namespace((user, group, agent): Mapping) -> io::Result<OwnedFd> {
     match pid {
         -1 => return Err(io::Error::last_os_error()),
         0 => loop {
-            // SAFETY: pause(2) takes nothing. The parent kills us.
-            unsafe { libc::pause() };
+            // So that nothing is left when the server is killed in this very moment.
+            // SAFETY: PR_SET_PDEATHSIG takes a number; pause(2) takes nothing. The parent kills us.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::pause();
+            }
         },
         _ => {}
     }

@@ -42,7 +42,8 @@ impl Identity {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         if uid.is_root() {
             // Stable for a workspace, so that what its scratch volumes hold stays its own.
-            let hash = workspace_id.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+            let hash =
+                workspace_id.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
             Self::Reserved(RESERVED_FIRST + hash % RESERVED_COUNT)
         } else {
             Self::Own { uid: uid.as_raw(), gid: gid.as_raw() }
@@ -93,6 +94,7 @@ pub(super) fn become_agent(identity: &Identity) -> Result<(), Errno> {
 
 /// Sets the number of user namespaces that may exist below ours to zero (`user/max_user_namespaces`, `namespaces(7)`).
 pub(super) fn forbid_nested_user_namespaces() -> Result<(), Errno> {
-    let file = rustix::fs::open(c"/proc/sys/user/max_user_namespaces", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let file =
+        rustix::fs::open(c"/proc/sys/user/max_user_namespaces", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(&file, b"0").map(drop)
 }

@@ -73,11 +73,7 @@ pub(super) fn restrict(fence: &Fence) -> Result<(), Errno> {
         return Ok(());
     }
     let all = all_rights(fence.version);
-    let ruleset = Ruleset {
-        file_rights: all,
-        network_rights: 0,
-        scopes: if fence.version >= 6 { SCOPES } else { 0 },
-    };
+    let ruleset = Ruleset { file_rights: all, network_rights: 0, scopes: if fence.version >= 6 { SCOPES } else { 0 } };
     // An older kernel knows a shorter structure (8 bytes before version 4, 16 before 6) and refuses unknown bytes only if set.
     let size = match fence.version {
         ..=3 => 8,
@@ -125,7 +121,6 @@ fn allow(ruleset: &OwnedFd, folder: &CStr, rights: u64) -> Result<(), Errno> {
     };
     let rule = PathRule { rights, folder: folder.as_raw_fd() };
     // SAFETY: LANDLOCK_RULE_PATH_BENEATH (1) takes a landlock_path_beneath_attr; `rule` is one, and its descriptor is open.
-    let result =
-        unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), 1, &raw const rule, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), 1, &raw const rule, 0) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }

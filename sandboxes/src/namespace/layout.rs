@@ -24,7 +24,13 @@ const LAYERS: &str = ".layers";
 const SHARED_MEMORY_PART: u64 = 2;
 
 /// Files and folders of one temporary file system. A full `node_modules` has some 100,000.
-const INODES: &str = "1000000";
+const MOST_INODES: u64 = 1_000_000;
+
+/// Files and folders for each MiB of a temporary file system: an inode weighs some 4 KiB, which no size counts.
+const INODES_PER_MEBIBYTE: u64 = 256;
+
+/// Files and folders of the smallest one.
+const LEAST_INODES: u64 = 16_384;
 
 /// Files of `/proc` that tell of the host, or let it be told things.
 const COVERED: [&str; 11] = [
@@ -65,7 +71,13 @@ pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(T
     }
     layout.devices(place)?;
     layout.processes()?;
-    let mut writable = vec!["/tmp".to_owned(), "/var/tmp".to_owned(), HOME.to_owned(), "/dev/shm".to_owned()];
+    let mut writable = vec![
+        "/tmp".to_owned(),
+        "/var/tmp".to_owned(),
+        HOME.to_owned(),
+        "/dev/shm".to_owned(),
+        "/dev/mqueue".to_owned(),
+    ];
     layout.view(place, &mut writable)?;
     layout.tree.steps.append(&mut layout.links);
     let writable = writable.into_iter().map(CString::new).collect::<Result<_, _>>()?;
@@ -92,10 +104,9 @@ impl Layout<'_> {
         for folder in ["dev", "proc", "tmp", "run", "var", "var/tmp", "home", "home/agent"] {
             self.folder(folder)?;
         }
-        let bytes = mebibytes(place.limits.disk_mb);
-        self.temporary("tmp", &bytes, "1777")?;
-        self.temporary("var/tmp", &bytes, "1777")?;
-        self.temporary("home/agent", &bytes, "0755")
+        self.temporary("tmp", place.limits.disk_mb, "1777")?;
+        self.temporary("var/tmp", place.limits.disk_mb, "1777")?;
+        self.temporary("home/agent", place.limits.disk_mb, "0755")
     }
 
     fn host(&mut self, root: &HostRoot) -> io::Result<()> {
@@ -143,7 +154,10 @@ impl Layout<'_> {
             self.link(target, link)?;
         }
         self.folder("dev/shm")?;
-        self.temporary("dev/shm", &mebibytes(place.limits.memory_mb / SHARED_MEMORY_PART), "1777")
+        self.temporary("dev/shm", place.limits.memory_mb / SHARED_MEMORY_PART, "1777")?;
+        self.folder("dev/mqueue")?;
+        self.tree.steps.push(Step::Queues(c_text("dev/mqueue")?));
+        Ok(())
     }
 
     fn processes(&mut self) -> io::Result<()> {
@@ -176,7 +190,7 @@ impl Layout<'_> {
             return Ok(());
         }
         self.folder(LAYERS)?;
-        self.temporary(LAYERS, &mebibytes(place.limits.disk_mb), "0755")?;
+        self.temporary(LAYERS, place.limits.disk_mb, "0755")?;
         let mut lowers = Vec::new();
         for (number, layer) in held.iter().enumerate() {
             lowers.push(self.layer(layer, &format!("h{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?);
@@ -269,7 +283,8 @@ impl Layout<'_> {
         names.pop();
         for name in names {
             so_far.push(name);
-            let made = |step: &Step| matches!(step, Step::Folder(at, _) if at.as_bytes() == so_far.as_os_str().as_bytes());
+            let made =
+                |step: &Step| matches!(step, Step::Folder(at, _) if at.as_bytes() == so_far.as_os_str().as_bytes());
             if !self.tree.steps.iter().any(made) {
                 self.tree.steps.push(Step::Folder(c_path(&so_far)?, 0o755));
             }
@@ -292,11 +307,12 @@ impl Layout<'_> {
         Ok(())
     }
 
-    fn temporary(&mut self, at: &str, bytes: &str, mode: &str) -> io::Result<()> {
+    fn temporary(&mut self, at: &str, size_mb: u64, mode: &str) -> io::Result<()> {
+        let inodes = size_mb.saturating_mul(INODES_PER_MEBIBYTE).clamp(LEAST_INODES, MOST_INODES);
         self.tree.steps.push(Step::Temporary {
             at: c_text(at)?,
-            bytes: c_text(bytes)?,
-            inodes: c_text(INODES)?,
+            bytes: c_text(&mebibytes(size_mb))?,
+            inodes: c_text(&inodes.to_string())?,
             mode: c_text(mode)?,
         });
         Ok(())

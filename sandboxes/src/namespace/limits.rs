@@ -1,7 +1,11 @@
 //! Limits that each process of a sandbox has (`setrlimit(2)`), from a call's budgets.
 
 use cofferdam_contract::Limits;
-use rustix::io::Errno;
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
+};
+use std::ffi::CStr;
 
 use super::process::last_errno;
 
@@ -10,6 +14,18 @@ const OPEN_FILES: u64 = 16_384;
 
 /// Locked memory of one process, in bytes: enough for a crypto library's keys, too little to hurt.
 const LOCKED_MEMORY: u64 = 64 << 20;
+
+/// Queued signals and POSIX timers of a sandbox. They count towards the host user's own share too (`ucounts`), which a
+/// sandbox must not use up (measured: with the inherited limit the host's `timer_create` answered EAGAIN).
+const PENDING_SIGNALS: u64 = 4096;
+
+/// Bytes in POSIX message queues, half of the kernel's default for a user, for the same reason.
+const QUEUE_BYTES: u64 = 409_600;
+
+/// Inotify instances and watches of a sandbox, for the same reason: the kernel's default is 128 instances for a user, and
+/// a host whose editor finds none left is a host that notices.
+const INOTIFY: [(&CStr, &[u8]); 2] =
+    [(c"/proc/sys/user/max_inotify_instances", b"32"), (c"/proc/sys/user/max_inotify_watches", b"16384")];
 
 /// The limits that `limits` and this house's own bounds come to, as (resource, value).
 pub(super) fn of(limits: &Limits, own_open_files: u64) -> Vec<(libc::c_int, u64)> {
@@ -26,7 +42,8 @@ pub(super) fn of(limits: &Limits, own_open_files: u64) -> Vec<(libc::c_int, u64)
         (libc::RLIMIT_CORE, 1),
         (libc::RLIMIT_RTPRIO, 0),
         (libc::RLIMIT_NICE, 0),
-        (libc::RLIMIT_MSGQUEUE, 819_200),
+        (libc::RLIMIT_SIGPENDING, PENDING_SIGNALS),
+        (libc::RLIMIT_MSGQUEUE, QUEUE_BYTES),
     ]
     .map(|(resource, value)| (resource as libc::c_int, value))
     .to_vec()
@@ -41,6 +58,19 @@ pub(super) fn set(limits: &[(libc::c_int, u64)]) -> Result<(), Errno> {
         let value = (*value).min(now.rlim_max);
         let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
         prlimit(*resource, &raw const limit, std::ptr::null_mut())?;
+    }
+    Ok(())
+}
+
+/// Bounds what the user namespace may take of the host user's share of kernel objects. Needs a writable `/proc/sys`.
+pub(super) fn share_kernel_objects() -> Result<(), Errno> {
+    for (path, value) in INOTIFY {
+        match rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => rustix::io::write(&file, value).map(drop)?,
+            // A kernel without inotify has none to share.
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
     }
     Ok(())
 }

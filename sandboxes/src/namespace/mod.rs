@@ -35,7 +35,7 @@ use cofferdam_contract::{Enforced, Guarantee, Isolation, Limits, Mechanism, Stre
 use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SendFlags, SocketFlags, SocketType},
-    process::{Pid, Resource},
+    process::{Pid, PidfdFlags, Resource},
 };
 
 pub(crate) use cgroup::Cgroups;
@@ -106,6 +106,8 @@ pub(crate) struct Namespaces {
     filters: Vec<Vec<libc::sock_filter>>,
     landlock: i32,
     null: OwnedFd,
+    /// A pidfd of this process, by which a child sees that it is gone.
+    server: OwnedFd,
 }
 
 /// A started sandbox, before its guest has said a word.
@@ -177,6 +179,9 @@ impl Namespaces {
         let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(io::Error::from)
             .map_err(prepare("open /dev/null"))?;
+        let server = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(io::Error::from)
+            .map_err(prepare("open this process"))?;
         let (launcher, launches) = mpsc::channel();
         thread::Builder::new()
             .name("launcher".into())
@@ -190,6 +195,7 @@ impl Namespaces {
             filters,
             landlock: landlock::version(),
             null,
+            server,
         })
     }
 
@@ -215,6 +221,7 @@ impl Namespaces {
         let cgroup_doors = cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::doors).map_err(prepare("open a cgroup"))?;
         let containment = Containment {
             setup: setup_inside,
+            server: self.server.try_clone().map_err(prepare("duplicate a descriptor"))?,
             cgroup_doors,
             channel: pipe_inside,
             guest: self.guest.fd().as_raw_fd(),

@@ -61,6 +61,8 @@ pub(super) enum Step {
     Temporary { at: CString, bytes: CString, inodes: CString, mode: CString },
     /// Mounts the new process namespace's proc.
     Processes(CString),
+    /// Mounts the new ipc namespace's POSIX message queues.
+    Queues(CString),
     /// Mounts an overlay; `data` names layers relative to the new root.
     Overlay { at: CString, data: CString, flags: u64 },
     /// Sends the folder to the server.
@@ -93,6 +95,7 @@ impl Step {
             Self::Attach(_, at) => ("what is mounted at", at),
             Self::Temporary { at, .. } => ("the temporary file system", at),
             Self::Processes(at) => ("the process list", at),
+            Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
             Self::HandOver(at) => ("the layer for writes", at),
             Self::Detach(at) => ("what is below", at),
@@ -168,6 +171,7 @@ impl Tree {
             Step::Attach(source, at) => attach(self.source(*source)?, at),
             Step::Temporary { at, bytes, inodes, mode } => attach(&temporary(bytes, inodes, mode)?, at),
             Step::Processes(at) => processes(at),
+            Step::Queues(at) => queues(at),
             Step::Overlay { at, data, flags } => rustix::mount::mount(
                 c"overlay",
                 at.as_c_str(),
@@ -230,9 +234,13 @@ pub(super) fn clone_mount(path: &CStr, attributes: u64) -> Result<OwnedFd, Errno
     Ok(mount)
 }
 
-
 /// Sets attributes of a mount (`mount_setattr(2)`).
-pub(super) fn set_attributes<D: AsFd>(folder: &D, path: &CStr, flags: libc::c_int, attributes: u64) -> Result<(), Errno> {
+pub(super) fn set_attributes<D: AsFd>(
+    folder: &D,
+    path: &CStr,
+    flags: libc::c_int,
+    attributes: u64,
+) -> Result<(), Errno> {
     let attributes = MountAttributes { set: attributes, ..MountAttributes::default() };
     mount_setattr(folder, path, flags, &attributes)
 }
@@ -278,6 +286,18 @@ fn temporary(bytes: &CStr, inodes: &CStr, mode: &CStr) -> Result<OwnedFd, Errno>
 
 fn processes(at: &CStr) -> Result<(), Errno> {
     let context = rustix::mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    rustix::mount::fsconfig_create(&context)?;
+    let mount = rustix::mount::fsmount(
+        &context,
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+    )?;
+    attach(&mount, at)
+}
+
+/// Without this mount POSIX message queues still work by themselves, but Landlock refuses them: its rules need a place.
+fn queues(at: &CStr) -> Result<(), Errno> {
+    let context = rustix::mount::fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&context)?;
     let mount = rustix::mount::fsmount(
         &context,

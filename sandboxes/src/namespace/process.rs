@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec},
     io::Errno,
     net::{RecvFlags, SendFlags},
     process::Signal,
@@ -74,19 +75,36 @@ pub(super) fn clone_into_namespaces(mut place: Containment) -> io::Result<Child>
     }
 }
 
-/// Waits until the server has written our id maps.
-pub(super) fn wait_for_go(setup: &OwnedFd) -> Result<(), Errno> {
+/// Waits until the server has written our id maps. `server` is a pidfd of the server.
+///
+/// The end of the setup socket does not tell that the server is gone: until `close_range` this child, and every other
+/// that is being started, holds a copy of the server's end. Killed at this moment, a server left such children for good.
+pub(super) fn wait_for_go(setup: &OwnedFd, server: &OwnedFd) -> Result<(), Errno> {
+    let mut descriptors = [PollFd::new(setup, PollFlags::IN), PollFd::new(server, PollFlags::IN)];
+    while let Err(error) = rustix::event::poll(&mut descriptors, None) {
+        if error != Errno::INTR {
+            return Err(error);
+        }
+    }
+    if descriptors[0].revents().is_empty() {
+        return Err(Errno::PIPE);
+    }
     let mut byte = [0_u8; 1];
     match rustix::net::recv(setup, &mut byte, RecvFlags::empty())? {
         (1, _) => Ok(()),
-        // The server ended between the clone and here.
         _ => Err(Errno::PIPE),
     }
 }
 
-/// Asks the kernel to kill us when the server's launching thread ends.
-pub(super) fn die_with_parent() -> Result<(), Errno> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+/// Asks the kernel to kill us when the server's launching thread ends. `server` is a pidfd of the server.
+pub(super) fn die_with_parent(server: &OwnedFd) -> Result<(), Errno> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A server that ended before that line sends no signal.
+    let mut descriptors = [PollFd::new(server, PollFlags::IN)];
+    match rustix::event::poll(&mut descriptors, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
+        0 => Ok(()),
+        _ => Err(Errno::PIPE),
+    }
 }
 
 /// Leaves the server's session: no controlling terminal.
@@ -156,12 +174,8 @@ pub(super) fn hear(setup: &OwnedFd) -> io::Result<Word> {
     let mut message = [0_u8; 12];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
-    let received = rustix::net::recvmsg(
-        setup,
-        &mut [io::IoSliceMut::new(&mut message)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let received =
+        rustix::net::recvmsg(setup, &mut [io::IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let folder = control.drain().find_map(|message| match message {
         rustix::net::RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
@@ -205,7 +219,10 @@ pub(super) fn keep_only(channel: &OwnedFd, guest: RawFd, setup: &OwnedFd, null: 
     place(guest, GUEST_FD, libc::O_CLOEXEC)?;
     place(setup, SETUP_FD, libc::O_CLOEXEC)?;
     // SAFETY: closes descriptors by number; none above SETUP_FD is used after this line.
-    if unsafe { libc::syscall(libc::SYS_close_range, libc::c_long::from(SETUP_FD + 1), libc::c_long::from(u32::MAX), 0) } < 0 {
+    if unsafe {
+        libc::syscall(libc::SYS_close_range, libc::c_long::from(SETUP_FD + 1), libc::c_long::from(u32::MAX), 0)
+    } < 0
+    {
         return Err(last_errno());
     }
     Ok(())
@@ -260,8 +277,6 @@ pub(super) fn last_errno() -> Errno {
 pub(super) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
     // ESRCH: it ended by itself.
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-    let _ = rustix::process::waitid(
-        rustix::process::WaitId::PidFd(pidfd.as_fd()),
-        rustix::process::WaitIdOptions::EXITED,
-    );
+    let _ =
+        rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
 }

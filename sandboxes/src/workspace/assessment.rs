@@ -47,7 +47,7 @@ pub(super) struct Assessment<'a> {
     pub(super) stack: &'a Stack,
     /// The held layer's folder.
     pub(super) layer: Option<OwnedFd>,
-    pub(super) selection: &'a Selection,
+    pub(super) selection: &'a Selection<'a>,
     pub(super) protect: &'a Protect,
     pub(super) stamp: &'a Stamp,
 }
@@ -68,7 +68,7 @@ impl Assessment<'_> {
         let carried = self.carried(&changes);
         let (hiding, inherited) = self.spell_out(&mut changes, &carried)?;
         let whole = self.held_as_a_whole(&changes, &hiding)?;
-        let repositories = self.repositories(&changes)?;
+        let repositories = self.repositories(&changes);
         let mut above: Vec<Above> = Vec::new();
         let mut assessed: Vec<Assessed> = Vec::new();
         for (path, what) in changes {
@@ -404,7 +404,7 @@ impl Assessment<'_> {
     /// The folders that look, or would look, like a git repository of their own to git's `is_git_directory` (`setup.c`):
     /// `HEAD`, and `objects` with `refs`, or a `commondir` that names where those are. Deletions do not count: the shape
     /// may be completed again later.
-    fn repositories(&self, changes: &BTreeMap<TreePath, What>) -> io::Result<BTreeSet<TreePath>> {
+    fn repositories(&self, changes: &BTreeMap<TreePath, What>) -> BTreeSet<TreePath> {
         const NAMES: [&str; 4] = ["HEAD", "objects", "refs", "commondir"];
         let mut named: HashMap<TreePath, BTreeSet<&str>> = HashMap::new();
         let held = self.stack.held.values().map(|held| (&held.change.path, &held.change.what));
@@ -423,7 +423,8 @@ impl Assessment<'_> {
             let mut has = named.remove(&folder).unwrap_or_default();
             if let Ok(opened) = beneath::folder(self.workspace.fd(), folder.as_path()) {
                 for name in NAMES {
-                    if beneath::entry(opened.as_fd(), name.as_ref())?.is_some() {
+                    // A folder that cannot be looked into lets nothing into it either.
+                    if let Ok(Some(_)) = beneath::entry(opened.as_fd(), name.as_ref()) {
                         has.insert(name);
                     }
                 }
@@ -433,7 +434,7 @@ impl Assessment<'_> {
                 repositories.insert(folder);
             }
         }
-        Ok(repositories)
+        repositories
     }
 
     /// Folders that were deleted at one place and made with the same contents at another.

@@ -205,6 +205,14 @@ impl Blocked {
     }
 }
 
+/// Whether an error of a look says that the host moved or replaced something between that look and the one before.
+pub(super) fn is_moved(error: &io::Error) -> bool {
+    // EINVAL: no link any more (readlink(2)), or no regular file (`file`). EISDIR: a folder now.
+    let replaced =
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory);
+    replaced || Blocked::of(error).is_some()
+}
+
 fn blocked(error: io::Error) -> io::Result<Blocked> {
     Blocked::of(&error).ok_or(error)
 }

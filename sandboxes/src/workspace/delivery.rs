@@ -9,8 +9,9 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    beneath::{self, Blocked, Found},
+    beneath::{self, Found},
     change::{Change, Held, Note, Reason, What},
+    flush::Flush,
     journal::{Journal, Leftovers, Phase},
     operation::{Operation, Reached, reason},
     stack::{Content, HeldChange, Origin, Piece, Stack},
@@ -168,13 +169,14 @@ impl Delivery<'_> {
         let mut delivered = Delivered::default();
         let mut staged = Vec::new();
         let mut folders = BTreeSet::new();
+        let mut flush = Flush::default();
         for (count, (mut operation, content)) in std::mem::take(&mut self.operations).into_iter().enumerate() {
             let nothing = (self.workspace.fd(), TreePath::root());
             let (root, path) = match &content {
                 Content::Copy { root, path } => (*root, path.clone()),
                 Content::None => nothing,
             };
-            match operation.stage(self.workspace, (root, &path)) {
+            match operation.stage(self.workspace, (root, &path), &mut flush) {
                 Ok(()) => {
                     folders.extend(operation.temporary.parent());
                     staged.push((operation, content));
@@ -191,13 +193,7 @@ impl Delivery<'_> {
             steps.reached(Step::Staged(count + 1))?;
         }
         self.operations = staged;
-        for folder in &folders {
-            match beneath::sync_folder(self.workspace.fd(), folder.as_path()) {
-                // Moved away by the host: its operations will find that out.
-                Err(error) if Blocked::of(&error).is_some() || error.kind() == io::ErrorKind::NotFound => {}
-                result => result?,
-            }
-        }
+        flush.flush(self.workspace.fd(), folders.iter().map(TreePath::as_path))?;
         let stack = if self.pieces.is_empty() && self.removed.is_empty() {
             self.stack.clone()
         } else {
@@ -278,10 +274,7 @@ fn finish(
     }
     Leftovers::remove(workspace, &journal.operations)?;
     steps.reached(Step::Cleaned)?;
-    for folder in &folders {
-        // A folder may have been replaced by a later operation, or by the host.
-        let _ = beneath::sync_folder(workspace.fd(), folder.as_path());
-    }
+    Flush::default().flush(workspace.fd(), folders.iter().map(TreePath::as_path))?;
     Journal::remove(workspace)?;
     workspace.recent().complete();
     next.sweep(session)?;

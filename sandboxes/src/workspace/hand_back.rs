@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, io};
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::Protect;
+use cofferdam_policy::{Protect, WriteScope};
 
 use super::{
     assessment::{Assessed, Assessment},
-    beneath::Blocked,
+    beneath,
     change::{Change, DropReason, Dropped, HandedBack, Held, Note, What},
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
@@ -22,14 +22,21 @@ use super::{
     workspace::Patience,
 };
 
-/// What is handed back, and under what rules.
+/// What is handed back, and on which terms.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Order<'a> {
-    pub(super) changeset: &'a Changeset,
-    pub(super) allowed: &'a HandBack,
-    pub(super) protect: &'a Protect,
-    pub(super) stamp: &'a Stamp,
-    pub(super) origin: &'a Origin,
+pub struct Order<'a> {
+    /// What the call wrote.
+    pub changeset: &'a Changeset,
+    /// What its plan says may come back.
+    pub allowed: &'a HandBack,
+    /// Where the policy lets changes come back at all.
+    pub write: &'a WriteScope,
+    /// What is held for a person.
+    pub protect: &'a Protect,
+    /// When the call took its sandbox.
+    pub stamp: &'a Stamp,
+    /// Where the changes come from.
+    pub origin: &'a Origin,
 }
 
 impl Session {
@@ -41,17 +48,8 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; the workspace is then unchanged, unless the kernel fails after the changes were committed, in
     /// which case the next hand-back or start finishes.
-    pub fn hand_back(
-        &self,
-        changeset: &Changeset,
-        allowed: &HandBack,
-        protect: &Protect,
-        stamp: &Stamp,
-        origin: &Origin,
-        patience: &Patience<'_>,
-    ) -> Result<HandedBack, SessionError> {
-        let order = Order { changeset, allowed, protect, stamp, origin };
-        self.hand_back_in_steps(&order, patience, &Uninterrupted)
+    pub fn hand_back(&self, order: &Order<'_>, patience: &Patience<'_>) -> Result<HandedBack, SessionError> {
+        self.hand_back_in_steps(order, patience, &Uninterrupted)
     }
 
     pub(super) fn hand_back_in_steps(
@@ -60,7 +58,8 @@ impl Session {
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
-        let selection = Selection::of(order.allowed).map_err(|source| SessionError::Selection { source })?;
+        let selection =
+            Selection::of(order.allowed, order.write).map_err(|source| SessionError::Selection { source })?;
         let _turn = self.turn(patience)?;
         self.workspace().still_there()?;
         let failed = |source| self.kernel("compare the call's changes with the workspace", source);
@@ -165,10 +164,9 @@ const ATTEMPTS: u32 = 20;
 
 /// Does `work` until the host lets it finish.
 fn unmoved<T>(work: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    let moved = |error: &io::Error| Blocked::of(error).is_some() || error.kind() == io::ErrorKind::NotFound;
     for _ in 1..ATTEMPTS {
         match work() {
-            Err(error) if moved(&error) => {}
+            Err(error) if beneath::is_moved(&error) => {}
             result => return result,
         }
     }

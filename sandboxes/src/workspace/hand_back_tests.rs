@@ -3,14 +3,16 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
-    sync::Arc,
+    sync::{Arc, Barrier},
 };
 
 use cofferdam_contract::HandBack;
+use cofferdam_policy::WriteScope;
 use rustix::fs::FileType;
 
 use super::{
     change::{Change, DropReason, Dropped, HandedBack, Note, Reason, Special, What},
+    hand_back::Order,
     playground::{Playground, only, origin, path, patient},
     session::Session,
     stamp::Stamp,
@@ -347,22 +349,31 @@ fn parallel_calls_that_make_files_in_one_folder_do_not_conflict_but_on_one_file_
 #[test]
 fn concurrent_hand_backs_follow_one_another() {
     let ground = Arc::new(Playground::new());
+    // Nobody has seen what another wrote.
+    let stamped = Arc::new(Barrier::new(8));
     let threads: Vec<_> = (0..8)
         .map(|number| {
-            let ground = Arc::clone(&ground);
+            let (ground, stamped) = (Arc::clone(&ground), Arc::clone(&stamped));
             std::thread::spawn(move || {
                 let workspace = if number % 2 == 0 { Arc::clone(&ground.workspace) } else { ground.reopened() };
                 let session = Session::open(Arc::clone(&workspace), "default").unwrap();
                 let stamp = Stamp::take(&workspace).unwrap();
+                stamped.wait();
                 let upper = ground.upper();
                 for file in 0..20 {
                     upper.write(&format!("t{number}/f{file}"), &number.to_string());
                 }
                 upper.write("shared/all", &number.to_string()).write(".envrc", &number.to_string());
                 let changeset = upper.changeset();
-                session
-                    .hand_back(&changeset, &HandBack::Tree, &ground.protect, &stamp, &origin("c"), &patient(&|| false))
-                    .unwrap()
+                let order = Order {
+                    changeset: &changeset,
+                    allowed: &HandBack::Tree,
+                    write: &WriteScope::EVERYTHING,
+                    protect: &ground.protect,
+                    stamp: &stamp,
+                    origin: &origin("c"),
+                };
+                session.hand_back(&order, &patient(&|| false)).unwrap()
             })
         })
         .collect();
@@ -633,4 +644,25 @@ fn too_large_a_hand_back_changes_nothing() {
     assert_eq!(ground.tree(), Vec::<String>::new());
     let back = ground.hand_back(&session, &upper, &only(&["a"]), &stamp);
     assert_eq!(back.left, [Change { path: path("sparse"), what: What::File { size: 1 << 40, mode: 0o644 } }]);
+}
+
+#[test]
+fn a_folder_of_the_host_without_permission_holds_only_what_is_in_it() {
+    let ground = Playground::new();
+    ground.write("closed/x", "x");
+    let session = ground.session();
+    fs::set_permissions(ground.host("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write("closed/x", "y").mode("closed", 0o000).write("open", "o");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    fs::set_permissions(ground.host("closed"), fs::Permissions::from_mode(0o755)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(applied(&back), ["closed/x", "open"]);
+    } else {
+        assert_eq!(
+            (applied(&back), held(&back)),
+            (vec!["open".to_owned()], vec![("closed/x".into(), Reason::NotPermitted)])
+        );
+    }
 }

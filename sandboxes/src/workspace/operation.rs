@@ -21,6 +21,7 @@ use super::{
     beneath::{self, Entry, Kind, Time},
     change::{Change, Note, Reason, What},
     changeset::TEMPORARY_PREFIX,
+    flush::Flush,
     recent::Recent,
     stack::copy_file,
     tree_path::{TreePath, hexadecimal},
@@ -128,8 +129,13 @@ impl Operation {
         }
     }
 
-    /// Stages the new thing, on the disk when this returns. `content` is where a file's bytes are.
-    pub(super) fn stage(&mut self, workspace: &Workspace, content: (BorrowedFd<'_>, &TreePath)) -> io::Result<()> {
+    /// Stages the new thing. `content` is where a file's bytes are; the copy is on the disk after `flush`.
+    pub(super) fn stage(
+        &mut self,
+        workspace: &Workspace,
+        content: (BorrowedFd<'_>, &TreePath),
+        flush: &mut Flush,
+    ) -> io::Result<()> {
         match self.way() {
             Way::Place | Way::Exchange(_) => {}
             Way::Make { .. } | Way::Mode { .. } | Way::Remove(_) | Way::Nothing => return Ok(()),
@@ -141,9 +147,8 @@ impl Operation {
         traced(workspace, &[&self.temporary], || {
             match &self.change.what {
                 What::File { mode, .. } => {
-                    copy_file(content.0, content.1, folder.as_fd(), name, *mode)?;
+                    flush.add(copy_file(content.0, content.1, folder.as_fd(), name, *mode)?);
                     owner.give(folder.as_fd(), name)?;
-                    // A change of owner clears nothing of 0o777, and set-id bits are never among the mode.
                 }
                 What::Link { target } => {
                     rustix::fs::symlinkat(target.as_os_str(), &folder, name)?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use cofferdam_contract::{HandBack, WorkspacePath};
-use cofferdam_policy::Protect;
+use cofferdam_policy::{Protect, WriteScope};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
 use super::{
@@ -120,7 +120,14 @@ impl Playground {
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
         let changeset = upper.changeset();
-        let order = Order { changeset: &changeset, allowed, protect: &self.protect, stamp, origin: &origin("call-1") };
+        let order = Order {
+            changeset: &changeset,
+            allowed,
+            write: &WriteScope::EVERYTHING,
+            protect: &self.protect,
+            stamp,
+            origin: &origin("call-1"),
+        };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)
     }
 }

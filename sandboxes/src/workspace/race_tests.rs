@@ -104,7 +104,9 @@ fn staged(ground: &Playground, name: &str, text: &str, expected: Expected) -> Op
     upper.write("content", text);
     let change = Change { path: path(name), what: What::File { size: text.len() as u64, mode: 0o644 } };
     let mut operation = Operation::new(change, expected, &TreePath::root()).unwrap();
-    operation.stage(&ground.workspace, (upper.fd().as_fd(), &path("content"))).unwrap();
+    operation
+        .stage(&ground.workspace, (upper.fd().as_fd(), &path("content")), &mut super::flush::Flush::default())
+        .unwrap();
     operation
 }
 

@@ -1,45 +1,63 @@
-//! Which changes a plan asked to be kept.
+//! Which changes may come back: what the plan asked to be kept, where the policy lets anything come back.
 
-use cofferdam_contract::HandBack;
+use cofferdam_contract::{HandBack, WorkspacePath};
+use cofferdam_policy::WriteScope;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::tree_path::TreePath;
 
 /// What may come back, ready to be asked.
 #[derive(Debug)]
-pub(super) enum Selection {
+pub(super) struct Selection<'a> {
+    asked: Asked,
+    write: &'a WriteScope,
+}
+
+#[derive(Debug)]
+enum Asked {
     Nothing,
     Paths(Vec<TreePath>),
     Matching(GlobSet),
     Tree,
 }
 
-impl Selection {
+impl<'a> Selection<'a> {
     /// Parses a plan's hand-back.
-    pub(super) fn of(hand_back: &HandBack) -> Result<Self, globset::Error> {
-        Ok(match hand_back {
-            HandBack::Nothing => Self::Nothing,
+    pub(super) fn of(hand_back: &HandBack, write: &'a WriteScope) -> Result<Self, globset::Error> {
+        let asked = match hand_back {
+            HandBack::Nothing => Asked::Nothing,
             HandBack::Paths(paths) => {
-                Self::Paths(paths.iter().filter_map(|path| TreePath::new(path.as_str())).collect())
+                Asked::Paths(paths.iter().filter_map(|path| TreePath::new(path.as_str())).collect())
             }
             HandBack::Matching(globs) => {
                 let mut set = GlobSetBuilder::new();
                 for glob in globs {
                     set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
                 }
-                Self::Matching(set.build()?)
+                Asked::Matching(set.build()?)
             }
-            HandBack::Tree => Self::Tree,
-        })
+            HandBack::Tree => Asked::Tree,
+        };
+        Ok(Self { asked, write })
     }
 
     /// Whether a change at `path` may come back.
     pub(super) fn wants(&self, path: &TreePath) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::Paths(paths) => paths.iter().any(|wanted| path.is_within(wanted)),
-            Self::Matching(globs) => globs.is_match(path),
-            Self::Tree => true,
+        let asked = match &self.asked {
+            Asked::Nothing => false,
+            Asked::Paths(paths) => paths.iter().any(|wanted| path.is_within(wanted)),
+            Asked::Matching(globs) => globs.is_match(path),
+            Asked::Tree => true,
+        };
+        asked && self.may_be_written(path)
+    }
+
+    /// A name that is not UTF-8, or that a policy cannot spell, is only inside a scope without bounds.
+    fn may_be_written(&self, path: &TreePath) -> bool {
+        let spelled = path.as_path().to_str().and_then(|text| WorkspacePath::try_from(text.to_owned()).ok());
+        match spelled {
+            Some(path) => self.write.allows(&path),
+            None => self.write.is_everything(),
         }
     }
 }
@@ -51,7 +69,7 @@ mod tests {
     use super::*;
 
     fn wants(hand_back: &HandBack, path: &str) -> bool {
-        Selection::of(hand_back).unwrap().wants(&TreePath::new(path).unwrap())
+        Selection::of(hand_back, &WriteScope::EVERYTHING).unwrap().wants(&TreePath::new(path).unwrap())
     }
 
     #[test]
@@ -72,6 +90,6 @@ mod tests {
             assert_eq!(wants(hand_back, path), expected, "{hand_back:?} {path}");
         }
         assert!(wants(&HandBack::Paths(vec![WorkspacePath::workspace()]), "a"));
-        assert!(Selection::of(&HandBack::Matching(vec!["[".into()])).is_err());
+        assert!(Selection::of(&HandBack::Matching(vec!["[".into()]), &WriteScope::EVERYTHING).is_err());
     }
 }

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
+    flush::Flush,
     tree_path::{TreePath, hexadecimal},
     version::HostVersion,
 };
@@ -193,12 +194,7 @@ impl Stack {
 
     /// The paths held below `path`.
     pub(super) fn below<'a>(&'a self, path: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
-        // Ordered name by name: everything below a path follows it directly.
-        self.held
-            .range(path.clone()..)
-            .map(|(held, _)| held)
-            .skip_while(move |held| *held == path)
-            .take_while(move |held| held.is_within(path))
+        below(&self.held, path)
     }
 
     /// Builds the next generation: `removed` goes, `added` comes, in that order. The files are on the disk when it
@@ -215,13 +211,17 @@ impl Stack {
         let mut contents = BTreeMap::new();
         for piece in added {
             let path = &piece.held.change.path;
-            if !matches!(piece.held.change.what, What::Folder { .. }) {
-                held.retain(|other, _| !other.is_within(path));
-            }
             // Nothing can be below what is no folder; the newer change wins.
-            held.retain(|other, above| {
-                !path.is_within(other) || path == other || matches!(above.change.what, What::Folder { .. })
-            });
+            let is_folder = |held: &HeldChange| matches!(held.change.what, What::Folder { .. });
+            if !is_folder(&piece.held) {
+                let below: Vec<_> = below(&held, path).cloned().collect();
+                below.iter().for_each(|path| drop(held.remove(path)));
+            }
+            for above in path.folders_above() {
+                if held.get(&above).is_some_and(|above| !is_folder(above)) {
+                    held.remove(&above);
+                }
+            }
             held.insert(path.clone(), piece.held.clone());
             contents.insert(path.clone(), piece.content.clone());
         }
@@ -242,11 +242,12 @@ impl Stack {
             before: before.as_ref().map(AsFd::as_fd),
             workspace,
             folders: BTreeSet::new(),
+            flush: Flush::default(),
         };
         for (path, change) in &mut held {
             build.add(path, &mut change.change.what, contents.get(path))?;
         }
-        build.sync()?;
+        build.finish()?;
         rustix::fs::fsync(File::open(session.join("layers"))?)?;
         Ok(Self { generation, layer: Some(name), held })
     }
@@ -275,12 +276,22 @@ impl Stack {
     }
 }
 
+/// The paths below `path`.
+fn below<'a>(held: &'a BTreeMap<TreePath, HeldChange>, path: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
+    // Ordered name by name: everything below a path follows it directly.
+    held.range(path.clone()..)
+        .map(|(held, _)| held)
+        .skip_while(move |held| *held == path)
+        .take_while(move |held| held.is_within(path))
+}
+
 /// A layer that is being built.
 struct Build<'a> {
     layer: BorrowedFd<'a>,
     before: Option<BorrowedFd<'a>>,
     workspace: BorrowedFd<'a>,
     folders: BTreeSet<TreePath>,
+    flush: Flush,
 }
 
 impl Build<'_> {
@@ -294,7 +305,7 @@ impl Build<'_> {
                 *mode |= 0o400;
                 match content {
                     Some(Content::Copy { root, path: source }) => {
-                        copy_file(*root, source, parent.as_fd(), name, *mode)?;
+                        self.flush.add(copy_file(*root, source, parent.as_fd(), name, *mode)?);
                     }
                     Some(Content::None) | None => self.share(path, parent.as_fd(), *mode)?,
                 }
@@ -312,13 +323,16 @@ impl Build<'_> {
     }
 
     /// Takes a file over from the layer before.
-    fn share(&self, path: &TreePath, parent: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    fn share(&mut self, path: &TreePath, parent: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
         let before = self.before.ok_or_else(|| io::Error::other("a held file has no layer to come from"))?;
         let from = beneath::folder_of(before, path)?;
         match rustix::fs::linkat(&from, path.name(), parent, path.name(), AtFlags::empty()) {
             Ok(()) => Ok(()),
             // Too many links (ext4: 65,000), or a file system that has none.
-            Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => copy_file(before, path, parent, path.name(), mode),
+            Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {
+                self.flush.add(copy_file(before, path, parent, path.name(), mode)?);
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -345,32 +359,31 @@ impl Build<'_> {
         beneath::set_mode(beneath::folder(self.layer, path.as_path())?.as_fd(), mode)
     }
 
-    fn sync(&self) -> io::Result<()> {
-        for folder in &self.folders {
-            beneath::sync_folder(self.layer, folder.as_path())?;
-        }
-        beneath::sync_folder(self.layer, Path::new(""))
+    /// Waits until the layer is on the disk.
+    fn finish(self) -> io::Result<()> {
+        let folders = self.folders.iter().map(TreePath::as_path).chain([Path::new("")]);
+        self.flush.flush(self.layer, folders)
     }
 }
 
-/// Copies a regular file to a new name and flushes it to the disk.
+/// Copies a regular file to a new name. Gives the copy, which is not yet on the disk.
 pub(super) fn copy_file(
     root: BorrowedFd<'_>,
     source: &TreePath,
     folder: BorrowedFd<'_>,
     name: &OsStr,
     mode: u32,
-) -> io::Result<()> {
+) -> io::Result<File> {
     let source = beneath::file(root, source.as_path())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut copy = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
-    // The file does not change any more; the bound is for a file that claims so and does.
+    // The file does not change any more; the bound is for one that does all the same.
     let size = source.metadata()?.len();
     if io::copy(&mut (&source).take(size), &mut copy)? != size {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was copied"));
     }
     rustix::fs::fchmod(&copy, Mode::from_raw_mode(mode))?;
-    Ok(rustix::fs::fsync(&copy)?)
+    Ok(copy)
 }
 
 /// Replaces a small file of ours in one step.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    beneath::{self, Blocked, Found, Kind},
+    beneath::{self, Found, Kind},
     change::What,
     tree_path::{TreePath, hexadecimal},
 };
@@ -58,7 +58,7 @@ impl HostVersion {
     /// while it is looked at is [`Self::Unknown`].
     pub(super) fn of(workspace: BorrowedFd<'_>, path: &TreePath, what: &What) -> io::Result<Self> {
         match Self::look(workspace, path, what) {
-            Err(error) if Blocked::of(&error).is_some() || error.kind() == io::ErrorKind::NotFound => Ok(Self::Unknown),
+            Err(error) if beneath::is_moved(&error) => Ok(Self::Unknown),
             result => result,
         }
     }

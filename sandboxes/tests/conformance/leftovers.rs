@@ -12,7 +12,9 @@ pub(crate) fn processes_with(text: &str) -> Vec<u32> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let mut found: Vec<u32> = numbers
-        .filter(|pid| *pid != own && !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z ")))
+        .filter(|pid| {
+            *pid != own && !fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+        })
         .filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             line.windows(text.len().max(1)).any(|window| window == text.as_bytes())
@@ -36,7 +38,9 @@ pub(crate) fn of_run(base: &Path, servers: &[u32]) -> Vec<String> {
     for folder in ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue"] {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = servers.iter().any(|server| name.contains(&format!("cofferdam-event-{server}")) || name.contains(&format!("canary-{server}")));
+            let ours = servers.iter().any(|server| {
+                name.contains(&format!("cofferdam-event-{server}")) || name.contains(&format!("canary-{server}"))
+            });
             if ours || name.starts_with("planted") {
                 left.push(format!("{folder}/{name}"));
             }
@@ -79,12 +83,15 @@ impl Drop for Removed {
         let mut folders = vec![self.0.clone()];
         while let Some(folder) = folders.pop() {
             // An overlay's work folder has no permissions; a folder with them is left as it is.
-            let closed = fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o700 != 0o700);
+            let closed =
+                fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.permissions().mode() & 0o700 != 0o700);
             if closed {
                 let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
             }
             let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-            folders.extend(entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+            folders.extend(
+                entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+            );
         }
         if let Err(error) = fs::remove_dir_all(&self.0) {
             eprintln!("failed to remove {}: {error}", self.0.display());

@@ -15,18 +15,13 @@ pub(crate) struct Report {
     pub(crate) attempts: Vec<(String, String)>,
 }
 
-/// An expectation: a pattern of attempts (`*` at the end stands for any rest), and the results that are right, with `|`
-/// between them (`*` at the end stands for any rest there too; `*` alone for anything).
+/// An expectation: a pattern of attempts (`*` at its end or its start stands for any rest), and the results that are
+/// right, with `|` between them (`*` is the same there).
 pub(crate) type Expected<'a> = (&'a str, &'a str);
 
 impl Report {
     /// Takes the probe's record from the last line that is one.
-    pub(crate) fn new(
-        stdout: Vec<u8>,
-        stderr: Vec<u8>,
-        outcome: Result<Exit, SandboxError>,
-        took: Duration,
-    ) -> Self {
+    pub(crate) fn new(stdout: Vec<u8>, stderr: Vec<u8>, outcome: Result<Exit, SandboxError>, took: Duration) -> Self {
         let text = String::from_utf8_lossy(&stdout);
         let record = text.lines().rev().find_map(|line| {
             // The record may follow bytes without a line end.
@@ -135,11 +130,12 @@ impl Report {
     }
 }
 
-/// Whether `text` is `pattern`, or begins with it up to a closing `*`.
+/// Whether `text` is `pattern`, or begins with it up to a closing `*`, or ends with it after an opening one.
 fn fits(pattern: &str, text: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => text.starts_with(start),
-        None => pattern == text,
+    match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
+        (Some(start), _) => text.starts_with(start),
+        (None, Some(end)) => text.ends_with(end),
+        (None, None) => pattern == text,
     }
 }
 
@@ -151,7 +147,8 @@ mod tests {
         Report::new(record.as_bytes().to_vec(), Vec::new(), Ok(Exit::Code(0)), Duration::ZERO)
     }
 
-    const RECORD: &str = "{\"row\":\"X\",\"attempts\":[{\"what\":\"one\",\"result\":\"EPERM\"},{\"what\":\"two\",\"result\":\"ok\"}]}\n";
+    const RECORD: &str =
+        "{\"row\":\"X\",\"attempts\":[{\"what\":\"one\",\"result\":\"EPERM\"},{\"what\":\"two\",\"result\":\"ok\"}]}\n";
 
     #[test]
     fn a_result_that_is_not_expected_fails_a_row() {

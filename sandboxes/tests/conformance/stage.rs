@@ -16,9 +16,7 @@ use cofferdam_contract::{
     Sandbox as _, SandboxError, Stream, Window, Work, WorkspacePath, WriteFile,
 };
 use cofferdam_policy::{Layer, LayerName, Permit, Policy, ToolShape, Verdict};
-use cofferdam_sandboxes::{
-    Cancel, Closed, HandedBack, OpenSandbox, Session, Workspace, Yard, YardOptions, root::Host,
-};
+use cofferdam_sandboxes::{Cancel, Closed, HandedBack, OpenSandbox, Session, Workspace, Yard, YardOptions, root::Host};
 
 use crate::{canaries::Canaries, report::Report};
 
@@ -132,7 +130,9 @@ impl Stage {
     pub(crate) fn site(&self, row: &str) -> Site<'_> {
         let workspace = self.base.join("sites").join(row);
         fs::create_dir_all(workspace.join("folder")).unwrap();
-        for (name, content) in [("README", "readme\n"), ("other", "other\n"), ("folder/one", "1\n"), ("folder/two", "2\n")] {
+        for (name, content) in
+            [("README", "readme\n"), ("other", "other\n"), ("folder/one", "1\n"), ("folder/two", "2\n")]
+        {
             fs::write(workspace.join(name), content).unwrap();
         }
         fs::write(workspace.join("script"), "#!/bin/sh\necho scripted\n").unwrap();
@@ -358,7 +358,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn host(home: &Path, state: &Path) -> Host {
-    let environment = std::env::vars_os().filter(|(name, _)| name != "HOME" && name != "CARGO_HOME" && name != "RUSTUP_HOME");
+    let environment =
+        std::env::vars_os().filter(|(name, _)| name != "HOME" && name != "CARGO_HOME" && name != "RUSTUP_HOME");
     Host { home: home.to_path_buf(), state: state.to_path_buf(), environment: environment.collect() }
 }
 

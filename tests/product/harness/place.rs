@@ -12,8 +12,7 @@ use tempfile::TempDir;
 use super::Tree;
 
 /// Variables of the person's own environment that programs need. What cargo and nextest add to a test's is left out.
-const KEPT: [&str; 9] =
-    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSL_CERT_FILE", "CARGO_HOME", "RUSTUP_HOME"];
+const KEPT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSL_CERT_FILE", "CARGO_HOME", "RUSTUP_HOME"];
 
 /// A test's own folder. Dropping it removes it.
 pub(crate) struct Place {

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         mpsc::{self, Receiver, RecvTimeoutError},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -34,6 +34,7 @@ pub(crate) struct Server {
     input: Option<ChildStdin>,
     lines: Receiver<String>,
     log: Arc<Mutex<String>>,
+    log_reader: JoinHandle<()>,
     era: Era,
     next: i64,
     answers: HashMap<i64, Value>,
@@ -76,9 +77,9 @@ impl Server {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
-        let log = read_log(child.stderr.take().unwrap());
+        let (log, log_reader) = read_log(child.stderr.take().unwrap());
         let input = child.stdin.take();
-        Self { child, input, lines, log, era, next: 1, answers: HashMap::new(), told: Vec::new() }
+        Self { child, input, lines, log, log_reader, era, next: 1, answers: HashMap::new(), told: Vec::new() }
     }
 
     /// The first exchange of the era, and its answer.
@@ -206,6 +207,30 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until the log says `text` for the given time, counted from 1; false when it does not in `patience`.
+    pub(crate) fn logs(&self, text: &str, times: usize, patience: Duration) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if self.log.lock().unwrap().matches(text).count() >= times {
+                return true;
+            }
+            thread::sleep(Duration::from_micros(100));
+        }
+        false
+    }
+
+    /// Kills it without a warning and returns everything it ever logged.
+    pub(crate) fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // The pipe ends with its last writer. A process that survived holds it open; the caller looks for those.
+        let begun = Instant::now();
+        while !self.log_reader.is_finished() && begun.elapsed() < Duration::from_secs(1) {
+            thread::sleep(Duration::from_micros(200));
+        }
+        self.log()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_raw(self.id().try_into().unwrap()).unwrap();
@@ -284,14 +309,14 @@ fn read_lines(output: ChildStdout) -> Receiver<String> {
     lines
 }
 
-fn read_log(mut errors: ChildStderr) -> Arc<Mutex<String>> {
+fn read_log(mut errors: ChildStderr) -> (Arc<Mutex<String>>, JoinHandle<()>) {
     let log = Arc::new(Mutex::new(String::new()));
     let shared = Arc::clone(&log);
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         let mut bytes = [0; 4096];
         while let Ok(count @ 1..) = errors.read(&mut bytes) {
             shared.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
     });
-    log
+    (log, reader)
 }

@@ -11,7 +11,7 @@ pub(super) enum Script {
     Node(NodeCommand),
     /// It runs something else, which is not known here.
     Other {
-        /// The program.
+        /// The programs.
         program: String,
     },
 }
@@ -58,17 +58,39 @@ pub(super) fn read(package: &str) -> Script {
     let mut besides = Vec::new();
     match follow(script, scripts, DEPTH, &mut besides) {
         Some(command) => Script::Node(NodeCommand { besides, ..command }),
-        None => {
-            let program = besides.last().cloned().unwrap_or_else(|| script.to_owned());
-            Script::Other { program: program.split_whitespace().next().unwrap_or("nothing").to_owned() }
+        None => Script::Other { program: programs(script, scripts, DEPTH).join(", ") },
+    }
+}
+
+/// The programs that a script comes to, for telling that none is known.
+fn programs(script: &str, scripts: &Value, depth: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    for part in parts(script) {
+        let words = words(part).unwrap_or_default();
+        let words = unwrapped(&words);
+        let next = script_name(words).and_then(|name| scripts.get(name)).and_then(Value::as_str);
+        match next.filter(|_| depth > 0) {
+            Some(next) => found.extend(programs(next, scripts, depth - 1)),
+            None => {
+                let first = words.first().map(|(word, _)| word.as_str()).or_else(|| part.split_whitespace().next());
+                found.extend(first.map(str::to_owned));
+            }
         }
     }
+    found.truncate(8);
+    found
+}
+
+/// The simple commands of a script.
+fn parts(script: &str) -> impl Iterator<Item = &str> {
+    script.split("&&").flat_map(|part| part.split(';')).map(str::trim).filter(|part| !part.is_empty())
 }
 
 /// Finds the part of a script that runs node's tests; the other parts go to `besides`.
 fn follow(script: &str, scripts: &Value, depth: usize, besides: &mut Vec<String>) -> Option<NodeCommand> {
     let mut found = None;
-    for part in script.split("&&").flat_map(|part| part.split(';')).map(str::trim).filter(|part| !part.is_empty()) {
+    for part in parts(script) {
+        let before = besides.len();
         let command = words(part).and_then(|words| {
             let words = unwrapped(&words);
             node_command(words).or_else(|| {
@@ -79,7 +101,11 @@ fn follow(script: &str, scripts: &Value, depth: usize, besides: &mut Vec<String>
         });
         match command {
             Some(command) if found.is_none() => found = Some(command),
-            Some(_) | None => besides.push(part.to_owned()),
+            Some(_) | None => {
+                // What a followed script would have run is in its one line here.
+                besides.truncate(before);
+                besides.push(part.to_owned());
+            }
         }
     }
     found
@@ -131,9 +157,10 @@ fn unwrapped(words: &[(String, Quoting)]) -> &[(String, Quoting)] {
         if !is_variable && !is_wrapper {
             break;
         }
-        // A wrapper's options may take values; what it wraps begins with `node`, if it is for us.
-        let node = after.iter().position(|(word, _)| word == "node").filter(|_| is_wrapper);
-        rest = &after[node.unwrap_or(0)..];
+        // A wrapper's options may take values; what it wraps begins with one of these, if it is for us.
+        let begins = |word: &str| matches!(word, "node" | "npm" | "pnpm" | "yarn");
+        let wrapped = after.iter().position(|(word, _)| begins(word)).filter(|_| is_wrapper);
+        rest = &after[wrapped.unwrap_or(0)..];
     }
     rest
 }
@@ -222,7 +249,7 @@ mod tests {
     #[test]
     fn other_runners_and_shell_programs_are_not_guessed() {
         assert_eq!(script("jest --ci"), Script::Other { program: "jest".into() });
-        assert_eq!(script("npm run lint && vitest run"), Script::Other { program: "vitest".into() });
+        assert_eq!(script("npm run lint && vitest run"), Script::Other { program: "npm, vitest".into() });
         assert_eq!(script("node --test $(find . -name '*.js')"), Script::Other { program: "node".into() });
         assert_eq!(script("npm run test"), Script::Other { program: "npm".into() });
         assert_eq!(script("echo \"Error: no test specified\" && exit 1"), Script::Missing);

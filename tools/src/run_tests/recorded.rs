@@ -142,10 +142,13 @@ impl Reader<'_> {
         let suite = if self.printed == Printed::ByFile { file.clone() } else { None };
         // A parent that failed only because of its children is counted, and explained by them.
         let by_children = test.why.as_deref() == Some("subtestsFailed");
-        if matches!(outcome, Outcome::Failed | Outcome::Error) && !by_children {
-            let failure = self.failure(&test, &name, file, suite.clone());
-            self.results.failures.push(failure);
-        } else if outcome == Outcome::UnexpectedPass && self.printed == Printed::Between {
+        let fails = match outcome {
+            Outcome::Failed | Outcome::Error => !by_children,
+            // For unittest, and for it alone, an unexpected pass makes the run fail.
+            Outcome::UnexpectedPass => self.printed == Printed::Between,
+            Outcome::Passed | Outcome::Skipped | Outcome::ExpectedFailure | Outcome::Todo => false,
+        };
+        if fails {
             let failure = self.failure(&test, &name, file, suite.clone());
             self.results.failures.push(failure);
         }
@@ -177,14 +180,14 @@ impl Reader<'_> {
     }
 
     fn stop(&mut self) {
-        if let Some((first, printed)) = self.between.take() {
-            if !printed.trim().is_empty() {
-                let printed = plain_text::output(&excerpt::head_and_tail(&printed, OUTPUT_BYTES));
-                for failure in &mut self.results.failures[first..] {
-                    failure.output.push_str("\nprinted:\n");
-                    failure.output.push_str(&printed);
-                }
-            }
+        let Some((first, printed)) = self.between.take() else { return };
+        if printed.trim().is_empty() {
+            return;
+        }
+        let printed = plain_text::output(&excerpt::head_and_tail(&printed, OUTPUT_BYTES));
+        for failure in &mut self.results.failures[first..] {
+            failure.output.push_str("\nprinted:\n");
+            failure.output.push_str(&printed);
         }
     }
 
@@ -195,7 +198,7 @@ impl Reader<'_> {
             let printed = plain_text::output(&excerpt::head_and_tail(printed, OUTPUT_BYTES));
             // A file that could not be loaded is named by its path, and what it printed says why.
             if failure.file.as_deref().is_some_and(|file| file.ends_with(&failure.name)) {
-                if let Some(error) = printed.lines().find(|line| line.contains("Error")) {
+                if let Some(error) = printed.lines().find(|line| is_error(line)) {
                     failure.message = format!("{}: {}", failure.message, error.trim());
                 }
                 failure.line = failure.file.as_deref().and_then(|file| line_in_stack(&printed, file));
@@ -234,6 +237,11 @@ impl Reader<'_> {
             self.results.counts = counts;
         }
     }
+}
+
+/// Whether a line begins as an uncaught error's first one does: `TypeError: …`, `Error [CODE]: …`.
+fn is_error(line: &str) -> bool {
+    line.split([':', ' ']).next().is_some_and(|word| word.ends_with("Error")) && line.contains(':')
 }
 
 /// A number of a record without its fraction; what is out of range becomes the nearest number.

@@ -256,8 +256,8 @@ fn place(file: Option<&str>, line: Option<u64>, after: &str) -> String {
 fn told(failure: &TestFailure) -> String {
     let mut text = failure.name.clone();
     let place = place(failure.file.as_deref(), failure.line, "");
-    let around: Vec<&str> =
-        failure.suite.iter().map(String::as_str).chain((!place.is_empty()).then_some(place.as_str())).collect();
+    let suite = failure.suite.as_deref().filter(|suite| !place.starts_with(suite) && *suite != failure.name);
+    let around: Vec<&str> = suite.into_iter().chain((!place.is_empty()).then_some(place.as_str())).collect();
     if !around.is_empty() {
         text.push_str(&format!(" ({})", around.join(", ")));
     }

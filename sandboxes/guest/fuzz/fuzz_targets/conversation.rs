@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use cofferdam_contract::{
     Command, FileReply, FileRequest, ListFiles, OutputMode, ReadFile, SearchFiles, Window, WorkspacePath,
 };
-use cofferdam_guest::wire::{Decoder, FromGuest, VERSION};
+use cofferdam_guest::wire::{FromGuest, MAX_FRAME_BYTES, VERSION};
 use libfuzzer_sys::fuzz_target;
 
 use self::conversation::{Conversation, Event, NotReady};
@@ -25,10 +25,13 @@ fuzz_target!(|data: &[u8]| {
     let hello = conversation.accept(FromGuest::Hello { version: VERSION });
     assert_eq!(hello, Ok(Event::Ready));
     let mut broken = false;
+    // Ids count the requests that were asked.
+    let mut id = 0;
     let mut rest = data;
     while let Some((act, after)) = rest.split_first() {
         rest = after;
-        let asked = match act % 10 {
+        assert!(conversation.frame_bound() <= MAX_FRAME_BYTES);
+        let asked = match act % 16 {
             0 => conversation.file(read()),
             1 => conversation.file(list()),
             2 => conversation.file(search(OutputMode::Content)),
@@ -39,29 +42,37 @@ fuzz_target!(|data: &[u8]| {
             7 => conversation.find_program("sh".into()),
             8 => conversation.kill(),
             _ => {
-                // The guest speaks: one length, then that many bytes of a frame.
-                let Some((length, after)) = rest.split_first() else {
+                // The guest speaks: a message without a frame, which the other target is about. Mostly under the right id,
+                // which mutation would rarely hit.
+                let Ok((said, after)) = postcard::take_from_bytes::<FromGuest>(rest) else {
                     return;
                 };
-                let (body, after) = after.split_at(usize::from(*length).min(after.len()));
                 rest = after;
-                broken |= hear(&mut conversation, body, broken);
+                let said = if act % 16 > 9 { under(id, said) } else { said };
+                broken |= hear(&mut conversation, said, broken);
                 continue;
             }
         };
+        id += u32::from(asked.is_ok() && act % 16 != 8);
         assert!(!broken || matches!(asked, Err(NotReady::Broken)));
     }
 });
 
-/// Lets the guest say a frame. Says whether it was a violation.
-fn hear(conversation: &mut Conversation, body: &[u8], broken: bool) -> bool {
-    let mut decoder = Decoder::new();
-    decoder.set_bound(conversation.frame_bound());
-    decoder.push(&u32::try_from(body.len()).expect("at most 255").to_le_bytes());
-    decoder.push(body);
-    let Ok(Some(said)) = decoder.take::<FromGuest>() else {
-        return false;
-    };
+/// The same message as an answer to request `right`.
+fn under(right: u32, mut said: FromGuest) -> FromGuest {
+    match &mut said {
+        FromGuest::Hello { .. } => {}
+        FromGuest::FileReply { id, .. }
+        | FromGuest::Output { id, .. }
+        | FromGuest::Exited { id, .. }
+        | FromGuest::NotStarted { id, .. }
+        | FromGuest::Program { id, .. } => *id = right,
+    }
+    said
+}
+
+/// Lets the guest say something. Says whether it was a violation.
+fn hear(conversation: &mut Conversation, said: FromGuest, broken: bool) -> bool {
     let Ok(event) = conversation.accept(said) else {
         return true;
     };
@@ -70,7 +81,7 @@ fn hear(conversation: &mut Conversation, body: &[u8], broken: bool) -> bool {
         Event::Output(_, bytes) => assert!(bytes.len() as u64 <= LIMIT),
         Event::File(Ok(FileReply::Listing(listing))) => {
             assert!(listing.entries.len() <= 2);
-            assert!(listing.entries.iter().all(|entry| entry.path.starts_with("a/")));
+            assert!(listing.entries.iter().all(|entry| !entry.path.starts_with('/')));
         }
         Event::File(Ok(FileReply::Read(content))) => assert!(content.bytes.len() <= 4),
         Event::File(Ok(FileReply::Search(reply))) => assert!(reply.hits.len() <= 2),
@@ -88,13 +99,13 @@ fn read() -> FileRequest {
 }
 
 fn list() -> FileRequest {
-    FileRequest::List(ListFiles { path: path("a"), glob: None, depth: 1, max_entries: 2, respect_ignore: true })
+    FileRequest::List(ListFiles { path: path("."), glob: None, depth: 1, max_entries: 2, respect_ignore: true })
 }
 
 fn search(mode: OutputMode) -> FileRequest {
     FileRequest::Search(SearchFiles {
         pattern: "x".into(),
-        path: path("a"),
+        path: path("."),
         glob: None,
         file_type: None,
         mode,

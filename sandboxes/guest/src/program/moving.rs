@@ -51,16 +51,17 @@ pub(crate) fn rename(
     }
     let (from_folder, to_folder) = (from.folder.as_fd(), to.folder.as_fd());
     let failed = |error| from_errno(error, "move", source);
-    let count = survey(from_folder, &from.name, kind, lifeline, 0)?;
+    let mut survey = Survey::default();
+    survey.add(from_folder, &from.name, kind, lifeline, 0);
 
     match rustix::fs::renameat_with(from_folder, &from.name, to_folder, &to.name, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(count.entries),
+        Ok(()) => return Ok(survey.entries),
         Err(Errno::EXIST) => return Err(from_errno(Errno::EXIST, "move to", destination)),
         // Across file systems, or on one that cannot promise not to replace (rename(2)).
         Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::INVAL) => {}
         Err(error) => return Err(failed(error)),
     }
-    if count.has_special {
+    if survey.has_special {
         let message = format!("`{source}` holds a pipe, socket or device, which cannot be moved from where it is");
         return Err(refusal(RefusalKind::WrongKind, message));
     }
@@ -75,7 +76,7 @@ pub(crate) fn rename(
             format!("{}; it was copied to `{destination}`, and what is left must be deleted", refused.message);
         refusal(refused.kind, message)
     })?;
-    Ok(count.entries)
+    Ok(survey.entries)
 }
 
 /// What is to be moved.
@@ -86,23 +87,10 @@ struct Survey {
     has_special: bool,
 }
 
-fn survey(
-    parent: BorrowedFd<'_>,
-    name: &OsStr,
-    kind: FileType,
-    lifeline: &Lifeline<'_>,
-    depth: u32,
-) -> Result<Survey, FileRefusal> {
-    fn add(
-        survey: &mut Survey,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        kind: FileType,
-        lifeline: &Lifeline<'_>,
-        depth: u32,
-    ) {
+impl Survey {
+    fn add(&mut self, parent: BorrowedFd<'_>, name: &OsStr, kind: FileType, lifeline: &Lifeline<'_>, depth: u32) {
         lifeline.check();
-        survey.entries += 1;
+        self.entries += 1;
         match kind {
             FileType::Directory if depth < MAX_DEPTH => {
                 // One that cannot be read can still be renamed; what is in it is not counted.
@@ -110,7 +98,7 @@ fn survey(
                 let items = opened.as_ref().map_err(|error| *error).and_then(folder::items);
                 if let (Ok(opened), Ok(items)) = (&opened, items) {
                     for item in items {
-                        add(survey, opened.as_fd(), &item.name, item.kind, lifeline, depth + 1);
+                        self.add(opened.as_fd(), &item.name, item.kind, lifeline, depth + 1);
                     }
                 }
             }
@@ -119,14 +107,9 @@ fn survey(
             | FileType::Socket
             | FileType::CharacterDevice
             | FileType::BlockDevice
-            | FileType::Unknown => {
-                survey.has_special = true;
-            }
+            | FileType::Unknown => self.has_special = true,
         }
     }
-    let mut survey = Survey::default();
-    add(&mut survey, parent, name, kind, lifeline, depth);
-    Ok(survey)
 }
 
 /// Copies `name` and what is below it, with modes and times. Links are copied as links.

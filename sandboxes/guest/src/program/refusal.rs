@@ -35,6 +35,11 @@ pub(crate) fn from_errno(error: Errno, doing: &str, path: &WorkspacePath) -> Fil
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG => {
             refusal(RefusalKind::NoSpace, format!("could not {doing} `{path}`: the disk limit was reached"))
         }
+        // Said by the operations themselves at their greatest depth, and by the kernel where it allows less.
+        Errno::MFILE => refusal(
+            RefusalKind::TooLarge,
+            format!("could not {doing} `{path}`: its folders lie too deep in each other"),
+        ),
         Errno::NAMETOOLONG | Errno::INVAL => {
             refusal(RefusalKind::Invalid, format!("could not {doing} `{path}`: {}", in_words(error)))
         }

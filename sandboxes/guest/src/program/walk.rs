@@ -75,7 +75,7 @@ impl Walk<'_> {
         workspace: &Workspace,
         path: &WorkspacePath,
         place: &Place,
-        mut visit: impl FnMut(Visited<'_>),
+        visit: impl FnMut(Visited<'_>),
     ) -> Result<u64, FileRefusal> {
         let failed = |error| from_errno(error, "list", path);
         let start = folder::open(place.folder.as_fd(), &place.name).map_err(failed)?;
@@ -84,74 +84,62 @@ impl Walk<'_> {
             Filter::Ignored(_) => Rules::at(workspace, &place.real).map_err(failed)?,
         };
         let items = folder::items(&start).map_err(failed)?;
-        let mut unreadable = 0;
-        let mut below = PathBuf::new();
-        self.folder(&start, items, &place.real, &mut below, &rules, &mut visit, &mut unreadable);
-        Ok(unreadable)
+        let mut way = Way { walk: *self, start: &place.real, below: PathBuf::new(), level: 1, visit, unreadable: 0 };
+        way.folder(&start, items, &rules);
+        Ok(way.unreadable)
     }
+}
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the state of a recursion; a struct for it would be made anew in every step"
-    )]
-    fn folder(
-        &self,
-        folder: &OwnedFd,
-        mut items: Vec<Item>,
-        start: &Path,
-        below: &mut PathBuf,
-        rules: &Rules,
-        visit: &mut impl FnMut(Visited<'_>),
-        unreadable: &mut u64,
-    ) {
-        if self.order == Order::Paths {
+/// Where a walk is.
+struct Way<'a, V> {
+    walk: Walk<'a>,
+    /// The start's path without links, below the workspace; ignore files speak of such paths.
+    start: &'a Path,
+    /// The current path below the start.
+    below: PathBuf,
+    /// 1 in the start itself.
+    level: u32,
+    visit: V,
+    unreadable: u64,
+}
+
+impl<V: FnMut(Visited<'_>)> Way<'_, V> {
+    fn folder(&mut self, folder: &OwnedFd, mut items: Vec<Item>, rules: &Rules) {
+        if self.walk.order == Order::Paths {
             items.sort_unstable_by(|one, other| path_bytes(one).cmp(path_bytes(other)));
         }
-        let level = u32::try_from(below.components().count()).unwrap_or(u32::MAX).saturating_add(1);
         for Item { name, kind } in items {
-            self.lifeline.check();
-            below.push(&name);
+            self.walk.lifeline.check();
+            self.below.push(&name);
             let is_folder = kind == FileType::Directory;
-            let is_shown = match self.filter {
+            let is_shown = match self.walk.filter {
                 Filter::Nothing => true,
-                Filter::Ignored(hidden) => !rules.ignore(&start.join(&*below), is_folder, hidden),
+                Filter::Ignored(hidden) => !rules.ignore(&self.start.join(&self.below), is_folder, hidden),
             };
             if is_shown {
-                visit(Visited { folder: folder.as_fd(), name: &name, below, kind });
-                if is_folder && level < self.depth && name != ".git" {
-                    self.descend(folder, &name, start, below, rules, visit, unreadable, level);
+                (self.visit)(Visited { folder: folder.as_fd(), name: &name, below: &self.below, kind });
+                if is_folder && self.level < self.walk.depth && name != ".git" {
+                    self.descend(folder, &name, rules);
                 }
             }
-            below.pop();
+            self.below.pop();
         }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the state of a recursion; a struct for it would be made anew in every step"
-    )]
-    fn descend(
-        &self,
-        parent: &OwnedFd,
-        name: &OsStr,
-        start: &Path,
-        below: &mut PathBuf,
-        rules: &Rules,
-        visit: &mut impl FnMut(Visited<'_>),
-        unreadable: &mut u64,
-        level: u32,
-    ) {
+    fn descend(&mut self, parent: &OwnedFd, name: &OsStr, rules: &Rules) {
         let opened = folder::open(parent.as_fd(), name);
         let items = opened.as_ref().map_err(|error| *error).and_then(folder::items);
-        let (Ok(folder), Ok(items), true) = (opened, items, level < MAX_DEPTH) else {
-            *unreadable += 1;
+        let (Ok(folder), Ok(items), true) = (opened, items, self.level < MAX_DEPTH) else {
+            self.unreadable += 1;
             return;
         };
-        let rules = match self.filter {
+        let rules = match self.walk.filter {
             Filter::Nothing => Rules::default(),
-            Filter::Ignored(_) => rules.enter(folder.as_fd(), &start.join(&*below)),
+            Filter::Ignored(_) => rules.enter(folder.as_fd(), &self.start.join(&self.below)),
         };
-        self.folder(&folder, items, start, below, &rules, visit, unreadable);
+        self.level += 1;
+        self.folder(&folder, items, &rules);
+        self.level -= 1;
     }
 }
 

@@ -21,6 +21,7 @@ const MEBIBYTE: usize = 1 << 20;
 pub(super) fn memory(record: &mut Record, arguments: &[String]) {
     let [kind, most] = arguments else { return };
     let most: usize = most.parse().unwrap_or(64);
+    outlive_large_files();
     let (taken, result) = match kind.as_str() {
         "heap" => heap(most),
         "children" => children(most),
@@ -28,17 +29,23 @@ pub(super) fn memory(record: &mut Record, arguments: &[String]) {
         "huge" => huge(most),
         "memfd" => memory_files(most),
         "sysv" => system_v(most),
-        "shm" => fill(Path::new("/dev/shm/fill"), most),
-        "tmp" => fill(Path::new("/tmp/fill"), most),
+        "shm" => fill_in_parts(Path::new("/dev/shm"), most),
+        "tmp" => fill_in_parts(Path::new("/tmp"), most),
         "pipes" => pipes(most),
         "sockets" => sockets(most),
         _ => (0, "no such kind".to_owned()),
     };
     announce("taken");
     // Long enough for a watcher to look, short enough for a test.
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(900));
     record.note("result", result);
     record.note("MiB taken", taken);
+}
+
+/// Makes a write beyond the file size limit an error instead of the end.
+fn outlive_large_files() {
+    // SAFETY: sets a signal's disposition to SIG_IGN; no handler of ours is involved.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
 fn heap(most: usize) -> (usize, String) {
@@ -52,7 +59,7 @@ fn heap(most: usize) -> (usize, String) {
         all.push(some);
     }
     announce("taken");
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(900));
     (all.len(), "not refused".to_owned())
 }
 
@@ -71,7 +78,7 @@ fn children(most: usize) -> (usize, String) {
             Err(errno) => return (started, errno.to_string()),
         }
     }
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(900));
     (started, "not refused".to_owned())
 }
 
@@ -101,17 +108,24 @@ fn huge(most: usize) -> (usize, String) {
 
 /// Files in memory that no process maps: nothing of them shows in any process's resident size.
 fn memory_files(most: usize) -> (usize, String) {
-    let Ok(descriptor) = call!(libc::SYS_memfd_create, c"memory", 0) else { return (0, "no memfd".to_owned()) };
-    let mut file = fs::File::from(owned(descriptor));
+    const EACH: usize = 16;
     let block = vec![1_u8; MEBIBYTE];
-    for taken in 0..most {
-        if let Err(error) = file.write_all(&block) {
-            return (taken, said_io::<()>(Err(error)));
+    let mut files = Vec::new();
+    for taken in (0..most).step_by(EACH) {
+        let mut file = match call!(libc::SYS_memfd_create, c"memory", 0) {
+            Ok(descriptor) => fs::File::from(owned(descriptor)),
+            Err(errno) => return (taken, errno.to_string()),
+        };
+        for _ in 0..EACH {
+            if let Err(error) = file.write_all(&block) {
+                return (taken, said_io::<()>(Err(error)));
+            }
         }
+        files.push(file);
     }
     announce("taken");
-    thread::sleep(Duration::from_millis(1500));
-    (most, "not refused".to_owned())
+    thread::sleep(Duration::from_millis(900));
+    (files.len() * EACH, "not refused".to_owned())
 }
 
 /// System V segments: filled, then let go of, but not deleted.
@@ -130,7 +144,7 @@ fn system_v(most: usize) -> (usize, String) {
         taken += EACH / MEBIBYTE;
     }
     announce("taken");
-    thread::sleep(Duration::from_millis(1500));
+    thread::sleep(Duration::from_millis(900));
     (taken, "not refused".to_owned())
 }
 
@@ -179,7 +193,7 @@ fn sockets(most: usize) -> (usize, String) {
             Err(error) => return (bytes / MEBIBYTE, said_io::<()>(Err(error))),
         };
         let _ = one.set_nonblocking(true);
-        while let Ok(written) = one.write(&[1_u8; 4096]) {
+        while let Ok(written) = one.write(&[1_u8; 65_536]) {
             bytes += written;
         }
         kept.push((one, other));
@@ -192,6 +206,7 @@ pub(super) fn disk(record: &mut Record, arguments: &[String]) {
     let [kind, folder, most] = arguments else { return };
     let most: usize = most.parse().unwrap_or(64);
     let folder = Path::new(folder);
+    outlive_large_files();
     let (taken, result) = match kind.as_str() {
         "bytes" => fill_in_parts(folder, most),
         "inodes" => empty_files(folder, most),

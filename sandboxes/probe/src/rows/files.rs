@@ -43,30 +43,25 @@ pub(super) fn odd_names(record: &mut Record, _: &[String]) {
         let name = if name.len() > 255 { longest.as_slice() } else { name };
         record.note(what, said_io(fs::write(OsStr::from_bytes(name), what)));
     }
-    // Folders deeper than PATH_MAX can only be made step by step.
-    record.attempt("400 folders deep", || said_io(nest(400)));
 }
 
-/// Makes a nest of folders in the working directory, and leaves the process in its depth.
-fn nest(depth: u32) -> std::io::Result<()> {
-    for _ in 0..depth {
-        fs::create_dir("nested-folder-name")?;
-        std::env::set_current_dir("nested-folder-name")?;
-    }
-    Ok(())
-}
-
-/// P07, P08: swaps `view` for a link (`link`) or for another folder (`exchange`) as fast as it can, until a file named
-/// `stop` appears or the time is over. Arguments: how, folder, other, seconds.
+/// P07, P08: swaps a folder for a link (`link`) or exchanges it with another (`exchange`), until the time is over.
+/// Arguments: how, folder, other, seconds, microseconds of pause at most between two bursts.
 pub(super) fn swap(record: &mut Record, arguments: &[String]) {
-    let [how, folder, other, seconds] = arguments else { return };
+    let [how, folder, other, seconds, pause] = arguments else { return };
     let until = Instant::now() + Duration::from_secs(seconds.parse().unwrap_or(10));
     let (folder, other) = (Path::new(folder), Path::new(other));
     let aside = folder.with_extension("aside");
     announce("swapping");
     let mut swaps = 0_u64;
-    while Instant::now() < until && !Path::new("stop").exists() {
-        for _ in 0..64 {
+    let pause = pause.parse::<u64>().unwrap_or(0);
+    let mut rest = 0_u64;
+    while Instant::now() < until {
+        if pause > 0 {
+            rest = rest.wrapping_mul(1_103_515_245).wrapping_add(12_345) % pause;
+            std::thread::sleep(Duration::from_micros(rest));
+        }
+        for _ in 0..16 {
             let swapped = if how == "exchange" {
                 exchange(folder, other)
             } else {
@@ -259,6 +254,12 @@ pub(super) fn read_only_places(record: &mut Record, folders: &[String]) {
             said(call!(libc::SYS_mount, 0, &c_path(folder), 0, remount, 0))
         });
     }
+    // What the kernel says of each mount; a refusal above may be the file's owner's doing alone.
+    for line in fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+        let mut fields = line.split(' ').skip(4);
+        let (point, options) = (fields.next().unwrap_or(""), fields.next().unwrap_or(""));
+        record.note(format!("mount {point}"), options);
+    }
     for file in ["/usr/bin/env", "/etc/passwd", "/bin/sh"] {
         record.attempt(format!("open {file} for writing"), || said_io(fs::OpenOptions::new().append(true).open(file)));
     }
@@ -268,7 +269,7 @@ pub(super) fn read_only_places(record: &mut Record, folders: &[String]) {
 pub(super) fn forged_marks(record: &mut Record, arguments: &[String]) {
     let folder = c_path(arguments.first().map_or("folder", String::as_str));
     record.attempt("whiteout device in the view", || {
-        said(call!(libc::SYS_mknodat, libc::AT_FDCWD, c"kept", libc::S_IFCHR, 0))
+        said(call!(libc::SYS_mknodat, libc::AT_FDCWD, c"planted-whiteout", libc::S_IFCHR, 0))
     });
     record.attempt("whiteout device in /tmp", || {
         said(call!(libc::SYS_mknodat, libc::AT_FDCWD, c"/tmp/whiteout", libc::S_IFCHR, 0))

@@ -136,13 +136,21 @@ pub(super) fn mounts(record: &mut Record, arguments: &[String]) {
 /// P52: entering namespaces. Prints their identities, which the harness compares with the host's.
 pub(super) fn enter_namespaces(record: &mut Record, _: &[String]) {
     for (_, flag, name) in NAMESPACES {
-        let path = format!("/proc/1/ns/{name}");
+        let path = format!("/proc/self/ns/{name}");
         record.note(format!("identity {name}"), fs::read_link(&path).unwrap_or_default().display());
         record.attempt(format!("setns {name}"), || match fs::File::open(&path) {
             Ok(file) => said(call!(libc::SYS_setns, file.as_raw_fd(), flag)),
             Err(error) => said_io::<()>(Err(error)),
         });
     }
+    record.attempt("setns to the first process's mount namespace", || match fs::File::open("/proc/1/ns/mnt") {
+        Ok(file) => said(call!(libc::SYS_setns, file.as_raw_fd(), libc::CLONE_NEWNS)),
+        Err(error) => said_io::<()>(Err(error)),
+    });
+    record.attempt("ptrace the first process", || said(call!(libc::SYS_ptrace, libc::PTRACE_SEIZE, 1, 0, 0)));
+    record.attempt("memory of the first process", || {
+        said_io(fs::OpenOptions::new().read(true).write(true).open("/proc/1/mem"))
+    });
     record.attempt("setns by pidfd", || match call!(libc::SYS_pidfd_open, 1, 0) {
         Ok(descriptor) => said(call!(libc::SYS_setns, descriptor, libc::CLONE_NEWNS | libc::CLONE_NEWPID)),
         Err(errno) => errno.to_string(),

@@ -282,6 +282,9 @@ pub(super) fn end(_: &mut Record, arguments: &[String]) {
         [kind, number] if kind == "exit" => std::process::exit(number.parse().unwrap_or(2)),
         [kind, number] if kind == "signal" => {
             let number: i32 = number.parse().unwrap_or(9);
+            // The standard library handles some signals itself.
+            // SAFETY: sets a signal's disposition to the default; no handler is involved.
+            unsafe { libc::signal(number, libc::SIG_DFL) };
             let _ = call!(libc::SYS_kill, std::process::id(), number);
             sleep_forever();
         }

@@ -223,7 +223,7 @@ fn gives(path: &Path) -> String {
 
 /// P59: places where a masked path or a device could be swapped for something else.
 pub(super) fn masked_paths(record: &mut Record, _: &[String]) {
-    for path in ["/dev/null", "/proc/kcore", "/dev/zero"] {
+    for path in ["/dev/null", "/proc/kcore", "/proc/kallsyms", "/proc/timer_list", "/dev/zero"] {
         record.attempt(format!("unlink {path}"), || said_io(fs::remove_file(path)));
         record.attempt(format!("rename {path}"), || said_io(fs::rename(path, format!("{path}.old"))));
         record.attempt(format!("chmod {path}"), || {

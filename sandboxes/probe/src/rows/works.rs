@@ -114,10 +114,6 @@ pub(super) fn subprocesses(record: &mut Record, _: &[String]) {
         if ended { "ok".to_owned() } else { said(result) }
     });
     record.attempt("a subreaper", || said(call!(libc::SYS_prctl, libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)));
-    record.attempt("its own seccomp filter", || {
-        let _ = call!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        said(call!(libc::SYS_prctl, libc::PR_SET_SECCOMP, 1, 0))
-    });
 }
 
 /// A debugger of its own children, by the older way and by the newer.

@@ -212,6 +212,6 @@ fn a_tree_deeper_than_any_path_is_walked_and_deleted_without_harm() {
     assert_eq!(guest.sh(script).stdout, "made\n");
     let listing = list(&mut guest, ListFiles { depth: u32::MAX, ..everything() });
     assert_eq!((listing.entries.len(), listing.unreadable), (400, 1));
-    assert_eq!(guest.refused(FileRequest::Delete(path("d"))), RefusalKind::Failed);
+    assert_eq!(guest.refused(FileRequest::Delete(path("d"))), RefusalKind::TooLarge);
     assert_eq!(list(&mut guest, ListFiles { depth: 1, ..everything() }).entries.len(), 1);
 }

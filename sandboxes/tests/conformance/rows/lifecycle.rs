@@ -115,7 +115,9 @@ fn frames_are_output(stage: &Stage) -> Result<Cell, String> {
     let mut open = site.open(&Ask::execute());
     let report = run(&mut open, "./probe", &["P41"], |_, _| {});
     ensure(report.outcome == Ok(Exit::Code(0)), || report.seen())?;
-    ensure(report.attempts.is_empty(), || format!("a descriptor besides the streams could be written: {}", report.seen()))?;
+    ensure(report.attempts.is_empty(), || {
+        format!("a descriptor besides the streams could be written: {}", report.seen())
+    })?;
     // The protocol with the guest goes on undisturbed.
     run(&mut open, "sh", &["-c", "echo on"], |_, _| {}).printed("on")?;
     Ok(Cell::Holds)
@@ -123,7 +125,9 @@ fn frames_are_output(stage: &Stage) -> Result<Cell, String> {
 
 fn sequences_are_bytes(stage: &Stage) -> Result<Cell, String> {
     let report = stage.site("P42").probe(&["P41"]);
-    ensure(report.stdout.starts_with(TRICKS), || format!("the output was {:?}", String::from_utf8_lossy(&report.stdout)))?;
+    ensure(report.stdout.starts_with(TRICKS), || {
+        format!("the output was {:?}", String::from_utf8_lossy(&report.stdout))
+    })?;
     Ok(Cell::Holds)
 }
 
@@ -177,7 +181,13 @@ fn crashes_stay_inside(stage: &Stage) -> Result<Cell, String> {
         User::Ordinary => crash(&site)?,
         User::Root => with_a_handler(stage, &site)?,
     }
-    let cores: Vec<PathBuf> = fs::read_dir(&site.workspace).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.display().to_string().contains("/core")).collect();
+    let cores: Vec<PathBuf> = fs::read_dir(&site.workspace)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.display().to_string().contains("/core"))
+        .collect();
     ensure(cores.is_empty(), || format!("cores came back: {cores:?}"))?;
     Ok(Cell::Holds)
 }

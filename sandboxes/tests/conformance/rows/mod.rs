@@ -23,16 +23,8 @@ pub(crate) struct Row {
 
 /// Every row, in the order of the table.
 pub(crate) fn all() -> Vec<Row> {
-    [
-        surroundings::ROWS,
-        files::ROWS,
-        lifecycle::ROWS,
-        budgets::ROWS,
-        kernel::ROWS,
-        works::ROWS,
-        programs::ROWS,
-    ]
-    .concat()
+    [surroundings::ROWS, files::ROWS, lifecycle::ROWS, budgets::ROWS, kernel::ROWS, works::ROWS, programs::ROWS]
+        .concat()
 }
 
 /// A short way to write a row down.

@@ -1,8 +1,11 @@
 //! Ordinary things that must work, by the probe: what programs, allocators, debuggers and servers do every day.
 
+use std::{fs, path::PathBuf};
+
 use super::{Row, ensure, row};
 use crate::{
-    stage::{Ask, Stage, close, run},
+    leftovers::Removed,
+    stage::{Ask, Site, Stage, User, close, run},
     table::Cell,
 };
 
@@ -19,6 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     row("W10", "files that the workspace has", workspace_files),
     row("W11", "who and where a program is", identity),
     row("W12", "a gigabyte of addresses, a large file and many of them", sizes),
+    row("W14", "a workspace in every place where people have one, and with any name", any_workspace),
     row("W13", "what one command leaves, the next one finds", commands_share_a_sandbox),
 ];
 
@@ -109,7 +113,9 @@ fn workspace_files(stage: &Stage) -> Result<Cell, String> {
     ])?;
     let moved = site.host_text("moved/one").as_deref() == Some("again") && site.host_text("moved/renamed").is_some();
     ensure(moved && site.host_text("folder/one").is_none(), || format!("the folder did not move: {handed:?}"))?;
-    ensure(site.host_text("README").as_deref() == Some("readme\nmore\nmore\n"), || "the change did not come back".into())?;
+    ensure(site.host_text("README").as_deref() == Some("readme\nmore\nmore\n"), || {
+        "the change did not come back".into()
+    })?;
     Ok(Cell::Holds)
 }
 
@@ -151,4 +157,64 @@ fn commands_share_a_sandbox(stage: &Stage) -> Result<Cell, String> {
     drop(close(open));
     ensure(site.host_text("kept").is_none(), || "what was not asked for came back".into())?;
     Ok(Cell::Holds)
+}
+
+/// Where people have projects. Some lie in folders that are shown whole, or that a sandbox has of its own.
+const PLACES: [&str; 10] =
+    ["/var/tmp", "/dev/shm", "/srv", "/opt", "/home", "/root", "/usr/local/src", "/usr/src", "/mnt", "/var/lib"];
+
+fn any_workspace(stage: &Stage) -> Result<Cell, String> {
+    let number = std::process::id();
+    let mut places: Vec<PathBuf> = Vec::new();
+    for place in PLACES {
+        let base = PathBuf::from(place).join(format!("cofferdam-planted-{number}"));
+        if fs::create_dir(&base).is_ok() {
+            places.push(base);
+        }
+    }
+    let removed: Vec<Removed> = places.iter().cloned().map(Removed).collect();
+    // An ordinary user may make folders in two of them.
+    let least = match stage.user {
+        User::Root => 8,
+        User::Ordinary => 1,
+    };
+    ensure(places.len() >= least, || format!("no place to try but {places:?}"))?;
+    let odd = stage.base.join("sites");
+    let names = [
+        "a b",
+        "comma,colon:equals=",
+        "back\\slash",
+        "quote'\"",
+        "\u{fc}n\u{ef}",
+        "new\nline",
+        "-dash",
+        "#hash",
+        "lowerdir=x",
+    ];
+    places.extend(names.map(|name| odd.join(name)));
+    let mut problems = Vec::new();
+    for place in &places {
+        let workspace = place.join("work");
+        if let Err(problem) = plays_everywhere(stage, &workspace) {
+            problems.push(format!("{}: {problem}", workspace.display()));
+        }
+    }
+    drop(removed);
+    if problems.is_empty() { Ok(Cell::Holds) } else { Err(problems.join("; ")) }
+}
+
+/// Reads, executes and hands back in one workspace.
+fn plays_everywhere(stage: &Stage, workspace: &std::path::Path) -> Result<(), String> {
+    fs::create_dir_all(workspace).map_err(|error| error.to_string())?;
+    fs::write(workspace.join("README"), "readme\n").map_err(|error| error.to_string())?;
+    let site = Site { stage, workspace: workspace.to_path_buf(), session: stage.session(workspace)? };
+    let mut open = site.try_open(&Ask::read())?;
+    let read = crate::stage::read_file(&mut open, "README").map_err(|error| error.to_string())?;
+    ensure(read == b"readme\n", || "another file was read".into())?;
+    drop(open);
+    let mut open = site.try_open(&Ask::execute().keeping_all())?;
+    run(&mut open, "sh", &["-c", "cat README; pwd; echo made > made"], |_, _| {})
+        .printed(&format!("readme\n{}", workspace.display()))?;
+    site.hand_back(close(open))?;
+    ensure(site.host_text("made").as_deref() == Some("made\n"), || "the change did not come back".into())
 }

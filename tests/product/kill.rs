@@ -1,0 +1,234 @@
+//! `kill -9` of the server at any moment: no process survives, nothing is half written, the next start cleans the rest.
+//!
+//! The server says on standard error which step it enters; what it said last when it died is where it was. A hundred
+//! moments are spread over preparing, opening, running, closing and handing back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use crate::harness::{Dice, Era, Place, Process, Server, Tree};
+
+/// Kills in all.
+const MOMENTS: usize = 100;
+
+/// Kills in each step, at least.
+const EACH: usize = 5;
+
+/// Tries at most: a step that lasts a millisecond is often missed.
+const TRIES: usize = 400;
+
+/// How long anything may survive.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Files that the run writes and keeps: enough that walking and handing them back takes a while.
+const FILES: usize = 150;
+
+/// Where a server was when it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Prepare,
+    Open,
+    Run,
+    Close,
+    HandBack,
+    /// Before a sandbox was asked for, or after its changes were handed back.
+    Other,
+}
+
+impl Step {
+    /// The steps that are aimed at.
+    const AIMED: [Self; 5] = [Self::Prepare, Self::Open, Self::Run, Self::Close, Self::HandBack];
+
+    /// What the log says when it begins.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Prepare => "step: prepare\n",
+            Self::Open => "step: open\n",
+            Self::Run => "step: run\n",
+            Self::Close => "step: close\n",
+            Self::HandBack => "step: hand back\n",
+            Self::Other => "step: plan\n",
+        }
+    }
+
+    /// How long it may last, in microseconds: where in it the kill falls is left to chance.
+    fn span(self) -> usize {
+        match self {
+            Self::Prepare => 15_000,
+            Self::Open => 12_000,
+            Self::Run => 300_000,
+            Self::Close => 6_000,
+            Self::HandBack => 60_000,
+            Self::Other => 1_000,
+        }
+    }
+
+    /// The step that a log ends in.
+    fn last(log: &str) -> Self {
+        let steps: Vec<&str> = log.lines().filter_map(|line| line.split("step: ").nth(1)).collect();
+        let preparing = |word: &&&str| word.starts_with("prepare");
+        match steps.iter().rfind(|word| !preparing(word)).copied() {
+            Some("open") => Self::Open,
+            Some("run") => Self::Run,
+            Some("close") => Self::Close,
+            Some("hand back") => Self::HandBack,
+            // No call is in the middle; perhaps a sandbox is being prepared.
+            Some(_) | None if steps.iter().rfind(preparing) == Some(&"prepare") => Self::Prepare,
+            Some(_) | None => Self::Other,
+        }
+    }
+}
+
+/// A suite that takes a moment and writes many files.
+fn suite() -> String {
+    format!(
+        "import os, time, unittest\n\n\nclass Many(unittest.TestCase):\n    def test_many(self):\n        \
+         os.makedirs('out', exist_ok=True)\n        stamp = str(time.time_ns())\n        \
+         for number in range({FILES}):\n            with open(f'out/{{number}}.txt', 'w') as file:\n                \
+         file.write('begin ' + stamp * 50 + ' end\\n')\n        time.sleep(0.2)\n"
+    )
+}
+
+fn start(place: &Place, pool: &str) -> Server {
+    let mut command = place.cofferdam();
+    command.args(["serve", "--pool", pool, "--workspace"]).arg(place.workspace());
+    command.env("COFFERDAM_LOG", "cofferdam::step=debug");
+    let mut server = Server::from(command, Era::Stateless);
+    server.open();
+    server
+}
+
+/// Kills a server that was aimed at `step`, and returns the step in which it died and everything it had running.
+fn kill_in(place: &Place, step: Step, dice: &mut Dice) -> (Step, u32, Vec<Process>) {
+    let patience = Duration::from_secs(20);
+    let server = match step {
+        Step::Prepare => {
+            let mut server = start(place, "8");
+            server.begin("read_file", json!({ "path": "notes.txt" }));
+            assert!(server.logs("step: reply\n", 1, patience), "{}", server.log());
+            // One of the several that are prepared from now on.
+            let begun = server.log().matches(step.word()).count();
+            server.logs(step.word(), begun + 1 + dice.below(3), Duration::from_millis(500));
+            server
+        }
+        Step::Open | Step::Run | Step::Close | Step::HandBack | Step::Other => {
+            let mut server = start(place, "0");
+            server.begin("run_tests", json!({ "runner": "unittest", "keep": ["out/**"] }));
+            assert!(server.logs(step.word(), 1, patience), "{}", server.log());
+            server
+        }
+    };
+    thread::sleep(Duration::from_micros(dice.below(step.span()) as u64));
+    let id = server.id();
+    let running = server.processes();
+    let log = server.kill();
+    (Step::last(&log), id, running)
+}
+
+/// Everything that still runs and has to do with the place: what was seen running, and whatever sees the workspace.
+fn left(place: &Place, running: &[Process]) -> Vec<Process> {
+    let ours = place.all().to_str().unwrap();
+    let sees = |process: &Process| {
+        fs::read_to_string(format!("/proc/{}/mountinfo", process.id)).is_ok_and(|text| text.contains(ours))
+    };
+    let mut left: Vec<Process> = running.iter().filter(|process| process.is_alive()).cloned().collect();
+    left.extend(Process::all().into_iter().filter(|process| sees(process) && process.is_alive()));
+    left
+}
+
+/// Cgroups that carry the dead server's name.
+fn cgroups_of(id: u32) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if entry.file_name().to_string_lossy().starts_with(&format!("{id}-")) {
+                    found.push(entry.path());
+                }
+                folders.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// What lies in the state folder, without the log's content and what runs leave in scratch volumes on purpose.
+fn state(place: &Place) -> BTreeSet<PathBuf> {
+    let scratch = |path: &Path| path.components().any(|part| part.as_os_str() == "scratch");
+    Tree::of(&place.state()).paths().filter(|path| !scratch(path)).map(Path::to_path_buf).collect()
+}
+
+/// The workspace holds what it held, and files of a run that are whole.
+fn assert_workspace_is_whole(place: &Place, after: Step) {
+    for path in place.tree().paths() {
+        let name = path.to_str().unwrap();
+        let known = matches!(name, "notes.txt" | "tests" | "tests/__init__.py" | "tests/test_many.py" | "out");
+        let number = name.strip_prefix("out/").and_then(|name| name.strip_suffix(".txt"));
+        assert!(known || number.is_some_and(|number| number.parse::<usize>().is_ok()), "{name} after {after:?}");
+        if number.is_some() {
+            let text = place.read(name);
+            assert!(text.starts_with("begin ") && text.ends_with(" end\n"), "{name} is torn after {after:?}");
+        }
+    }
+    assert_eq!(place.read("notes.txt"), "one\n");
+}
+
+#[test]
+fn nothing_survives_a_killed_server_and_the_next_start_cleans_the_rest() {
+    let suite = suite();
+    let place = Place::with(&[("notes.txt", "one\n"), ("tests/__init__.py", ""), ("tests/test_many.py", &suite)]);
+    let keep = json!({ "runner": "unittest", "keep": ["out/**"] });
+    let (status, value) = place.call("run_tests", &keep);
+    assert_eq!(status, 0, "{value}");
+    let clean = state(&place);
+    let mut dice = Dice::new(9);
+    let mut counts: BTreeMap<Step, usize> = BTreeMap::new();
+    let mut slowest = Duration::ZERO;
+    for attempt in 0..TRIES {
+        // What is still missing, else one after the other.
+        let missing = Step::AIMED.into_iter().find(|step| counts.get(step).copied().unwrap_or(0) < EACH);
+        let killed: usize = counts.values().sum();
+        let aimed = match missing {
+            Some(step) if killed + EACH * Step::AIMED.len() >= MOMENTS => step,
+            Some(_) | None if killed >= MOMENTS => break,
+            Some(_) | None => Step::AIMED[attempt % Step::AIMED.len()],
+        };
+        let tried = Instant::now();
+        let (step, id, running) = kill_in(&place, aimed, &mut dice);
+        *counts.entry(step).or_default() += 1;
+
+        let begun = Instant::now();
+        while !left(&place, &running).is_empty() {
+            let left = left(&place, &running);
+            assert!(begun.elapsed() < GONE_WITHIN, "killed in {step:?}, and these survive: {left:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+        slowest = slowest.max(begun.elapsed());
+
+        // The next start.
+        let (status, value) = place.call("read_file", &json!({ "path": "notes.txt" }));
+        assert_eq!(status, 0, "after {step:?}: {value}");
+        assert_eq!(cgroups_of(id), Vec::<PathBuf>::new(), "after {step:?}");
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(place.all().to_str().unwrap()), "after {step:?}: {mounts}");
+        let remains: Vec<PathBuf> = state(&place).difference(&clean).cloned().collect();
+        assert_eq!(remains, Vec::<PathBuf>::new(), "in the state folder, after {step:?}");
+        assert_workspace_is_whole(&place, step);
+        println!("{attempt:>3}: aimed at {aimed:?}, killed in {step:?}, took {:.1} s", tried.elapsed().as_secs_f64());
+    }
+    println!("killed in: {counts:?}; the last process was gone after at most {} ms", slowest.as_millis());
+    for step in Step::AIMED {
+        assert!(counts.get(&step).copied().unwrap_or(0) >= EACH, "{step:?}: {counts:?}");
+    }
+    assert!(counts.values().sum::<usize>() >= MOMENTS, "{counts:?}");
+    assert!(place.run(&["audit", "verify"]).status.success());
+    assert_eq!(place.call("run_tests", &keep).0, 0, "it works as before");
+}
