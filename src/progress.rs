@@ -44,7 +44,7 @@ impl Progress {
             tail.open.truncate(8 * LINE_BYTES);
             if part.ends_with(b"\n") {
                 let open = std::mem::take(&mut tail.open);
-                tail.push(&plain::line(&open));
+                tail.push(&words(&open));
             }
         }
     }
@@ -58,7 +58,7 @@ impl Progress {
     #[must_use]
     pub fn last_line(&self) -> (String, u64) {
         let tail = self.lock();
-        let open = shorten(&plain::line(&tail.open), LINE_BYTES);
+        let open = shorten(&words(&tail.open), LINE_BYTES);
         let last = if is_for_people(&open) { open } else { tail.lines.back().cloned().unwrap_or_default() };
         (last, tail.written + u64::from(!tail.open.is_empty()))
     }
@@ -67,7 +67,7 @@ impl Progress {
     #[must_use]
     pub fn tail(&self) -> Vec<String> {
         let tail = self.lock();
-        let open = shorten(&plain::line(&tail.open), LINE_BYTES);
+        let open = shorten(&words(&tail.open), LINE_BYTES);
         tail.lines.iter().cloned().chain(is_for_people(&open).then_some(open)).collect()
     }
 
@@ -88,6 +88,12 @@ impl Tail {
         }
         self.lines.push_back(shorten(line, LINE_BYTES));
     }
+}
+
+/// A line of a program in words: records that our test recorders write are told, escapes are taken out.
+fn words(line: &[u8]) -> String {
+    let said = cofferdam_tools::run_tests::progress_line(&String::from_utf8_lossy(line));
+    said.map_or_else(String::new, |said| plain::line(said.as_bytes()))
 }
 
 /// Whether a line says something to a person: it is not blank, and not one of the JSON objects that test runners and
@@ -118,6 +124,13 @@ mod tests {
         progress.output(b"{\"reason\":\"compiler-artifact\"}\n   Compiling a\n{\"reason\"");
         assert_eq!(progress.tail(), ["   Compiling a"]);
         assert_eq!(progress.last_line().0, "   Compiling a");
+    }
+
+    #[test]
+    fn a_recorders_record_is_told_in_words() {
+        let progress = Progress::default();
+        progress.output(b".\x1e{\"r\":\"test\",\"name\":\"t::a\",\"outcome\":\"passed\"}\n\x1e{\"r\":\"te");
+        assert_eq!(progress.tail(), ["t::a: passed"]);
     }
 
     #[test]

@@ -36,6 +36,8 @@ fn place() -> Place {
         ("src/main.py", "print('hello')\n"),
         ("docs/guide.md", "# Guide\n\none more line\n"),
         ("empty", ""),
+        ("checks/__init__.py", ""),
+        ("checks/test_one.py", "import unittest\nclass One(unittest.TestCase):\n    def test_one(self):\n        pass\n"),
     ])
 }
 
@@ -314,6 +316,7 @@ fn assert_not_anywhere(place: &Place, name: &str) {
 struct Listed {
     name: String,
     schema: Map<String, Value>,
+    required: Vec<Value>,
     writes: bool,
 }
 
@@ -324,27 +327,29 @@ fn listed(server: &mut Server) -> Vec<Listed> {
         .map(|tool| Listed {
             name: tool["name"].as_str().unwrap().to_owned(),
             schema: tool["inputSchema"]["properties"].as_object().cloned().unwrap_or_default(),
+            required: tool["inputSchema"]["required"].as_array().cloned().unwrap_or_default(),
             writes: ["write_file", "edit_file", "move_file", "delete_file"].contains(&tool["name"].as_str().unwrap()),
         })
         .collect()
 }
 
-/// Throws arguments for a schema: mostly of the right shape, so that they come far, and often with one thing wrong.
-fn throw(dice: &mut Dice, schema: &Map<String, Value>) -> Value {
+/// Throws arguments for a tool: mostly of the right shape, so that they come far, and often with one thing wrong.
+fn throw(dice: &mut Dice, tool: &Listed) -> Value {
     let mut arguments = Map::new();
-    for (name, property) in schema {
-        if !dice.once_in(4) {
+    for (name, property) in &tool.schema {
+        let left_out = if tool.required.contains(&json!(name)) { dice.once_in(25) } else { !dice.once_in(3) };
+        if !left_out {
             arguments.insert(name.clone(), value(dice, property, 0));
         }
     }
-    if dice.once_in(8) {
+    if dice.once_in(20) {
         arguments.insert(text(dice), json!(dice.bits()));
     }
     Value::Object(arguments)
 }
 
 fn value(dice: &mut Dice, property: &Value, depth: usize) -> Value {
-    if dice.once_in(6) || depth > 3 {
+    if dice.once_in(20) || depth > 3 {
         return wrong(dice);
     }
     if let Some(choices) = property["enum"].as_array() {
@@ -354,7 +359,7 @@ fn value(dice: &mut Dice, property: &Value, depth: usize) -> Value {
         Some("integer" | "number") => {
             let low = property["minimum"].as_i64().unwrap_or(0);
             let high = property["maximum"].as_i64().unwrap_or(1000);
-            match dice.below(6) {
+            match dice.below(12) {
                 0 => json!(low),
                 1 => json!(high),
                 2 => json!(low.wrapping_sub(1)),
@@ -390,19 +395,26 @@ fn wrong(dice: &mut Dice) -> Value {
 
 /// A text: names that are there, names that lead out, patterns that are none, and noise.
 fn text(dice: &mut Dice) -> String {
-    const TEXTS: [&str; 44] = [
+    const TAME: [&str; 13] = [
+        "notes.txt",
         "notes.txt",
         "src/main.py",
+        "src",
         "docs",
         "docs/guide.md",
-        "empty",
+        "checks",
+        "checks/test_one.py",
         ".",
-        "",
-        " ",
-        "new/file.txt",
-        "a.b",
         "one",
         "two",
+        "hello",
+        "new/file.txt",
+    ];
+    const WILD: [&str; 37] = [
+        "",
+        " ",
+        "empty",
+        "a.b",
         "three\n",
         "*.md",
         "**/*",
@@ -435,11 +447,13 @@ fn text(dice: &mut Dice) -> String {
         "rust",
         "content",
         ".git/hooks/pre-commit",
+        "checks/../../outside/canary",
     ];
-    match dice.below(8) {
+    match dice.below(16) {
         0 => (0..dice.below(30)).filter_map(|_| char::from_u32(dice.below(0x11_0000) as u32)).collect(),
-        1 => format!("{}/{}", dice.pick(&TEXTS), dice.pick(&TEXTS)),
-        _ => (*dice.pick(&TEXTS)).to_owned(),
+        1 => format!("{}/{}", dice.pick(&TAME), dice.pick(&WILD)),
+        2..=5 => (*dice.pick(&WILD)).to_owned(),
+        _ => (*dice.pick(&TAME)).to_owned(),
     }
 }
 
@@ -454,7 +468,7 @@ fn thrown_arguments_never_harm_a_tool_that_reads() {
         for _ in 0..CASES / AT_A_TIME {
             let cases: Vec<(i64, Value)> = (0..AT_A_TIME)
                 .map(|_| {
-                    let arguments = throw(&mut dice, &tool.schema);
+                    let arguments = throw(&mut dice, &tool);
                     (server.begin(&tool.name, arguments.clone()), arguments)
                 })
                 .collect();
@@ -466,6 +480,9 @@ fn thrown_arguments_never_harm_a_tool_that_reads() {
             }
         }
         println!("{:<14} {CASES} cases, {right} of them right", tool.name);
+        // Otherwise the cases do not come far enough to be worth throwing. No run is known here to ask about.
+        let asks_about_runs = ["get_run", "cancel_run"].contains(&tool.name.as_str());
+        assert!(right > CASES / 50 || asks_about_runs, "{}: only {right}", tool.name);
         assert_eq!((place.tree(), place.outside()), before, "{}", tool.name);
     }
     assert!(!server.call("read_file", json!({ "path": "notes.txt" })).is_error);
@@ -488,7 +505,7 @@ fn thrown_arguments_never_make_a_writing_tool_write_elsewhere() {
                 place.write("src/main.py", "print('hello')\n");
                 before = place.tree();
             }
-            let arguments = throw(&mut dice, &tool.schema);
+            let arguments = throw(&mut dice, &tool);
             let called = server.call(&tool.name, arguments.clone());
             assert!(!called.text.trim().is_empty(), "{} {arguments}: {}", tool.name, called.whole);
             let after = place.tree();
@@ -500,6 +517,7 @@ fn thrown_arguments_never_make_a_writing_tool_write_elsewhere() {
             before = after;
         }
         println!("{:<14} {CASES} cases, {right} of them right", tool.name);
+        assert!(right > CASES / 100, "{}: only {right}", tool.name);
         assert_eq!(place.outside(), outside, "{}", tool.name);
         assert!(!place.workspace().join(".git/hooks/pre-commit").exists(), "{}: protected", tool.name);
     }

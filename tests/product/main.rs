@@ -2,6 +2,8 @@
 //!
 //! What can be tested beside its code is tested there; these are the promises that only the whole can keep or break.
 
+#![expect(clippy::print_stdout, reason = "counts and tables are part of what these tests show")]
+
 mod arguments;
 mod clients;
 mod command_line;

@@ -34,18 +34,11 @@ impl Form for GetRunForm {
         &[("id", "run_id"), ("wait", "wait_seconds"), ("timeout_seconds", "wait_seconds")];
 }
 
-/// What the server answers while the run goes on; afterwards it is the run's own result.
+/// What the server adds while the run goes on; afterwards it is the run's own result, whose shape its tool describes.
 #[derive(Serialize, JsonSchema)]
 struct GetRunOutput {
     /// `running` while it runs, `finished` with the tool's own result.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
-    /// The run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_id: Option<String>,
-    /// The last lines of output, while it runs.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tail: Option<Vec<String>>,
+    status: String,
 }
 
 impl Tool for GetRunTool {

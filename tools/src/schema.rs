@@ -42,7 +42,10 @@ pub(crate) fn input<T: JsonSchema>() -> Map<String, Value> {
     schema
 }
 
-/// The schema of a tool's structured output. It stays open: the server adds facts of its own.
+/// The schema of a tool's structured output.
+///
+/// It stays open, since the server adds facts of its own, and at its root nothing is required: a call of any tool that
+/// goes on answers `status` and `run_id` and none of the tool's own facts, and clients check answers by the schema.
 pub(crate) fn output<T: JsonSchema>() -> Map<String, Value> {
     let mut schema = generate::<T>(SchemaSettings::draft2020_12().for_serialize());
     for (_, part) in &mut schema {
@@ -50,15 +53,20 @@ pub(crate) fn output<T: JsonSchema>() -> Map<String, Value> {
         drop_formats(part);
     }
     schema.remove("additionalProperties");
+    schema.remove("required");
     if let Some(Value::Object(properties)) = schema.get_mut("properties") {
-        properties.insert(
-            "notes".to_owned(),
-            json!({
-                "type": "array",
-                "items": {"type": "string"},
-                "description": "What else is worth knowing about this result, a sentence each.",
-            }),
-        );
+        let text = |description: &str| json!({"type": "string", "description": description});
+        let list =
+            |description: &str| json!({"type": "array", "items": {"type": "string"}, "description": description});
+        let common = [
+            ("notes", list("What else is worth knowing about this result, a sentence each.")),
+            ("status", text("`running` when the call goes on and get_run has its result; then all else is left out.")),
+            ("run_id", text("The run to wait for with get_run, when the call goes on.")),
+            ("tail", list("The last lines of output, when the call goes on.")),
+        ];
+        for (name, description) in common {
+            properties.entry(name).or_insert(description);
+        }
     }
     schema
 }
@@ -103,6 +111,10 @@ fn simplify(schema: &mut Value) {
             }
             if map.get("default").is_some_and(|default| !default.is_object()) {
                 map.remove("default");
+            }
+            if let Some(Value::String(description)) = map.get_mut("description") {
+                // The line ends of a doc comment are where its source was wrapped.
+                *description = description.replace('\n', " ");
             }
             map.values_mut().for_each(simplify);
             close(map);
@@ -201,10 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn an_output_is_an_open_object_with_notes() {
+    fn an_output_is_an_open_object_that_may_also_say_that_the_call_goes_on() {
         let schema = output::<Sample>();
         assert_eq!(schema["type"], "object");
-        assert!(!schema.contains_key("additionalProperties"));
+        assert!(!schema.contains_key("additionalProperties") && !schema.contains_key("required"));
+        assert_eq!(schema["properties"]["status"]["type"], "string");
         assert_eq!(schema["properties"]["notes"]["type"], "array");
     }
 }

@@ -54,7 +54,7 @@ struct SearchFilesForm {
     /// Let matches span lines, and `.` match line ends. Default false.
     #[serde(skip_serializing_if = "Option::is_none")]
     multiline: Option<bool>,
-    /// How many results to show: files, matching lines or counts. Default 250.
+    /// How many results to show: files, lines (context included) or counts. Default 250.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     head_limit: Option<u64>,
@@ -282,7 +282,7 @@ impl Shown {
                 break;
             }
             block.push_str(&shown);
-            results += u64::from(line.matched);
+            results += 1;
             lines.push(Line { number: line.number, text, matched: line.matched });
         }
         if results > 0 {
@@ -294,9 +294,10 @@ impl Shown {
 
     fn finish(mut self, reply: &SearchReply, mode: Mode, offset: u64) -> Output {
         let mut notes = Vec::new();
-        let (total, unit) = match mode {
-            Mode::Content => (reply.total_matches, "matching lines"),
-            Mode::FilesWithMatches | Mode::Count => (reply.total_files, "matching files"),
+        // In mode `content` each shown line is a result, context lines too: that is how the guest counts an offset.
+        let unit = match mode {
+            Mode::Content => "lines",
+            Mode::FilesWithMatches | Mode::Count => "files",
         };
         let next = offset + self.results;
         let more = self.results > 0 && (self.full || reply.omitted > 0);
@@ -305,19 +306,19 @@ impl Shown {
                 "nothing matches; hidden and ignored files were not searched, name one as path to search it".to_owned(),
             );
         } else if self.results == 0 {
-            notes.push(format!("offset {offset} is after the last of {total} {unit}"));
+            notes.push(format!("offset {offset} is after the last of the {unit}"));
         }
         if reply.skipped > 0 {
             notes.push(format!("{} files were passed over: binary or unreadable", reply.skipped));
         }
+        let sums = format!("{} matching lines in {} files", reply.total_matches, reply.total_files);
         if more {
             self.text.push_str(&format!(
-                "[{unit} {}-{next} of {total} shown; offset {next} continues, or narrow the search]\n",
+                "[{unit} {}-{next} shown of {sums}; offset {next} continues, or narrow the search]\n",
                 offset + 1
             ));
         } else if self.results > 0 {
-            let files = reply.total_files;
-            self.text.push_str(&format!("[{} matching lines in {files} files]\n", reply.total_matches));
+            self.text.push_str(&format!("[{sums}]\n"));
         }
         for note in &notes {
             self.text.push_str(&format!("[{note}]\n"));

@@ -24,9 +24,15 @@ pub(crate) fn processes_with(text: &str) -> Vec<u32> {
     found
 }
 
-/// Everything that is there of a run whose files lie below `base` and whose servers had the ids `servers`.
-pub(crate) fn of_run(base: &Path, servers: &[u32]) -> Vec<String> {
+/// Everything that is there of a run whose files lay below `base`, whose servers had the ids `servers` and whose ordinary
+/// user was `user`.
+pub(crate) fn of_run(base: &Path, servers: &[u32], user: &str) -> Vec<String> {
     let mut left = Vec::new();
+    if fs::symlink_metadata(base).is_ok() {
+        left.push(format!("folder {}", base.display()));
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    left.extend(users.lines().filter(|line| line.split(':').next() == Some(user)).map(|line| format!("user {line}")));
     let base_text = base.display().to_string();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     left.extend(mounts.lines().filter(|line| line.contains(&base_text)).map(|line| format!("mount: {line}")));
@@ -58,6 +64,14 @@ fn guests_of(servers: &[u32]) -> Vec<u32> {
         parent.is_some_and(|parent| servers.contains(&parent))
     };
     guests.into_iter().filter(of_server).collect()
+}
+
+/// How many cgroups the sandboxes of a server have.
+pub(crate) fn cgroups_of_server(server: u32) -> usize {
+    let mut own = Vec::new();
+    find_cgroups(Path::new("/sys/fs/cgroup"), 6, &[server], &mut own);
+    let below = own.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).count()
 }
 
 fn find_cgroups(folder: &Path, depth: u32, servers: &[u32], found: &mut Vec<PathBuf>) {

@@ -28,7 +28,7 @@ fn the_committed_table_holds() {
     if let Some((user, base)) = players::order() {
         return players::play(user, &base, &rows);
     }
-    let mut ground = Ground::prepare();
+    let ground = Ground::prepare();
     let toolchain_home = ground.toolchain_home();
     let is_root = rustix::process::geteuid().is_root();
     let account = if is_root { Account::make() } else { Account::own() };
@@ -39,6 +39,7 @@ fn the_committed_table_holds() {
     let (root, root_times) = root.map_or_else(|| (Column::new(), Vec::new()), Player::finish);
     let (ordinary, times) = ordinary.finish();
     let base = ground.base.clone();
+    let name = account.name().unwrap_or("nobody's name").to_owned();
     drop((ground, account));
 
     let table = table::print(&rows, &root, &ordinary);
@@ -57,7 +58,7 @@ fn the_committed_table_holds() {
             }
         }
     }
-    problems.extend(leftovers::of_run(&base, &servers).into_iter().map(|left| format!("left behind: {left}")));
+    problems.extend(leftovers::of_run(&base, &servers, &name).into_iter().map(|left| format!("left behind: {left}")));
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 

@@ -24,6 +24,9 @@ use crate::{
 /// Tells a copy of this program to play, and where: `user:base`.
 const ORDER: &str = "COFFERDAM_CONFORMANCE_ORDER";
 
+/// The setting that one row changes for a moment.
+const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
+
 /// Only these rows, with commas between: for working on one.
 pub(crate) const ONLY: &str = "COFFERDAM_CONFORMANCE_ROWS";
 
@@ -154,6 +157,11 @@ impl Account {
         Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), made: None }
     }
 
+    /// The name of the user that was made.
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.made.as_deref()
+    }
+
     /// A new ordinary user, who is removed when this is dropped.
     pub(crate) fn make() -> Self {
         let name = format!("cofferdam-{}", std::process::id());
@@ -179,7 +187,8 @@ impl Drop for Account {
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) base: PathBuf,
-    toolchain: Option<PathBuf>,
+    /// What the kernel does with cores, should a player be killed while it tries another way.
+    core_pattern: String,
     _removed: Removed,
 }
 
@@ -196,11 +205,12 @@ impl Ground {
         fs::copy(build_probe(), bin.join("probe")).unwrap();
         fs::write(base.join("settings.lock"), "").unwrap();
         fs::set_permissions(base.join("settings.lock"), fs::Permissions::from_mode(0o666)).unwrap();
-        Self { base, toolchain: None, _removed: removed }
+        let core_pattern = fs::read_to_string(CORE_PATTERN).unwrap_or_default();
+        Self { base, core_pattern, _removed: removed }
     }
 
     /// A home with this machine's Rust toolchain in it. As root it is a mount, since root's own home is closed to others.
-    pub(crate) fn toolchain_home(&mut self) -> PathBuf {
+    pub(crate) fn toolchain_home(&self) -> PathBuf {
         if !rustix::process::geteuid().is_root() {
             return PathBuf::from(std::env::var_os("HOME").expect("a user has a home"));
         }
@@ -210,16 +220,23 @@ impl Ground {
         let at = home.join(".rustup/toolchains").join(sysroot.file_name().unwrap());
         fs::create_dir_all(&at).unwrap();
         rustix::mount::mount_bind(&sysroot, &at).unwrap();
-        self.toolchain = Some(at);
         home
     }
 }
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        if let Some(at) = &self.toolchain {
-            // Before the folder is removed: what is mounted there is not ours.
-            rustix::mount::unmount(at, UnmountFlags::DETACH).expect("we mounted it");
+        // Before the folder is removed: what is mounted there is not ours. A player that was killed may have left more.
+        let base = self.base.display().to_string();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        for point in mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| point.starts_with(&base)) {
+            if let Err(error) = rustix::mount::unmount(point, UnmountFlags::DETACH) {
+                eprintln!("failed to unmount {point}: {error}");
+            }
+        }
+        let pattern = fs::read_to_string(CORE_PATTERN).unwrap_or_default();
+        if pattern.contains(&base) {
+            let _ = fs::write(CORE_PATTERN, &self.core_pattern);
         }
     }
 }

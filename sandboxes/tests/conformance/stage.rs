@@ -126,6 +126,11 @@ impl Stage {
         Yard::new(YardOptions { host, pool_size: POOL }).unwrap()
     }
 
+    /// A yard that prepares sandboxes ahead.
+    pub(crate) fn prepared_yard(&self) -> Yard {
+        Yard::new(YardOptions { host: host(&self.home, &self.state), pool_size: 2 }).unwrap()
+    }
+
     /// A fresh workspace: a few files, and the probe.
     pub(crate) fn site(&self, row: &str) -> Site<'_> {
         let workspace = self.base.join("sites").join(row);
@@ -152,7 +157,7 @@ impl Stage {
     pub(crate) fn permit(&self, ask: &Ask) -> Permit {
         let plan = Plan {
             tool: "probe".to_owned(),
-            arguments: BTreeMap::new().into(),
+            arguments: BTreeMap::new(),
             work: ask.work.clone(),
             reads: Vec::new(),
             hand_back: ask.hand_back.clone(),

@@ -23,52 +23,33 @@ const LEAST_DETAIL_BYTES: usize = 500;
 /// What the names of single tests may take, in bytes.
 const NAME_BYTES: usize = 12_000;
 
-/// The structured form of a report. While a run goes on, the server answers only `status`, `run_id` and the output so
-/// far; so nothing is required.
+/// The structured form of a report.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct RunTestsOutput {
-    /// `running` when the run goes on and get_run has its result later; `finished` from get_run.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<String>,
-    /// The run to wait for, with status `running`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run_id: Option<String>,
     /// What it all means: only `passed` means that tests ran and none failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verdict: Option<Verdict>,
+    verdict: Verdict,
     /// Who ran the tests.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runner: Option<Runner>,
+    runner: Runner,
     /// The program and its arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    argv: Option<Vec<String>>,
+    argv: Vec<String>,
     /// The line that does the same in a terminal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    equivalent_command: Option<String>,
+    equivalent_command: String,
     /// The folder it ran in, relative to the workspace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    directory: Option<String>,
+    directory: String,
     /// Numbers of tests, as the runner counts them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    counts: Option<Counts>,
+    counts: Counts,
     /// What failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failures: Option<Vec<TestFailure>>,
+    failures: Vec<TestFailure>,
     /// Failures that are not listed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failures_omitted: Option<u64>,
+    failures_omitted: u64,
     /// Why the tests could not be built.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compile_errors: Option<Vec<CompileError>>,
+    compile_errors: Vec<CompileError>,
     /// Compile errors that are not listed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compile_errors_omitted: Option<u64>,
-    /// Single tests and their results, as far as they fit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tests: Option<Vec<Test>>,
+    compile_errors_omitted: u64,
+    /// Single tests and their results as far as they fit, those that did not pass first.
+    tests: Vec<Test>,
     /// Single tests that are not listed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tests_omitted: Option<u64>,
+    tests_omitted: u64,
     /// How long the tests took by the runner's own clock, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
@@ -79,8 +60,7 @@ pub(super) struct RunTestsOutput {
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_signal: Option<i32>,
     /// Whether the runner came to its end and everything it said was understood.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    complete: Option<bool>,
+    complete: bool,
     /// The end of what the runner printed, when failures alone do not explain the verdict.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
@@ -125,24 +105,22 @@ impl Report {
         let tests = self.listed_tests();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let structured = RunTestsOutput {
-            status: None,
-            run_id: None,
-            verdict: Some(self.verdict),
-            runner: Some(self.runner),
-            argv: Some(self.argv.clone()),
-            equivalent_command: Some(self.equivalent.clone()),
-            directory: Some(self.directory.clone()),
-            counts: Some(self.counts),
-            failures: Some(failures),
-            failures_omitted: Some(count(omitted)),
-            compile_errors: Some(errors),
-            compile_errors_omitted: Some(count(errors_omitted)),
-            tests_omitted: Some(count(self.tests.len() - tests.len())),
-            tests: Some(tests),
+            verdict: self.verdict,
+            runner: self.runner,
+            argv: self.argv.clone(),
+            equivalent_command: self.equivalent.clone(),
+            directory: self.directory.clone(),
+            counts: self.counts,
+            failures,
+            failures_omitted: count(omitted),
+            compile_errors: errors,
+            compile_errors_omitted: count(errors_omitted),
+            tests_omitted: count(self.tests.len() - tests.len()),
+            tests,
             duration_ms: self.duration_ms,
             exit_code: code,
             exit_signal: signal,
-            complete: Some(self.complete),
+            complete: self.complete,
             output,
             notes: self.notes.clone(),
         };

@@ -108,8 +108,18 @@ fn links_out_are_refused(stage: &Stage) -> Result<Cell, String> {
     for name in names {
         ensure(fs::read(site.workspace.join(name)).is_ok(), || format!("{name} leads nowhere on the host"))?;
     }
-    for ask in [Ask::read(), Ask::write(), Ask::execute().keeping_all()] {
-        let mut open = site.open(&ask);
+    // The third and fourth are prepared ahead.
+    let prepared = stage.prepared_yard();
+    drop((site.open_in(&prepared, &Ask::read()), site.open_in(&prepared, &Ask::write())));
+    thread::sleep(Duration::from_millis(300));
+    let opened = [
+        site.open(&Ask::read()),
+        site.open(&Ask::write()),
+        site.open_in(&prepared, &Ask::read()),
+        site.open_in(&prepared, &Ask::write()),
+        site.open(&Ask::execute().keeping_all()),
+    ];
+    for mut open in opened {
         for name in names {
             refused(read_file(&mut open, name), &[RefusalKind::LeadsOut, RefusalKind::NotFound])
                 .map_err(|error| format!("reading {name}: {error}"))?;
@@ -523,8 +533,38 @@ fn host_events_are_not_seen(stage: &Stage) -> Result<Cell, String> {
 fn shown_places_are_read_only(stage: &Stage) -> Result<Cell, String> {
     let site = stage.site("P19");
     let workspace = site.workspace.display().to_string();
-    site.probe(&["P19", "/", "/usr", "/usr/bin", "/etc", "/proc", "/proc/sys", "/dev", "/home", "/run"])
-        .expect(&[("remount *", "EPERM"), ("*", "EROFS|EACCES|EPERM|ENOENT")])?;
+    // A toolchain of the person's own: for an ordinary user's server nothing but the mount keeps its files.
+    let toolchain = stage.base.join("tools/.rustup/toolchains/stable-x86_64-unknown-linux-gnu");
+    fs::create_dir_all(toolchain.join("bin")).map_err(|error| error.to_string())?;
+    fs::write(toolchain.join("bin/rustc"), "#!/bin/sh\n").map_err(|error| error.to_string())?;
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(toolchain.join("bin/rustc"), mode).map_err(|error| error.to_string())?;
+    let yard = stage.yard_with(&stage.base.join("tools"), &[]);
+    let mut open = site.open_in(&yard, &Ask::execute());
+    let own = toolchain.display().to_string();
+    let places = ["P19", "/", "/usr", "/usr/bin", "/etc", "/proc", "/proc/sys", "/dev", "/home", "/run", &own];
+    let report = run(&mut open, "./probe", &places, |_, _| {});
+    drop(open);
+    report.expect(&[
+        ("remount *", "EPERM"),
+        ("mount *", "*"),
+        (&format!("create in {own}"), "EROFS"),
+        (&format!("mkdir in {own}"), "EROFS"),
+        (&format!("chmod {own}"), "EROFS"),
+        ("*", "EROFS|EACCES|EPERM|ENOENT"),
+    ])?;
+    let writable = ["/tmp", "/var/tmp", "/home/agent", "/dev/shm", "/dev/mqueue", "/proc", &workspace];
+    let devices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+    for (what, options) in &report.attempts {
+        let Some(point) = what.strip_prefix("mount ") else { continue };
+        let has = |option: &str| options.split(',').any(|word| word == option);
+        // A file of /proc that is covered is covered with /dev/null.
+        let is_device = devices.contains(&point) || (point.starts_with("/proc/") && has("noexec"));
+        ensure(has("nosuid"), || format!("{point} is mounted {options}"))?;
+        ensure(has("nodev") || is_device, || format!("{point} is mounted {options}"))?;
+        let free = writable.contains(&point) || devices.contains(&point);
+        ensure(has("ro") || free, || format!("{point} is mounted {options}"))?;
+    }
     // The control: the same program may write where it should.
     site.probe(&["files", &workspace]).expect(&[("*", "ok")])?;
     Ok(Cell::Holds)

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam_contract::{Ended, Exit};
+use cofferdam_contract::{Ended, Exit, Work};
 use cofferdam_sandboxes::Cancel;
 use rustix::fs::FlockOperation;
 
 use super::{Row, ensure, row};
 use crate::{
-    leftovers::processes_with,
-    stage::{Ask, Stage, User, close, run},
+    leftovers::{cgroups_of_server, processes_with},
+    stage::{Ask, Stage, User, close, read_file, run, write_file},
     table::Cell,
 };
 
@@ -28,6 +28,7 @@ pub(super) const ROWS: &[Row] = &[
     row("P44", "standard input is at its end, and a sleeper meets the deadline", stalls_end),
     row("P45", "a cancelled sandbox is gone within two seconds", cancelled_sandboxes_are_gone),
     row("P57", "a crash leaves no core and runs no handler of the host's", crashes_stay_inside),
+    row("P90", "after many calls nothing has grown", nothing_grows),
     row("P86", "exit codes and signals are told as they were", ends_are_told),
 ];
 
@@ -267,4 +268,86 @@ fn ends_are_told(stage: &Stage) -> Result<Cell, String> {
     ensure(report.outcome == Ok(Exit::Code(7)), || report.seen())?;
     ensure(Path::new("/bin/sh").exists(), || "no shell".into())?;
     Ok(Cell::Holds)
+}
+
+/// Calls that are made and looked after.
+const CALLS: usize = 40;
+
+fn nothing_grows(stage: &Stage) -> Result<Cell, String> {
+    let site = stage.site("P90");
+    site.write_on_host("Cargo.toml", "[package]\nname = \"scratch\"\nversion = \"0.1.0\"\n");
+    let play = |ask: &Ask| -> Result<(), String> {
+        let mut open = site.open(ask);
+        match ask.work {
+            Work::Execute => {
+                let script = "echo x > made; echo x > target/made; (sleep 30 > /dev/null 2>&1 &)";
+                run(&mut open, "sh", &["-c", script], |_, _| {}).printed("")?;
+            }
+            Work::WriteFiles => write_file(&mut open, "made", "x").map_err(|error| error.to_string())?,
+            Work::ReadFiles => read_file(&mut open, "README").map(drop).map_err(|error| error.to_string())?,
+            Work::Session(_) => {}
+        }
+        site.hand_back(close(open)).map(drop)
+    };
+    let asks = [Ask::read(), Ask::write(), Ask::execute(), Ask::execute().keeping_all()];
+    asks.iter().try_for_each(&play)?;
+    let before = Standing::of(stage);
+    for ask in asks.iter().cycle().take(CALLS) {
+        play(ask)?;
+    }
+    // Calls that end in every other way.
+    drop(site.open(&Ask::execute()));
+    let report = site.probe_asking(&Ask::execute().with(|limits| limits.wall_seconds = 1), &["sleep"]);
+    ensure(report.ended() == Some(Ended::Deadline), || report.seen())?;
+    let mut open = site.open(&Ask::execute());
+    let _ = run(&mut open, "no-such-program", &[], |_, _| {});
+    drop(open);
+    let after = Standing::of(stage);
+    ensure(before == after, || format!("{before:?} became {after:?}"))?;
+    Ok(Cell::Holds)
+}
+
+/// What a server holds of the machine.
+#[derive(Debug, PartialEq, Eq)]
+struct Standing {
+    descriptors: usize,
+    threads: usize,
+    mounts: usize,
+    children: usize,
+    cgroups: usize,
+    files: usize,
+}
+
+impl Standing {
+    fn of(stage: &Stage) -> Self {
+        let count = |folder: &str| fs::read_dir(folder).into_iter().flatten().count();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let base = stage.base.display().to_string();
+        let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let children = tasks.map(|task| {
+            let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            text.split_whitespace().count()
+        });
+        Self {
+            descriptors: count("/proc/self/fd"),
+            threads: count("/proc/self/task"),
+            mounts: mounts.lines().filter(|line| line.contains(&base)).count(),
+            children: children.sum(),
+            cgroups: cgroups_of_server(std::process::id()),
+            files: files_below(&stage.state),
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> usize {
+    let (mut count, mut folders) = (0, vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            count += 1;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    count
 }
