@@ -70,6 +70,15 @@ impl Place {
         fs::write(path, text).unwrap();
     }
 
+    /// Removes everything in the workspace.
+    pub(crate) fn empty(&self) {
+        for entry in fs::read_dir(self.workspace()).unwrap() {
+            let path = entry.unwrap().path();
+            let folder = fs::symlink_metadata(&path).unwrap().is_dir();
+            if folder { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+    }
+
     /// Reads a file of the workspace.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.workspace().join(path)).unwrap()
