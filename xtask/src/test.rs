@@ -7,6 +7,9 @@ use crate::{
     step::{Error, cargo, execute},
 };
 
+/// The guest's own program is built for sandboxes by a build script; for its unit tests it is built here.
+const GUEST: &str = "--features=cofferdam-guest/program";
+
 /// How to test.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
@@ -22,10 +25,10 @@ pub(crate) struct Test {
 pub(crate) fn run(test: &Test) -> Result<(), Error> {
     execute(cargo().args(["fmt", "--all", "--check"]))?;
     setup::run()?;
-    execute(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    execute(cargo().args(["clippy", "--workspace", "--all-targets", GUEST, "--locked", "--", "-D", "warnings"]))?;
     // nextest does not run documentation's examples.
     execute(cargo().args(["test", "--workspace", "--locked", "--doc"]))?;
     fuzz::run(&fuzz::Fuzz { seconds: test.fuzz_seconds })?;
     // Last, so that its summary closes the output.
-    execute(cargo().args(["nextest", "run", "--workspace", "--locked", "--profile", "ci"]))
+    execute(cargo().args(["nextest", "run", "--workspace", GUEST, "--locked", "--profile", "ci"]))
 }
