@@ -6,7 +6,10 @@
 //! Sandboxes that execute programs are not kept: their scratch volumes belong to one call at a time, and a test run takes
 //! longer than a start.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use cofferdam_contract::Limits;
 
@@ -39,13 +42,14 @@ pub(crate) enum Access {
 #[derive(Debug)]
 pub(crate) struct Pool {
     size: usize,
+    closed: AtomicBool,
     shelf: Mutex<Vec<(Key, Ready)>>,
 }
 
 impl Pool {
     /// A pool that keeps at most `size` sandboxes of one key. With 0 it keeps none.
     pub(crate) fn new(size: usize) -> Self {
-        Self { size, shelf: Mutex::default() }
+        Self { size, closed: AtomicBool::new(false), shelf: Mutex::default() }
     }
 
     /// Takes a prepared sandbox out.
@@ -65,11 +69,12 @@ impl Pool {
     /// Whether one more of `key` is wanted.
     pub(crate) fn wants(&self, key: &Key) -> bool {
         let shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
-        shelf.iter().filter(|(kept, _)| kept == key).count() < self.size
+        !self.closed.load(Ordering::Acquire) && shelf.iter().filter(|(kept, _)| kept == key).count() < self.size
     }
 
-    /// Destroys all that is kept.
-    pub(crate) fn empty(&self) {
+    /// Wants nothing more, and destroys all that is kept.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         let kept = std::mem::take(&mut *self.shelf.lock().unwrap_or_else(PoisonError::into_inner));
         drop(kept);
     }

@@ -35,6 +35,9 @@ use crate::{
 /// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
 const ROOT_HOLDS: Duration = Duration::from_secs(30);
 
+/// Orders for prepared sandboxes that wait. Filling for one serves all of its kind, so a few are enough.
+const WAITING_ORDERS: usize = 8;
+
 /// What a yard needs to know.
 #[derive(Debug, Clone)]
 pub struct YardOptions {
@@ -55,7 +58,7 @@ pub struct Yard {
 #[derive(Debug)]
 struct Preparer {
     /// `None` only while it is dropped.
-    orders: Option<mpsc::Sender<Order>>,
+    orders: Option<mpsc::SyncSender<Order>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
@@ -334,12 +337,15 @@ impl Ground {
     fn fill(&self, Order { session, access, limits }: &Order) {
         // The generation that counts is the one found now, not the one of the call that ordered.
         let Ok(layers) = session.layers() else { return };
-        let key = self.key(session, layers.generation(), *access, *limits);
+        let mut key = self.key(session, layers.generation(), *access, *limits);
         while self.pool.wants(&key) {
             tracing::debug!(target: "cofferdam::step", "prepare");
             match self.prepare(session, *access, *limits) {
-                Ok((key, ready)) => {
-                    self.pool.put(key, ready);
+                Ok((made, ready)) => {
+                    // A call may have held a change meanwhile: then nobody will ever ask for the older generation, and
+                    // waiting until enough of it are kept would never end.
+                    key = made.clone();
+                    self.pool.put(made, ready);
                     tracing::debug!(target: "cofferdam::step", "prepared");
                 }
                 Err(error) => {
@@ -374,9 +380,15 @@ impl Ground {
     }
 }
 
+impl Drop for Yard {
+    fn drop(&mut self) {
+        // So that the preparing thread, which is waited for next, starts nothing more.
+        self.ground.pool.close();
+    }
+}
+
 impl Drop for Ground {
     fn drop(&mut self) {
-        self.pool.empty();
         for folder in self.namespaces.cgroups().folders() {
             reap::remove_tree(folder);
         }
@@ -385,7 +397,7 @@ impl Drop for Ground {
 
 impl Preparer {
     fn start(ground: Arc<Ground>) -> io::Result<Self> {
-        let (orders, received) = mpsc::channel();
+        let (orders, received) = mpsc::sync_channel(WAITING_ORDERS);
         let prepare = move || {
             while let Ok(order) = received.recv() {
                 ground.fill(&order);
@@ -395,10 +407,11 @@ impl Preparer {
         Ok(Self { orders: Some(orders), thread: Some(thread) })
     }
 
-    /// Orders one more prepared sandbox. Nothing is lost when nobody takes the order: the next call starts its own.
+    /// Orders one more prepared sandbox. Nothing is lost when too many orders wait or nobody takes them: an order fills
+    /// the shelf, and the next call starts its own sandbox if that is not done yet.
     fn order(&self, session: &Arc<Session>, access: Access, limits: Limits) {
         if let Some(orders) = &self.orders {
-            let _ = orders.send(Order { session: Arc::clone(session), access, limits });
+            let _ = orders.try_send(Order { session: Arc::clone(session), access, limits });
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The rows. Each is a function that plays one row of the table and says whether it holds.
 
 mod budgets;
+mod changes;
 mod files;
 mod kernel;
 mod lifecycle;
 mod programs;
+mod races;
 mod surroundings;
 mod works;
 
@@ -21,10 +23,23 @@ pub(crate) struct Row {
     pub(crate) play: fn(&Stage) -> Result<Cell, String>,
 }
 
-/// Every row, in the order of the table.
+/// Every row, in the order of the table: by letter and number.
 pub(crate) fn all() -> Vec<Row> {
-    [surroundings::ROWS, files::ROWS, lifecycle::ROWS, budgets::ROWS, kernel::ROWS, works::ROWS, programs::ROWS]
-        .concat()
+    let mut rows = [
+        surroundings::ROWS,
+        files::ROWS,
+        races::ROWS,
+        changes::ROWS,
+        lifecycle::ROWS,
+        budgets::ROWS,
+        kernel::ROWS,
+        works::ROWS,
+        programs::ROWS,
+    ]
+    .concat();
+    // Letters sort as they should, and every number has two digits.
+    rows.sort_by_key(|row| row.id);
+    rows
 }
 
 /// A short way to write a row down.
