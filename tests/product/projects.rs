@@ -229,8 +229,8 @@ fn merge_json_schemas_by_node_with_packages_in_its_folder() {
 }
 
 #[test]
-fn avvio_by_node_with_packages_in_its_folder() {
-    compare("avvio", "node");
+fn find_my_way_by_node_with_packages_in_its_folder() {
+    compare("find-my-way", "node");
 }
 
 #[test]

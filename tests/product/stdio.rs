@@ -264,6 +264,18 @@ fn an_idle_server_ends_at_once_with_its_input() {
 }
 
 #[test]
+fn many_held_changes_do_not_keep_a_server_from_ending() {
+    // Each held change makes prepared sandboxes worthless; preparing for a state that was gone once went on for ever.
+    let place = place();
+    let mut server = Server::start(&place, Era::Stateless);
+    for number in 0..100 {
+        let called = server.call("write_file", json!({ "path": format!(".git/hooks/h{number}"), "content": "x" }));
+        assert!(!called.is_error, "{}", called.whole);
+    }
+    server.end();
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_server() {
     let place = place();
     let mut server = Server::start(&place, Era::Stateless);

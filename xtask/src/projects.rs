@@ -72,10 +72,16 @@ const PROJECTS: [Project; 6] = [
     },
     Project {
         ecosystem: Ecosystem::Node,
-        name: "avvio",
-        version: "9.3.1",
-        sha256: "5a620668020a86e2e73e59d43d331cb5c5aaa369ebbe3bd2fc68c2f87f3b174d",
-        needs: &["fastq@1.20.1", "@fastify/error@4.2.0"],
+        name: "find-my-way",
+        version: "9.10.1",
+        sha256: "907610bef845fbaadd76b3e84b67aa719098d0791f20bb9cc1a8cca3ce9e066e",
+        needs: &[
+            "fast-deep-equal@3.1.3",
+            "fast-querystring@1.1.2",
+            "safe-regex2@5.0.0",
+            "rfdc@1.4.1",
+            "proxyquire@2.1.3",
+        ],
     },
 ];
 
@@ -211,7 +217,8 @@ impl Project {
         let installed = work.join("needs");
         make(&installed)?;
         write(&installed.join("package.json"), "{\"private\": true}\n")?;
-        execute(
+        // Not shown: npm reports on standard output, which is this chore's own result.
+        output(
             program("npm")
                 .args(["install", "--ignore-scripts", "--no-audit", "--no-fund"])
                 .args(self.needs)

@@ -247,7 +247,15 @@ fn build_probe() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("probe/Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--config", "profile.dev.strip=true", "--manifest-path"])
+        .args([
+            "build",
+            "--quiet",
+            "--config",
+            "profile.dev.strip=true",
+            "--config",
+            "profile.dev.opt-level=1",
+            "--manifest-path",
+        ])
         .arg(manifest)
         .arg("--target-dir")
         .arg(&target)

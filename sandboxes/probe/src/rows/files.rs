@@ -72,9 +72,13 @@ pub(super) fn swap(record: &mut Record, arguments: &[String]) {
                     && fs::rename(&aside, folder).is_ok()
             };
             swaps += u64::from(swapped);
+            if !swapped && aside.is_dir() {
+                // The other side made the folder in a moment when there was none: only one of the two can stay.
+                let _ = if folder.is_dir() { fs::remove_dir_all(&aside) } else { fs::rename(&aside, folder) };
+            }
         }
     }
-    record.note("swapped", if swaps > 1000 { "many times".to_owned() } else { format!("{swaps} times") });
+    record.note("swapped", if swaps > 500 { "many times".to_owned() } else { format!("{swaps} times") });
 }
 
 fn exchange(one: &Path, other: &Path) -> bool {
