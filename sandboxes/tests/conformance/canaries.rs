@@ -32,11 +32,14 @@ const SETTINGS: [&str; 9] = [
     "/proc/sys/fs/protected_hardlinks",
 ];
 
+/// A file that an administrator may change at any time, and a sandbox never: what it adds would say so.
+const ACCOUNTS: &str = "/etc/passwd";
+
 /// Devices that programs of the host need, which a sandbox shares.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
 /// Host programs whose change would be an escape. The probe tries to write them.
-const PROGRAMS: [&str; 3] = ["/usr/bin/env", "/bin/sh", "/etc/passwd"];
+const PROGRAMS: [&str; 2] = ["/usr/bin/env", "/bin/sh"];
 
 /// Secrets below the home.
 const SECRETS: [&str; 7] = [
@@ -153,6 +156,9 @@ impl Canaries {
         let (wall, monotonic) = (self.clock.0.elapsed().unwrap_or_default(), self.clock.1.elapsed());
         if wall.abs_diff(monotonic) > CLOCK_DRIFT {
             return Err(format!("the clock was set: {wall:?} of wall clock in {monotonic:?}"));
+        }
+        if fs::read_to_string(ACCOUNTS).is_ok_and(|text| text.contains("planted")) {
+            return Err(format!("{ACCOUNTS} was written"));
         }
         let reached = self.tcp.iter().any(|listener| listener.accept().is_ok())
             || self.abstract_listener.accept().is_ok()

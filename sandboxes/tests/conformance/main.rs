@@ -28,6 +28,7 @@ fn the_committed_table_holds() {
     if let Some((user, base)) = players::order() {
         return players::play(user, &base, &rows);
     }
+    let _turn = players::turn();
     let ground = Ground::prepare();
     let toolchain_home = ground.toolchain_home();
     let is_root = rustix::process::geteuid().is_root();

@@ -3,12 +3,18 @@
 
 use std::{
     fs,
-    os::unix::{
-        fs::{PermissionsExt as _, chown},
-        process::CommandExt as _,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            fs::{PermissionsExt as _, chown},
+            net::{SocketAddr, UnixListener},
+            process::CommandExt as _,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::mount::UnmountFlags;
@@ -24,6 +30,9 @@ use crate::{
 /// Tells a copy of this program to play, and where: `user:base`.
 const ORDER: &str = "COFFERDAM_CONFORMANCE_ORDER";
 
+/// How long a run waits for another: a run takes two minutes on two cores.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// The setting that one row changes for a moment.
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
 
@@ -32,6 +41,21 @@ pub(crate) const ONLY: &str = "COFFERDAM_CONFORMANCE_ROWS";
 
 /// The home whose toolchains the row about cargo uses.
 pub(crate) const TOOLCHAIN_HOME: &str = "COFFERDAM_CONFORMANCE_TOOLCHAIN";
+
+/// Waits until no other run of this test is at work on the machine: one row changes a setting of the whole of it.
+///
+/// An abstract socket is the lock: it leaves no file, and ends with its holder.
+pub(crate) fn turn() -> UnixListener {
+    let address = SocketAddr::from_abstract_name("cofferdam-conformance-run").expect("the name is short");
+    let before = Instant::now();
+    loop {
+        match UnixListener::bind_addr(&address) {
+            Ok(turn) => return turn,
+            Err(error) => assert!(before.elapsed() < PATIENCE, "another run does not end: {error}"),
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
 
 /// What this process was ordered to play, if it was.
 pub(crate) fn order() -> Option<(User, PathBuf)> {
