@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cofferdam_contract::{Ended, Limits};
@@ -12,6 +12,10 @@ use rustix::process::Pid;
 
 /// How often budgets are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
+
+/// How long a scratch volume may go without being measured. A walk that takes long is repeated less often: it may take a
+/// twentieth of the time.
+const UNMEASURED: Duration = Duration::from_secs(1);
 
 /// Bytes of a block of `stat(2)`.
 const BLOCK_BYTES: u64 = 512;
@@ -43,6 +47,9 @@ struct Volume {
     at_start: Usage,
     /// Free blocks of its file system when its use was last measured.
     free: u64,
+    /// When it was last measured, and how long that took.
+    measured: Instant,
+    cost: Duration,
 }
 
 /// What a folder takes.
@@ -55,7 +62,15 @@ struct Usage {
 impl Budget {
     /// Watches a sandbox with these budgets and scratch volumes.
     pub(crate) fn new(limits: Limits, memory: Memory, uppers: impl Iterator<Item = PathBuf>) -> Self {
-        let scratch = uppers.map(|upper| Volume { at_start: usage(&upper), free: free_bytes(&upper), upper }).collect();
+        let scratch = uppers
+            .map(|upper| Volume {
+                at_start: usage(&upper),
+                free: free_bytes(&upper),
+                upper,
+                measured: Instant::now(),
+                cost: Duration::ZERO,
+            })
+            .collect();
         Self { limits, memory, scratch }
     }
 
@@ -78,19 +93,22 @@ impl Budget {
 }
 
 impl Volume {
-    /// Measures by walking only when the file system's free space says that something large may have been written.
+    /// Measures by walking when the file system's free space says that something large may have been written, or when
+    /// the last time was long ago.
     fn has_grown_beyond(&mut self, budget: Usage) -> bool {
         let free = free_bytes(&self.upper);
         let step = budget.bytes / 8;
         let plenty = free > budget.bytes.saturating_mul(4);
-        if self.free.saturating_sub(free) < step && plenty {
-            return false;
-        }
-        if self.free.saturating_sub(free) < step.min(64 << 20) {
+        let needed = if plenty { step } else { step.min(64 << 20) };
+        // What others delete meanwhile hides what is written here, so it is measured from time to time all the same.
+        let due = self.measured.elapsed() >= UNMEASURED.max(self.cost * 20);
+        if self.free.saturating_sub(free) < needed && !due {
             return false;
         }
         self.free = free;
+        let before = Instant::now();
         let now = usage(&self.upper);
+        (self.measured, self.cost) = (Instant::now(), before.elapsed());
         now.bytes.saturating_sub(self.at_start.bytes) > budget.bytes
             || now.inodes.saturating_sub(self.at_start.inodes) > budget.inodes
     }

@@ -73,8 +73,9 @@ pub(super) fn swap(record: &mut Record, arguments: &[String]) {
             };
             swaps += u64::from(swapped);
             if !swapped && aside.is_dir() {
-                // The other side made the folder in a moment when there was none: only one of the two can stay.
-                let _ = if folder.is_dir() { fs::remove_dir_all(&aside) } else { fs::rename(&aside, folder) };
+                // The other side made the folder in a moment when there was none: only the first of the two can stay.
+                let _ = fs::remove_file(folder).or_else(|_| fs::remove_dir_all(folder));
+                let _ = fs::rename(&aside, folder);
             }
         }
     }
