@@ -1,7 +1,7 @@
 //! The conformance table: what no sandbox may allow, and what every sandbox must, tried from inside by the probe.
 //!
 //! Rows are those of `security.md` that are about the sandbox itself, and ordinary things that must work (`W`). They are
-//! played as root and as an ordinary user, each by a copy of this program, at the same time. The printed table is
+//! played as root and as an ordinary user, each by a copy of this program, one after the other. The printed table is
 //! compared with `expected.txt`; a row that fails says what it saw. After each row the host's canaries must be as they
 //! were, and after all rows nothing may be left.
 //!
@@ -20,7 +20,7 @@ use std::io::Write as _;
 use players::{Account, Ground, ONLY, Player};
 use rows::Row;
 use stage::User;
-use table::Column;
+use table::{Cell, Column};
 
 #[test]
 fn the_committed_table_holds() {
@@ -30,27 +30,42 @@ fn the_committed_table_holds() {
     }
     let _turn = players::turn();
     let ground = Ground::prepare();
-    let toolchain_home = ground.toolchain_home();
-    let is_root = rustix::process::geteuid().is_root();
-    let account = if is_root { Account::make() } else { Account::own() };
-    let ordinary = Player::start(User::Ordinary, &ground.base, &account, &toolchain_home);
-    let root = is_root.then(|| Player::start(User::Root, &ground.base, &Account::own(), &toolchain_home));
-    let mut servers = vec![ordinary.server()];
-    servers.extend(root.as_ref().map(Player::server));
-    let (root, root_times) = root.map_or_else(|| (Column::new(), Vec::new()), Player::finish);
-    let (ordinary, times) = ordinary.finish();
+    let mut users = vec![(User::Ordinary, Account::own())];
+    if rustix::process::geteuid().is_root() {
+        users = vec![(User::Root, Account::own()), (User::Ordinary, Account::make())];
+    }
+    let mut servers = Vec::new();
+    let (mut root, mut ordinary) = (Column::new(), Column::new());
+    for (user, account) in &users {
+        let ids: Vec<&str> = rows.iter().map(|row| row.id).collect();
+        let mut play = |ids: &[&str]| {
+            let player = Player::start(*user, &ground, account, ids);
+            servers.push(player.server());
+            player.finish()
+        };
+        let (mut column, mut times) = play(&ids);
+        // A machine that stood still for seconds fails a row that is about seconds: each gets one more try by itself,
+        // and what failed at first is told. What touched the host gets none.
+        let again: Vec<String> =
+            column.iter().filter(|(_, cell)| matches!(cell, Cell::Fails(_))).map(|(id, _)| id.clone()).collect();
+        for id in &again {
+            say(&format!("{id} as {user:?} is played again: {:?}\n", column.get(id)));
+            column.extend(play(&[id]).0);
+        }
+        times.sort_by(|one, other| other.1.total_cmp(&one.1));
+        let slowest: Vec<String> = times.iter().take(6).map(|(id, took)| format!("{id} {took:.1} s")).collect();
+        say(&format!("slowest as {user:?}: {}\n", slowest.join(", ")));
+        match user {
+            User::Root => root = column,
+            User::Ordinary => ordinary = column,
+        }
+    }
     let base = ground.base.clone();
-    let name = account.name().unwrap_or("nobody's name").to_owned();
-    drop((ground, account));
+    let made = users.iter().find_map(|(_, account)| account.name()).unwrap_or("nobody's name").to_owned();
+    drop((ground, users));
 
     let table = table::print(&rows, &root, &ordinary);
     say(&table);
-    for (user, times) in [("root", root_times), ("ordinary", times)] {
-        let mut times = times;
-        times.sort_by(|one, other| other.1.total_cmp(&one.1));
-        let slowest: Vec<String> = times.iter().take(6).map(|(id, took)| format!("{id} {took:.1} s")).collect();
-        say(&format!("slowest as {user}: {}\n", slowest.join(", ")));
-    }
     let mut problems = table::differences(&rows, &root, &ordinary);
     for row in &rows {
         for (user, column) in [("root", &root), ("ordinary", &ordinary)] {
@@ -59,7 +74,7 @@ fn the_committed_table_holds() {
             }
         }
     }
-    problems.extend(leftovers::of_run(&base, &servers, &name).into_iter().map(|left| format!("left behind: {left}")));
+    problems.extend(leftovers::of_run(&base, &servers, &made).into_iter().map(|left| format!("left behind: {left}")));
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 

@@ -85,8 +85,8 @@ pub(crate) fn play(user: User, base: &Path, rows: &[Row]) {
         // Whatever the row tried: the host must be as it was.
         let cell = match (stage.canaries.check(), cell) {
             (Ok(()), cell) => cell,
-            (Err(changed), Cell::Fails(how)) => Cell::Fails(format!("{changed}; {how}")),
-            (Err(changed), Cell::Holds | Cell::Watched) => Cell::Fails(changed),
+            (Err(changed), Cell::Fails(how) | Cell::Breached(how)) => Cell::Breached(format!("{changed}; {how}")),
+            (Err(changed), Cell::Holds | Cell::Watched) => Cell::Breached(changed),
         };
         text.push_str(&format!("{}\t{}\t{:.1}\n", row.id, cell.written(), before.elapsed().as_secs_f32()));
         fs::write(&results, &text).unwrap();
@@ -106,13 +106,14 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    /// Starts a copy of this program as `user`, in a folder of its own below `base`.
-    pub(crate) fn start(user: User, base: &Path, account: &Account, toolchain_home: &Path) -> Self {
+    /// Starts a copy of this program as `user`, in a folder of its own below `base`, to play the rows of these ids.
+    pub(crate) fn start(user: User, ground: &Ground, account: &Account, ids: &[&str]) -> Self {
         let name = match user {
             User::Root => "root",
             User::Ordinary => "ordinary",
         };
-        let own = base.join(name);
+        let base = &ground.base;
+        let own = (1..).map(|time| base.join(format!("{name}-{time}"))).find(|own| !own.exists()).unwrap();
         fs::create_dir(&own).unwrap();
         chown(&own, Some(account.uid), Some(account.gid)).unwrap();
         let token = format!("canary-variable-{}", canaries::number());
@@ -120,7 +121,8 @@ impl Player {
         command
             .args(["--exact", "the_committed_table_holds", "--nocapture"])
             .env(ORDER, format!("{name}:{}", own.display()))
-            .env(TOOLCHAIN_HOME, toolchain_home)
+            .env(ONLY, ids.join(","))
+            .env(TOOLCHAIN_HOME, &ground.toolchain_home)
             .env("HOME", own.join("home"))
             .env("AWS_SECRET_ACCESS_KEY", &token)
             .env("GITHUB_TOKEN", &token)
@@ -211,6 +213,7 @@ impl Drop for Account {
 #[derive(Debug)]
 pub(crate) struct Ground {
     pub(crate) base: PathBuf,
+    toolchain_home: PathBuf,
     /// What the kernel does with cores, should a player be killed while it tries another way.
     core_pattern: String,
     _removed: Removed,
@@ -230,22 +233,23 @@ impl Ground {
         fs::write(base.join("settings.lock"), "").unwrap();
         fs::set_permissions(base.join("settings.lock"), fs::Permissions::from_mode(0o666)).unwrap();
         let core_pattern = fs::read_to_string(CORE_PATTERN).unwrap_or_default();
-        Self { base, core_pattern, _removed: removed }
+        let toolchain_home = toolchain_home(&base);
+        Self { base, toolchain_home, core_pattern, _removed: removed }
     }
+}
 
-    /// A home with this machine's Rust toolchain in it. As root it is a mount, since root's own home is closed to others.
-    pub(crate) fn toolchain_home(&self) -> PathBuf {
-        if !rustix::process::geteuid().is_root() {
-            return PathBuf::from(std::env::var_os("HOME").expect("a user has a home"));
-        }
-        let output = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
-        let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-        let home = self.base.join("toolchain-home");
-        let at = home.join(".rustup/toolchains").join(sysroot.file_name().unwrap());
-        fs::create_dir_all(&at).unwrap();
-        rustix::mount::mount_bind(&sysroot, &at).unwrap();
-        home
+/// A home with this machine's Rust toolchain in it. As root it is a mount, since root's own home is closed to others.
+fn toolchain_home(base: &Path) -> PathBuf {
+    if !rustix::process::geteuid().is_root() {
+        return PathBuf::from(std::env::var_os("HOME").expect("a user has a home"));
     }
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output().unwrap();
+    let sysroot = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    let home = base.join("toolchain-home");
+    let at = home.join(".rustup/toolchains").join(sysroot.file_name().unwrap());
+    fs::create_dir_all(&at).unwrap();
+    rustix::mount::mount_bind(&sysroot, &at).unwrap();
+    home
 }
 
 impl Drop for Ground {

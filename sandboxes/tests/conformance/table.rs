@@ -16,6 +16,8 @@ pub(crate) enum Cell {
     Watched,
     /// It does not hold, and how.
     Fails(String),
+    /// Something of the host's was changed or seen, and what. No second try excuses it.
+    Breached(String),
 }
 
 /// The results of one user, by row.
@@ -30,6 +32,7 @@ impl fmt::Display for Cell {
             Self::Holds => "holds",
             Self::Watched => "watched",
             Self::Fails(_) => "FAILS",
+            Self::Breached(_) => "BREACHED",
         })
     }
 }
@@ -39,7 +42,7 @@ impl Cell {
     pub(crate) fn written(&self) -> String {
         match self {
             Self::Holds | Self::Watched => self.to_string(),
-            Self::Fails(how) => format!("FAILS {}", how.replace(['\n', '\t'], " ")),
+            Self::Fails(how) | Self::Breached(how) => format!("{self} {}", how.replace(['\n', '\t'], " ")),
         }
     }
 
@@ -48,7 +51,10 @@ impl Cell {
         match text {
             "holds" => Self::Holds,
             "watched" => Self::Watched,
-            other => Self::Fails(other.strip_prefix("FAILS ").unwrap_or(other).to_owned()),
+            other => match other.strip_prefix("BREACHED ") {
+                Some(what) => Self::Breached(what.to_owned()),
+                None => Self::Fails(other.strip_prefix("FAILS ").unwrap_or(other).to_owned()),
+            },
         }
     }
 }
@@ -83,10 +89,10 @@ pub(crate) fn differences(rows: &[Row], root: &Column, ordinary: &Column) -> Vec
             let right = match cell {
                 Cell::Holds => ["holds", "watched"].contains(expected),
                 Cell::Watched => *expected == "watched",
-                Cell::Fails(_) => false,
+                Cell::Fails(_) | Cell::Breached(_) => false,
             };
-            if let Cell::Fails(how) = cell {
-                differences.push(format!("{} ({}) fails for {user}: {how}", row.id, row.claim));
+            if let Cell::Fails(how) | Cell::Breached(how) = cell {
+                differences.push(format!("{} ({}) {cell} for {user}: {how}", row.id, row.claim));
             } else if !right {
                 differences.push(format!("{} is {cell} for {user}, and {expected} in the committed table", row.id));
             }
