@@ -19,7 +19,8 @@ mod reap;
 pub mod root;
 mod scratch;
 mod submount;
-pub mod workspace;
+pub mod worker;
+mod workspace;
 mod yard;
 
 pub use cancel::Cancel;

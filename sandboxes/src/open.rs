@@ -18,6 +18,7 @@ use crate::{
     conversation::{Event, NotReady},
     ready::{Ready, Silence},
     scratch::Volumes,
+    worker::{Refill, Worker},
     workspace::{Bounds, Changeset, ChangesetError, Marks, Stamp, TreePath, Workspace},
 };
 
@@ -40,6 +41,8 @@ pub struct OpenSandbox {
     cancel: Cancel,
     ended: Option<Ended>,
     omitted: u64,
+    worker: Arc<Worker>,
+    _refill: Option<Refill>,
 }
 
 /// What an open sandbox is made of.
@@ -52,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) budget: Budget,
     pub(crate) deadline: Instant,
     pub(crate) cancel: Cancel,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) refill: Option<Refill>,
 }
 
 /// What is left of a sandbox after its end.
@@ -72,7 +77,7 @@ pub struct Closed {
 impl OpenSandbox {
     /// Opens a ready sandbox for a call.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel } = parts;
+        let Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel, worker, refill } = parts;
         cancel.watch(ready.guard.pidfd());
         let next_tick = Instant::now() + TICK;
         let root = workspace.root().to_string_lossy().into_owned();
@@ -89,6 +94,8 @@ impl OpenSandbox {
             cancel,
             ended: None,
             omitted: 0,
+            worker,
+            _refill: refill,
         }
     }
 
@@ -109,10 +116,13 @@ impl OpenSandbox {
     /// [`ChangesetError`] when what it wrote cannot be read or is beyond the gate's bounds; nothing can come back then.
     pub fn close(self) -> Result<Closed, ChangesetError> {
         self.cancel.forget();
-        let Self { permit, workspace, mut ready, stamp, volumes, .. } = self;
+        let Self { permit, workspace, mut ready, stamp, volumes, worker, _refill, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
-        // Every process is gone when this returns, so what is walked below stands still.
-        drop(ready);
+        if upper.is_some() || volumes.is_some() {
+            // Every process is gone when this returns: what is walked below stands still, and volumes can be lent again.
+            ready.guard.end();
+        }
+        worker.destroy(ready);
         let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| &scratch.at);
         let hidden: Vec<TreePath> =
             places.filter_map(|at| at.strip_prefix(workspace.root()).ok()).filter_map(TreePath::new).collect();

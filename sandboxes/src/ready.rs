@@ -42,6 +42,8 @@ pub(crate) struct Line {
     pub(crate) conversation: Conversation,
     decoder: Decoder,
     pipe: UnixStream,
+    /// What was just read. Its pages are not there before bytes are.
+    bytes: Box<[u8]>,
 }
 
 /// Why nothing was heard.
@@ -63,7 +65,12 @@ impl Ready {
     pub(crate) fn new(started: Started, layers: Layers) -> Result<Self, Silence> {
         let Started { pipe, upper, enforced, guard } = started;
         pipe.set_nonblocking(true).map_err(|_| Silence::Gone)?;
-        let line = Line { conversation: Conversation::new(), decoder: Decoder::new(), pipe };
+        let line = Line {
+            conversation: Conversation::new(),
+            decoder: Decoder::new(),
+            pipe,
+            bytes: vec![0; READ_BYTES].into(),
+        };
         let mut ready = Self { line, guard, upper, enforced, _layers: layers };
         match ready.line.hear(Instant::now() + HELLO)? {
             Event::Ready => Ok(ready),
@@ -103,7 +110,6 @@ impl Line {
     /// # Errors
     /// [`Silence`]. After [`Silence::Waiting`] it can be asked again.
     pub(crate) fn hear(&mut self, until: Instant) -> Result<Event, Silence> {
-        let mut bytes = Vec::new();
         loop {
             self.decoder.set_bound(self.conversation.frame_bound());
             match self.decoder.take::<FromGuest>() {
@@ -119,10 +125,9 @@ impl Line {
                     return Err(Silence::Violation);
                 }
             }
-            bytes.resize(READ_BYTES, 0);
-            match self.pipe.read(&mut bytes) {
+            match self.pipe.read(&mut self.bytes) {
                 Ok(0) => return Err(Silence::Gone),
-                Ok(count) => self.decoder.push(bytes.get(..count).unwrap_or_default()),
+                Ok(count) => self.decoder.push(self.bytes.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => self.wait(PollFlags::IN, until)?,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => return Err(Silence::Gone),

@@ -7,9 +7,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -29,14 +27,12 @@ use crate::{
     root::{self, Host, HostRoot},
     scratch::{ScratchError, Volumes},
     submount,
+    worker::{Order, Refill, Worker},
     workspace::{LayersError, Session, Stamp, WorkspaceError},
 };
 
 /// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
 const ROOT_HOLDS: Duration = Duration::from_secs(30);
-
-/// Orders for prepared sandboxes that wait. Filling for one serves all of its kind, so a few are enough.
-const WAITING_ORDERS: usize = 8;
 
 /// What a yard needs to know.
 #[derive(Debug, Clone)]
@@ -51,18 +47,10 @@ pub struct YardOptions {
 #[derive(Debug)]
 pub struct Yard {
     ground: Arc<Ground>,
-    preparer: Preparer,
+    worker: Arc<Worker>,
 }
 
-/// The thread that prepares sandboxes ahead. Dropping it waits until the thread has ended.
-#[derive(Debug)]
-struct Preparer {
-    /// `None` only while it is dropped.
-    orders: Option<mpsc::SyncSender<Order>>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-/// What calls and the preparing thread share.
+/// What calls and the worker share.
 #[derive(Debug)]
 struct Ground {
     host: Host,
@@ -70,14 +58,6 @@ struct Ground {
     pool: Pool,
     roots: Mutex<BTreeMap<PathBuf, (Instant, Arc<HostRoot>)>>,
     next: AtomicU64,
-}
-
-/// An order to prepare a sandbox like the one that was just taken.
-#[derive(Debug)]
-struct Order {
-    session: Arc<Session>,
-    access: Access,
-    limits: Limits,
 }
 
 /// Why a yard was not made.
@@ -181,15 +161,16 @@ impl Yard {
             roots: Mutex::default(),
             next: AtomicU64::new(0),
         });
-        let preparer = Preparer::start(Arc::clone(&ground))
-            .map_err(|source| StartError::Prepare { operation: "start the preparing thread", source })?;
-        Ok(Self { ground, preparer })
+        let shared = Arc::clone(&ground);
+        let worker = Worker::start(move |order| shared.fill(order))
+            .map_err(|source| StartError::Prepare { operation: "start the worker thread", source })?;
+        Ok(Self { ground, worker: Arc::new(worker) })
     }
 
     /// Prepares sandboxes for a session's first file calls, in the background.
     pub fn prepare(&self, session: &Arc<Session>, limits: Limits) {
         for access in [Access::Read, Access::Write] {
-            self.preparer.order(session, access, limits);
+            self.worker.prepare(Order { session: Arc::clone(session), access, limits });
         }
     }
 
@@ -212,8 +193,11 @@ impl Yard {
         if let Some(mount) = submount::below(workspace.root()).map_err(OpenError::Mounts)? {
             return Err(OpenError::Submount(mount));
         }
-        let (ready, stamp, volumes) = match &plan.work {
-            Work::Execute => self.ready_to_execute(&permit, session, deadline, cancel)?,
+        let (ready, stamp, volumes, refill) = match &plan.work {
+            Work::Execute => {
+                let (ready, stamp, volumes) = self.ready_to_execute(&permit, session, deadline, cancel)?;
+                (ready, stamp, Some(volumes), None)
+            }
             Work::WriteFiles => self.ready_for_files(session, Access::Write, permit.limits())?,
             Work::ReadFiles | Work::Session(_) => self.ready_for_files(session, Access::Read, permit.limits())?,
         };
@@ -225,7 +209,19 @@ impl Yard {
         let uppers = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.volume.join("upper"));
         let budget = Budget::new(permit.limits(), memory, uppers);
         let (workspace, cancel) = (Arc::clone(workspace), cancel.clone());
-        Ok(OpenSandbox::new(Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel }))
+        let worker = Arc::clone(&self.worker);
+        Ok(OpenSandbox::new(Parts {
+            permit,
+            workspace,
+            ready,
+            stamp,
+            volumes,
+            budget,
+            deadline,
+            cancel,
+            worker,
+            refill,
+        }))
     }
 
     fn ready_for_files(
@@ -233,7 +229,7 @@ impl Yard {
         session: &Arc<Session>,
         access: Access,
         limits: Limits,
-    ) -> Result<(Ready, Stamp, Option<Volumes>), OpenError> {
+    ) -> Result<(Ready, Stamp, Option<Volumes>, Option<Refill>), OpenError> {
         let key = self.ground.key(session, session.layers()?.generation(), access, limits);
         let prepared = self.ground.pool.take(&key);
         // The stamp is from before the view is first looked at, and a prepared sandbox has looked at nothing.
@@ -242,8 +238,8 @@ impl Yard {
             Some(ready) => ready,
             None => self.ground.prepare(session, access, limits)?.1,
         };
-        self.preparer.order(session, access, limits);
-        Ok((ready, stamp, None))
+        let order = Order { session: Arc::clone(session), access, limits };
+        Ok((ready, stamp, None, Some(Refill { worker: Arc::clone(&self.worker), order })))
     }
 
     fn ready_to_execute(
@@ -252,7 +248,7 @@ impl Yard {
         session: &Arc<Session>,
         deadline: Instant,
         cancel: &Cancel,
-    ) -> Result<(Ready, Stamp, Option<Volumes>), OpenError> {
+    ) -> Result<(Ready, Stamp, Volumes), OpenError> {
         let workspace = session.workspace();
         let host_root = self.ground.host_root(workspace.root());
         let volumes = Volumes::take(workspace.root(), workspace.state(), &host_root, deadline, cancel, &mut || {
@@ -279,7 +275,7 @@ impl Yard {
         };
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
         let ready = Ready::new(started, layers).map_err(|_| Ended::Broken)?;
-        Ok((ready, stamp, Some(volumes)))
+        Ok((ready, stamp, volumes))
     }
 
     /// What this machine enforces, found out by opening a sandbox on `permit`'s plan and closing it again.
@@ -382,7 +378,7 @@ impl Ground {
 
 impl Drop for Yard {
     fn drop(&mut self) {
-        // So that the preparing thread, which is waited for next, starts nothing more.
+        // So that the worker, which is waited for next, starts nothing more.
         self.ground.pool.close();
     }
 }
@@ -391,36 +387,6 @@ impl Drop for Ground {
     fn drop(&mut self) {
         for folder in self.namespaces.cgroups().folders() {
             reap::remove_tree(folder);
-        }
-    }
-}
-
-impl Preparer {
-    fn start(ground: Arc<Ground>) -> io::Result<Self> {
-        let (orders, received) = mpsc::sync_channel(WAITING_ORDERS);
-        let prepare = move || {
-            while let Ok(order) = received.recv() {
-                ground.fill(&order);
-            }
-        };
-        let thread = thread::Builder::new().name("preparer".into()).spawn(prepare)?;
-        Ok(Self { orders: Some(orders), thread: Some(thread) })
-    }
-
-    /// Orders one more prepared sandbox. Nothing is lost when too many orders wait or nobody takes them: an order fills
-    /// the shelf, and the next call starts its own sandbox if that is not done yet.
-    fn order(&self, session: &Arc<Session>, access: Access, limits: Limits) {
-        if let Some(orders) = &self.orders {
-            let _ = orders.try_send(Order { session: Arc::clone(session), access, limits });
-        }
-    }
-}
-
-impl Drop for Preparer {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
 }

@@ -262,8 +262,8 @@ fn cancelling_ends_a_running_program_at_once() {
     let permit = permit(Work::Execute, HandBack::Nothing, Limits::FILES);
     let mut sandbox = house.yard.open(permit, &house.session, &cancel).unwrap();
     let started = Instant::now();
-    let canceller = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(300));
+    let canceller = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
         cancel.cancel(Ended::Cancelled);
     });
     let ended = execute(&mut sandbox, "sleep", &["60"]);
@@ -301,7 +301,7 @@ fn nothing_of_a_yard_stays_when_it_is_gone() {
     drop(house);
     // The preparing thread may hold the ground for a moment longer.
     let gone = (0..200).any(|_| {
-        thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         folders.iter().all(|folder| !folder.exists())
     });
     assert!(gone, "{folders:?}");

@@ -8,6 +8,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use cofferdam_contract::Limits;
@@ -17,6 +18,13 @@ const OURS: &str = "cofferdam";
 
 /// The length of the CPU quota's period, in microseconds (the kernel's default, `sched-bwc.rst`).
 const PERIOD_MICROSECONDS: u64 = 100_000;
+
+/// The CPU quota of a period: a tenth of each core is left to the host under full load. Asked for once: the answer takes
+/// some twelve system calls.
+static QUOTA_MICROSECONDS: LazyLock<u64> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    PERIOD_MICROSECONDS * 9 / 10 * cores as u64
+});
 
 /// Where sandboxes' cgroups can be made.
 #[derive(Debug, Clone)]
@@ -122,9 +130,7 @@ impl Cgroups {
     /// Those of writing the controllers' files. `Ok(None)` where there are no cgroups.
     pub(crate) fn make(&self, name: &str, limits: &Limits) -> io::Result<Option<Cgroup>> {
         let memory = (limits.memory_mb << 20).to_string();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // A tenth of each core is left to the host under full load.
-        let quota = PERIOD_MICROSECONDS * 9 / 10 * cores as u64;
+        let quota = *QUOTA_MICROSECONDS;
         match self {
             Self::Version1 { memory: memory_controller, cpu, pids } => {
                 let [memory_folder, cpu, pids] = [memory_controller, cpu, pids].map(|controller| controller.join(name));

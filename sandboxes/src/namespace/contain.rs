@@ -9,6 +9,7 @@ use std::{
     convert::Infallible,
     ffi::CString,
     os::fd::{OwnedFd, RawFd},
+    sync::Arc,
 };
 
 use rustix::io::Errno;
@@ -40,7 +41,7 @@ pub(super) struct Containment {
     /// Landlock's rules.
     pub(super) fence: Fence,
     /// Compiled seccomp filters, installed in this order.
-    pub(super) filters: Vec<Vec<libc::sock_filter>>,
+    pub(super) filters: Arc<Vec<Vec<libc::sock_filter>>>,
     /// The guest's arguments.
     pub(super) arguments: Vec<CString>,
     /// The guest's environment, and so that of all programs inside.

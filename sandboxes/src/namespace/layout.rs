@@ -163,9 +163,7 @@ impl Layout<'_> {
     fn processes(&mut self) -> io::Result<()> {
         self.tree.steps.push(Step::Processes(c_text("proc")?));
         for path in COVERED {
-            let source = self.sources.system(Path::new("/dev/null"), READ_ONLY | NO_SETUID | NO_EXECUTE)?;
-            let number = self.source(source);
-            self.tree.last_steps.push(Step::Cover(number, c_text(path)?));
+            self.tree.last_steps.push(Step::Cover(c_text(path)?));
         }
         for path in FROZEN {
             self.tree.last_steps.push(Step::Freeze(c_text(path)?));

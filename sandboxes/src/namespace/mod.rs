@@ -103,7 +103,7 @@ pub(crate) struct Namespaces {
     launcher: mpsc::Sender<Launch>,
     id_maps: IdMaps,
     cgroups: Cgroups,
-    filters: Vec<Vec<libc::sock_filter>>,
+    filters: Arc<Vec<Vec<libc::sock_filter>>>,
     landlock: i32,
     null: OwnedFd,
     /// A pidfd of this process, by which a child sees that it is gone.
@@ -164,7 +164,14 @@ pub enum StartError {
 
 struct Launch {
     containment: Containment,
-    answer: mpsc::SyncSender<io::Result<Child>>,
+    answer: mpsc::SyncSender<io::Result<Launched>>,
+}
+
+/// A child, and what it was made from: that is let go of when the child is on its way, since some fifty descriptors
+/// and as many texts take time that the child would wait.
+struct Launched {
+    child: Child,
+    containment: Containment,
 }
 
 impl Namespaces {
@@ -192,7 +199,7 @@ impl Namespaces {
             launcher,
             id_maps: IdMaps::default(),
             cgroups,
-            filters,
+            filters: Arc::new(filters),
             landlock: landlock::version(),
             null,
             server,
@@ -230,13 +237,13 @@ impl Namespaces {
             tree,
             rlimits: limits::of(&place.limits, open_files),
             fence: Fence::new(self.landlock, writable),
-            filters: self.filters.clone(),
+            filters: Arc::clone(&self.filters),
             arguments: strings(["cofferdam-guest".to_owned(), place.workspace.display().to_string()])
                 .map_err(prepare("write down the guest's arguments"))?,
             environment: strings(place.environment.iter().map(|(name, value)| format!("{name}={value}")))
                 .map_err(prepare("write down the environment"))?,
         };
-        let child = self.launch(containment)?;
+        let Launched { child, containment } = self.launch(containment)?;
         let guard = Guard { pid: child.pid, pidfd: Arc::new(child.pidfd), cgroup };
         ids::write_maps(guard.pid, identity).map_err(|source| floor(Facility::Identity, source))?;
         // So that the kernel takes a sandbox before it takes the server (proc_pid_oom_score_adj(5)).
@@ -245,11 +252,13 @@ impl Namespaces {
         rustix::net::send(&setup, &[1], SendFlags::NOSIGNAL)
             .map_err(io::Error::from)
             .map_err(prepare("start the sandbox"))?;
+        // Before listening: the talk is over when nobody holds the child's end any more.
+        drop(containment);
         let upper = hear_until_started(&setup, &described)?;
         Ok(Started { pipe: UnixStream::from(pipe), upper, enforced: self.enforced(&guard, place), guard })
     }
 
-    fn launch(&self, containment: Containment) -> Result<Child, StartError> {
+    fn launch(&self, containment: Containment) -> Result<Launched, StartError> {
         let (answer, child) = mpsc::sync_channel(1);
         let gone = || StartError::Prepare {
             operation: "reach the launching thread",
@@ -330,9 +339,21 @@ impl Guard {
     }
 }
 
+impl Guard {
+    /// Kills every process of the sandbox, and waits until they are gone.
+    pub(crate) fn end(&self) {
+        process::kill_and_reap(self.pidfd.as_fd());
+    }
+
+    /// Kills every process of the sandbox, and does not wait.
+    pub(crate) fn kill(&self) {
+        process::kill(self.pidfd.as_fd());
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
-        process::kill_and_reap(self.pidfd.as_fd());
+        self.end();
     }
 }
 
@@ -368,9 +389,10 @@ impl Sources for HostSources<'_> {
 /// Clones for the backend's whole life: the death signal of a sandbox is tied to this thread.
 fn launch_all(launches: &mpsc::Receiver<Launch>) {
     block_all_signals();
-    while let Ok(Launch { containment, answer }) = launches.recv() {
+    while let Ok(Launch { mut containment, answer }) = launches.recv() {
+        let launched = process::clone_into_namespaces(&mut containment).map(|child| Launched { child, containment });
         // The one who asked may be gone; the child is then dropped, and killed here.
-        if let Err(mpsc::SendError(Ok(child))) = answer.send(process::clone_into_namespaces(containment)) {
+        if let Err(mpsc::SendError(Ok(Launched { child, .. }))) = answer.send(launched) {
             process::kill_and_reap(child.pidfd.as_fd());
         }
     }

@@ -71,8 +71,8 @@ pub(super) enum Step {
     Detach(CString),
     /// Puts a mount over itself that is read-only.
     Freeze(CString),
-    /// Covers a file, if it is there, with source number `.0`.
-    Cover(usize, CString),
+    /// Covers a file, if it is there, with the new root's `/dev/null`.
+    Cover(CString),
 }
 
 impl Source {
@@ -100,7 +100,7 @@ impl Step {
             Self::HandOver(at) => ("the layer for writes", at),
             Self::Detach(at) => ("what is below", at),
             Self::Freeze(at) => ("the read-only", at),
-            Self::Cover(_, at) => ("the cover of", at),
+            Self::Cover(at) => ("the cover of", at),
         };
         format!("{what} /{}", at.to_string_lossy())
     }
@@ -196,7 +196,8 @@ impl Tree {
                 let clone = clone_mount(at, READ_ONLY | NO_SETUID | NO_DEVICES | NO_EXECUTE)?;
                 attach(&clone, at)
             }
-            Step::Cover(source, at) => match attach(self.source(*source)?, at) {
+            // One call where a clone, its attributes and its attaching are three: there are many of these.
+            Step::Cover(at) => match rustix::mount::mount_bind(c"dev/null", at.as_c_str()) {
                 // This kernel does not have the file.
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(errno) => Err(errno),

@@ -48,7 +48,7 @@ pub(super) struct Child {
 ///
 /// # Errors
 /// `clone(2)`'s: EPERM or ENOSPC where user namespaces are off or used up.
-pub(super) fn clone_into_namespaces(mut place: Containment) -> io::Result<Child> {
+pub(super) fn clone_into_namespaces(place: &mut Containment) -> io::Result<Child> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: the flags share no memory (no CLONE_VM), so a null stack means "keep the parent's copy" (clone(2)).
     // CLONE_PIDFD stores through the third argument, which points at a live c_int. The child's path makes system calls
@@ -65,7 +65,7 @@ pub(super) fn clone_into_namespaces(mut place: Containment) -> io::Result<Child>
     };
     match pid {
         -1 => Err(io::Error::last_os_error()),
-        0 => live(&mut place),
+        0 => live(place),
         pid => {
             // SAFETY: the kernel just made this descriptor for us (CLONE_PIDFD) and nothing else knows its number.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -275,8 +275,13 @@ pub(super) fn last_errno() -> Errno {
 
 /// Kills a first process, and with it all of its namespace, and waits until it is gone.
 pub(super) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
-    // ESRCH: it ended by itself.
-    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+    kill(pidfd);
     let _ =
         rustix::process::waitid(rustix::process::WaitId::PidFd(pidfd.as_fd()), rustix::process::WaitIdOptions::EXITED);
+}
+
+/// Kills a first process, and with it all of its namespace.
+pub(super) fn kill(pidfd: BorrowedFd<'_>) {
+    // ESRCH: it ended by itself.
+    let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
 }
