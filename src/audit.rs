@@ -8,18 +8,22 @@
 //! What a chain cannot show: lines cut off at the end, and a file rewritten as a whole by somebody who may write it.
 //! Copy the last line's `sha256` elsewhere to notice those.
 //!
+//! A server that is killed leaves intents without an outcome; the next one records them as *lost*, see [`attendance`].
+//!
 //! Output of tools and contents of files never enter the log; see [`preview`].
 
+pub mod attendance;
 pub mod log;
 pub mod preview;
 pub mod record;
 pub mod time;
 pub mod verify;
 
+pub use attendance::Attendance;
 pub use log::{AppendError, Log, OpenError};
 pub use record::{
-    Call, ChangeCounts, ChangesDecided, Client, Decision, End, Enforcement, Event, Intent, Outcome, OutputSummary,
-    Record, Recovered,
+    Call, ChangeCounts, ChangesDecided, Client, Decision, End, Enforcement, Event, Intent, Lost, Outcome,
+    OutputSummary, Record, Recovered,
 };
 pub use verify::{Broken, Verified, verify};
 

@@ -116,6 +116,9 @@ pub fn run(line: CommandLine) -> Exit {
         Command::Audit(audit) => audit::run(&audit, &setup.folders.state, colour),
         Command::Install(install) => {
             // An entry for a folder that no server would take helps nobody.
+            if install.is_dry_run() {
+                return install::show_only(&install, &setup, colour);
+            }
             let opened = prepare_state(&setup.folders.state)
                 .map_err(Unusable::Config)
                 .and_then(|state| open_session(&setup, &state));

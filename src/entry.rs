@@ -45,6 +45,7 @@ impl Entry {
         Self {
             intent: Intent {
                 call: run.call().clone(),
+                server: server.attendance.server().to_owned(),
                 session: server.session_name.clone(),
                 client,
                 workspace: server.project.workspace.clone(),

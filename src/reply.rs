@@ -137,7 +137,7 @@ pub fn running(run: &Run) -> Output {
     structured.insert("tool".into(), json!(tool));
     structured.insert("elapsed_seconds".into(), json!(seconds));
     structured.insert("tail".into(), json!(tail));
-    Output { text, structured }
+    Output { text, structured, ..Output::default() }
 }
 
 /// Adds a fact to an answer, for readers of the text and for readers of the structure.

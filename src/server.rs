@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    audit::{self, Client, Log},
+    audit::{self, Attendance, Client, Log},
     config::{self, ConfigError, Environment, Folders, PolicyChoice},
     reply::Reply,
     run::Run,
@@ -56,6 +56,7 @@ pub struct Server {
     pub(crate) session_name: String,
     pub(crate) yard: Arc<Yard>,
     pub(crate) log: Log,
+    pub(crate) attendance: Attendance,
     pub(crate) slots: Slots,
     pub(crate) runs: Runs,
     tasks: TaskTracker,
@@ -121,6 +122,7 @@ impl Server {
         finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
         let yard = open_yard(setup, &state)?;
+        let attendance = Attendance::begin(&state, &log).map_err(Unusable::Audit)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             policy,
@@ -129,6 +131,7 @@ impl Server {
             session_name: setup.session.clone(),
             yard: Arc::new(yard),
             log,
+            attendance,
             slots: Slots::for_processors(processors),
             runs: Runs::default(),
             tasks: TaskTracker::new(),
@@ -163,6 +166,8 @@ impl Server {
         if tokio::time::timeout(LAST_CALLS, self.tasks.wait()).await.is_err() {
             // Their sandboxes die with this process all the same.
             tracing::warn!(calls = self.tasks.len(), "calls did not end in time");
+        } else {
+            self.attendance.leave();
         }
     }
 }

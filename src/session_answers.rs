@@ -47,7 +47,7 @@ impl Server {
         let mut structured = Map::new();
         structured.insert("changes".into(), Value::Array(changes));
         structured.insert("total".into(), json!(held.len()));
-        Ok(Output { text, structured })
+        Ok(Output { text, structured, ..Output::default() })
     }
 
     async fn get_run(&self, id: &str, wait: Duration) -> Result<Output, Failure> {
@@ -77,7 +77,7 @@ impl Server {
         let mut structured = Map::new();
         structured.insert("status".into(), json!(status));
         structured.insert("run_id".into(), json!(id));
-        Ok(Output { text: text.to_owned(), structured })
+        Ok(Output { text: text.to_owned(), structured, ..Output::default() })
     }
 }
 

@@ -73,6 +73,15 @@ pub enum OpenError {
         #[source]
         source: AppendError,
     },
+    /// What says which servers use the log could not be read or made.
+    #[error("read or write {path}, which says who uses the audit log")]
+    Attendance {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The writer's thread could not be started.
     #[error("start the audit log's thread")]
     Thread(#[source] io::Error),

@@ -27,6 +27,8 @@ pub enum Event {
     Intent(Box<Intent>),
     /// A call ended.
     Outcome(Box<Outcome>),
+    /// A call's server was killed before the call ended.
+    Lost(Lost),
     /// A person decided about held changes.
     Changes(ChangesDecided),
     /// A line that was being written when its writer died was removed.
@@ -52,6 +54,9 @@ pub struct Client {
 pub struct Intent {
     /// Which call.
     pub call: Call,
+    /// The server that announced it: random, another at each start. Empty in a log of a version that did not write it.
+    #[serde(default)]
+    pub server: String,
     /// The session's name.
     pub session: String,
     /// Who called.
@@ -172,6 +177,18 @@ pub struct OutputSummary {
     pub bytes: u64,
     /// Its digest.
     pub sha256: String,
+}
+
+/// A call that was announced and never ended, since its server was killed. What it had written in its sandbox is gone;
+/// a hand-back that had begun was finished or undone by the next server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Which call.
+    pub call: Call,
+    /// The tool's name as it was called.
+    pub tool: String,
+    /// When it was announced: RFC 3339, UTC.
+    pub since: String,
 }
 
 /// A person's decision about held changes.

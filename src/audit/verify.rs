@@ -16,8 +16,11 @@ pub struct Verified {
     pub records: u64,
     /// Calls that were announced.
     pub intents: u64,
-    /// Announced calls that have no outcome: running now, or lost when their server died.
+    /// Announced calls that have no outcome and are not known to be lost: running now, or their server was killed and
+    /// none has begun since.
     pub intents_without_outcome: u64,
+    /// Calls whose server was killed before they ended.
+    pub lost: u64,
     /// Times that a torn line was removed.
     pub recovered: u64,
     /// The last line's `sha256`; compare it with a copy to notice lines cut off at the end.
@@ -52,8 +55,14 @@ pub fn verify(path: &Path) -> Result<Verified, Broken> {
 }
 
 fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
-    let mut found =
-        Verified { records: 0, intents: 0, intents_without_outcome: 0, recovered: 0, head: NO_PREVIOUS.to_owned() };
+    let mut found = Verified {
+        records: 0,
+        intents: 0,
+        intents_without_outcome: 0,
+        lost: 0,
+        recovered: 0,
+        head: NO_PREVIOUS.to_owned(),
+    };
     let mut open: HashSet<Call> = HashSet::new();
     let mut line = Vec::new();
     loop {
@@ -81,6 +90,10 @@ fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
             Event::Outcome(outcome) => {
                 open.remove(&outcome.call);
             }
+            Event::Lost(lost) => {
+                found.lost += 1;
+                open.remove(&lost.call);
+            }
             Event::Changes(_) => {}
             Event::Recovered(_) => found.recovered += 1,
         }
@@ -89,18 +102,17 @@ fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
     }
 }
 
+/// Events for tests.
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+pub(super) mod samples {
     use serde_json::json;
 
-    use super::super::record::{End, Intent, Outcome, OutputSummary};
-    use super::*;
-    use crate::audit::{Client, Decision};
+    use super::super::record::{Call, Client, Decision, End, Event, Intent, Outcome, OutputSummary};
 
-    fn intent(call: u64) -> Event {
+    pub(in crate::audit) fn intent(call: u64) -> Event {
         Event::Intent(Box::new(Intent {
             call: Call(format!("call-{call}")),
+            server: String::new(),
             session: "default".into(),
             client: Client { name: "test".into(), version: "1".into() },
             workspace: "/w".into(),
@@ -114,7 +126,7 @@ mod tests {
         }))
     }
 
-    fn outcome(call: u64) -> Event {
+    pub(in crate::audit) fn outcome(call: u64) -> Event {
         Event::Outcome(Box::new(Outcome {
             call: Call(format!("call-{call}")),
             tool: "read_file".into(),
@@ -127,6 +139,15 @@ mod tests {
             output: OutputSummary { bytes: 1, sha256: "22".into() },
         }))
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::samples::{intent, outcome};
+    use super::*;
+    use crate::audit::Lost;
 
     fn lines(events: impl IntoIterator<Item = Event>) -> Vec<Vec<u8>> {
         let mut prev = NO_PREVIOUS.to_owned();
@@ -150,6 +171,13 @@ mod tests {
         let found = check(small_log().concat().as_slice()).unwrap();
         assert_eq!((found.records, found.intents, found.intents_without_outcome), (5, 3, 1));
         assert_eq!(check(&b""[..]).unwrap().records, 0);
+    }
+
+    #[test]
+    fn a_lost_call_is_not_open_any_more() {
+        let lost = Event::Lost(Lost { call: Call("call-1".into()), tool: "read_file".into(), since: "then".into() });
+        let found = check(lines([intent(1), intent(2), lost]).concat().as_slice()).unwrap();
+        assert_eq!((found.intents_without_outcome, found.lost), (1, 1));
     }
 
     #[test]

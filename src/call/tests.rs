@@ -146,7 +146,11 @@ async fn a_run_that_was_handed_out_is_waited_for_and_gives_its_own_result() {
     let running = playground.call(&server, "get_run", json!({ "run_id": id, "wait_seconds": 0 })).await;
     assert_eq!(running.result.as_ref().unwrap().structured["status"], "running");
     let text = "3 passed".to_owned();
-    let output = Output { text: text.clone(), structured: json!({ "passed": 3 }).as_object().unwrap().clone() };
+    let output = Output {
+        text: text.clone(),
+        structured: json!({ "passed": 3 }).as_object().unwrap().clone(),
+        ..Output::default()
+    };
     run.finish(Reply { result: Ok(output), facts: crate::reply::Facts::default() });
     let finished = playground.call(&server, "get_run", json!({ "run_id": id })).await;
     let finished = finished.result.as_ref().unwrap();

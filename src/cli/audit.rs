@@ -58,6 +58,7 @@ fn verify(path: &Path, colour: Colour) -> Exit {
             print(format_args!("{} {}", colour.paint(Mark::Good, "whole"), path.display()));
             print(format_args!("records: {}, calls: {}", found.records, found.intents));
             print(format_args!("calls without an outcome: {}", found.intents_without_outcome));
+            print(format_args!("calls lost with a killed server: {}", found.lost));
             print(format_args!("torn lines removed: {}", found.recovered));
             print(format_args!("head: {}", found.head));
             Exit::Success
@@ -87,7 +88,7 @@ fn show_lines(path: &Path, last: usize) -> Exit {
 
 fn show_calls(path: &Path, last: usize, colour: Colour) -> Exit {
     let mut calls: VecDeque<(String, Box<Intent>)> = VecDeque::new();
-    let mut outcomes: HashMap<audit::Call, Box<Outcome>> = HashMap::new();
+    let mut ends: HashMap<audit::Call, Ending> = HashMap::new();
     let mut unreadable = 0;
     let read = for_each_line(path, |line| match serde_json::from_str::<Record>(line) {
         Ok(Record { time, event, .. }) => match event {
@@ -95,13 +96,18 @@ fn show_calls(path: &Path, last: usize, colour: Colour) -> Exit {
                 if calls.len() == last
                     && let Some((_, dropped)) = calls.pop_front()
                 {
-                    outcomes.remove(&dropped.call);
+                    ends.remove(&dropped.call);
                 }
                 calls.push_back((time, intent));
             }
             Event::Outcome(outcome) => {
                 if calls.iter().any(|(_, intent)| intent.call == outcome.call) {
-                    outcomes.insert(outcome.call.clone(), outcome);
+                    ends.insert(outcome.call.clone(), Ending::Outcome(outcome));
+                }
+            }
+            Event::Lost(lost) => {
+                if calls.iter().any(|(_, intent)| intent.call == lost.call) {
+                    ends.entry(lost.call.clone()).or_insert(Ending::Lost);
                 }
             }
             Event::Changes(_) | Event::Recovered(_) => {}
@@ -110,7 +116,7 @@ fn show_calls(path: &Path, last: usize, colour: Colour) -> Exit {
     });
     finish(read, || {
         for (time, intent) in &calls {
-            print(call_line(time, intent, outcomes.get(&intent.call).map(Box::as_ref), colour));
+            print(call_line(time, intent, ends.get(&intent.call).unwrap_or(&Ending::Open), colour));
         }
         if unreadable > 0 {
             print(format_args!("{unreadable} lines cannot be read; see `cofferdam audit verify`"));
@@ -131,12 +137,26 @@ fn finish(read: std::io::Result<()>, show: impl FnOnce()) -> Exit {
     }
 }
 
-fn call_line(time: &str, intent: &Intent, outcome: Option<&Outcome>, colour: Colour) -> String {
+/// What the log says about a call after its intent.
+enum Ending {
+    /// Nothing: it runs, or nobody has looked since its server was killed.
+    Open,
+    /// Its server was killed.
+    Lost,
+    /// How it ended.
+    Outcome(Box<Outcome>),
+}
+
+fn call_line(time: &str, intent: &Intent, ending: &Ending, colour: Colour) -> String {
+    let (end, took) = match ending {
+        Ending::Open | Ending::Lost => (None, String::new()),
+        Ending::Outcome(outcome) => (Some(outcome.end), format!("{} ms", outcome.duration_ms)),
+    };
     let place = ["path", "source", "filter", "pattern", "run_id"]
         .iter()
         .find_map(|name| intent.arguments.get(*name).and_then(|value| value.as_str()))
         .unwrap_or("");
-    let (mark, end) = match (intent.decision, outcome.map(|outcome| outcome.end)) {
+    let (mark, end) = match (intent.decision, end) {
         (_, Some(End::Succeeded)) => (Mark::Good, "done"),
         (_, Some(End::Failed)) => (Mark::Warn, "failed"),
         (Decision::Denied, _) => (Mark::Bad, "denied"),
@@ -147,9 +167,9 @@ fn call_line(time: &str, intent: &Intent, outcome: Option<&Outcome>, colour: Col
         (Decision::Allowed, Some(End::Cancelled)) => (Mark::Warn, "cancelled"),
         (Decision::Allowed, Some(End::TimedOut)) => (Mark::Warn, "time out"),
         (Decision::Allowed, Some(End::LimitReached)) => (Mark::Warn, "limit"),
+        (Decision::Allowed, None) if matches!(ending, Ending::Lost) => (Mark::Bad, "lost"),
         (Decision::Allowed, None) => (Mark::Warn, "no end"),
     };
-    let took = outcome.map_or_else(String::new, |outcome| format!("{} ms", outcome.duration_ms));
     format!(
         "{}  {}  {:<13} {}  {}",
         colour.paint(Mark::Dim, time),

@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use cofferdam_contract::Ended;
+use cofferdam_tools::Output;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -33,7 +34,10 @@ const NEWS_EVERY: Duration = Duration::from_secs(2);
 Examples:
   cofferdam call list_files
   cofferdam call read_file '{\"path\": \"src/lib.rs\", \"limit\": 20}' --workspace ~/project
-  echo '{\"filter\": \"parser\"}' | cofferdam call run_tests - --json")]
+  echo '{\"filter\": \"parser\"}' | cofferdam call run_tests - --json
+
+A script tells a run of tests by the status: 0 they passed, 6 they did not, anything else is no result of tests.
+With --json, `whole` lists what a result for an agent shortens: the name and result of every single test.")]
 pub(super) struct Call {
     /// The tool's name
     tool: String,
@@ -143,7 +147,13 @@ fn footer(facts: &Facts) -> String {
 fn show_json(reply: &Reply) {
     let facts = Value::Object(reply.facts.to_json());
     print(match &reply.result {
-        Ok(output) => json!({ "ok": true, "text": output.text, "structured": output.structured, "facts": facts }),
+        Ok(output) => {
+            let mut shown = json!({ "ok": true, "text": output.text, "structured": output.structured, "facts": facts });
+            if let Some(whole) = &output.whole {
+                shown["whole"] = whole.to_json();
+            }
+            shown
+        }
         Err(failure) => json!({ "ok": false, "code": failure.code, "text": failure.text, "facts": facts }),
     });
 }
@@ -151,9 +161,16 @@ fn show_json(reply: &Reply) {
 fn status(reply: &Reply) -> Exit {
     match &reply.result {
         Err(failure) => Exit::for_failure(failure.code),
+        // First of all: what else is to be known stands in the output, and this is what was asked.
+        Ok(output) if !passed(output) => Exit::TestsFailed,
         Ok(_) if reply.facts.changes.is_some_and(|changes| changes.held > 0) => Exit::Person,
         Ok(_) => Exit::Success,
     }
+}
+
+/// Whether a result is no run of tests, or one that passed.
+fn passed(output: &Output) -> bool {
+    output.structured.get("verdict").is_none_or(|verdict| verdict == "passed")
 }
 
 /// The status for a server that cannot be put together.
@@ -187,12 +204,27 @@ mod tests {
 
     #[test]
     fn held_changes_have_a_status_of_their_own() {
-        let output = cofferdam_tools::Output { text: String::new(), structured: Map::new() };
         let held = ChangeCounts { held: 1, ..ChangeCounts::default() };
-        let mut reply = Reply { result: Ok(output), facts: Facts::default() };
+        let mut reply = Reply { result: Ok(Output::default()), facts: Facts::default() };
         assert_eq!(status(&reply), Exit::Success);
         reply.facts.changes = Some(held);
         assert_eq!(status(&reply), Exit::Person);
         assert_eq!(status(&Reply::failed("denied", "no")), Exit::Failed);
+    }
+
+    #[test]
+    fn tests_that_did_not_pass_have_a_status_of_their_own() {
+        let with = |verdict: &str| {
+            let mut output = Output::default();
+            output.structured.insert("verdict".to_owned(), json!(verdict));
+            Reply { result: Ok(output), facts: Facts::default() }
+        };
+        assert_eq!(status(&with("passed")), Exit::Success);
+        for verdict in ["failed", "build_failed", "no_tests", "unclear", "timed_out", "limit_reached"] {
+            assert_eq!(status(&with(verdict)), Exit::TestsFailed, "{verdict}");
+        }
+        let mut failed = with("failed");
+        failed.facts.changes = Some(ChangeCounts { held: 1, ..ChangeCounts::default() });
+        assert_eq!(status(&failed), Exit::TestsFailed);
     }
 }

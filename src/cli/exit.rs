@@ -17,6 +17,8 @@ pub enum Exit {
     NoSandbox,
     /// The audit log cannot be written.
     NoAudit,
+    /// `run_tests` did its work, and the tests did not pass.
+    TestsFailed,
     /// It was interrupted.
     Interrupted,
 }
@@ -32,6 +34,7 @@ impl Exit {
             Self::Person => 3,
             Self::NoSandbox => 4,
             Self::NoAudit => 5,
+            Self::TestsFailed => 6,
             Self::Interrupted => 130,
         }
     }
@@ -65,6 +68,7 @@ Exit status:
   3    it waits for a person: changes are held, or an approval is needed
   4    this machine cannot give a sandbox that is strong enough (see `cofferdam doctor`)
   5    the audit log cannot be written
+  6    run_tests did its work and the tests did not pass: some failed, they could not be built, or none ran
   130  it was interrupted";
 
 #[cfg(test)]
@@ -73,9 +77,16 @@ mod tests {
 
     #[test]
     fn the_table_names_every_status() {
-        for exit in
-            [Exit::Success, Exit::Failed, Exit::Usage, Exit::Person, Exit::NoSandbox, Exit::NoAudit, Exit::Interrupted]
-        {
+        for exit in [
+            Exit::Success,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Person,
+            Exit::NoSandbox,
+            Exit::NoAudit,
+            Exit::TestsFailed,
+            Exit::Interrupted,
+        ] {
             assert!(TABLE.contains(&format!("\n  {:<5}", exit.status())), "{exit:?}");
         }
     }

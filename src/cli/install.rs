@@ -3,18 +3,19 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use clap::{Args, ValueEnum};
+use cofferdam_sandboxes::WorkspaceError;
 use serde_json::{Map, Value, json};
 
 use super::{
     exit::Exit,
     terminal::{Colour, Mark, causes, note, print},
 };
-use crate::config::Folders;
+use crate::{config::Folders, server::Setup};
 
 /// What to install.
 #[derive(Debug, Args)]
@@ -42,6 +43,9 @@ enum ClientProgram {
 /// Why an entry could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum InstallError {
+    /// The folder is none that a server takes.
+    #[error("use the workspace")]
+    Workspace(#[source] WorkspaceError),
     /// The file cannot be read.
     #[error("read {path}")]
     Read {
@@ -73,29 +77,88 @@ pub(super) enum InstallError {
 /// Runs the command.
 #[must_use]
 pub(super) fn run(install: &Install, folders: &Folders, program: &Path, workspace: &Path, colour: Colour) -> Exit {
+    let written = plan(install, folders, program, workspace).and_then(|planned| Ok((write(&planned)?, planned)));
+    match written {
+        Ok((backup, planned)) => {
+            print(format_args!("{} {}", colour.paint(Mark::Good, "written"), planned.path.display()));
+            if let Some(backup) = backup {
+                print(format_args!("the file as it was: {}", backup.display()));
+            }
+            print("Start the client again to use it.");
+            Exit::Success
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Shows what [`run`] would write. Nothing is made, the state folder least of all.
+#[must_use]
+pub(super) fn show_only(install: &Install, setup: &Setup, colour: Colour) -> Exit {
+    let program = &setup.environment.program;
+    let planned = acceptable(&setup.workspace, &setup.folders)
+        .map_err(InstallError::Workspace)
+        .and_then(|workspace| Ok((plan(install, &setup.folders, program, &workspace)?, workspace)));
+    match planned {
+        Ok((planned, workspace)) => {
+            show(&planned, colour);
+            hint(install.client, &install.name, program, &workspace, colour);
+            Exit::Success
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+impl Install {
+    /// Whether nothing is to be written.
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+}
+
+/// The workspace's path as a server would know it, if it is one that a server takes.
+///
+/// For showing alone: what a server takes is decided by `Workspace::open`, which makes the workspace's state as well.
+fn acceptable(workspace: &Path, folders: &Folders) -> Result<PathBuf, WorkspaceError> {
+    let path = workspace.to_owned();
+    let open = |source| WorkspaceError::Open { path: path.clone(), source };
+    let found = fs::symlink_metadata(workspace).map_err(open)?;
+    if found.is_symlink() {
+        return Err(WorkspaceError::Link { path });
+    }
+    if !found.is_dir() {
+        return Err(WorkspaceError::NotFolder { path });
+    }
+    let root = workspace.canonicalize().map_err(open)?;
+    let holds = |inner: &Path| {
+        let same = |outer: &Path| {
+            fs::metadata(outer).is_ok_and(|outer| (outer.dev(), outer.ino()) == (found.dev(), found.ino()))
+        };
+        inner.ancestors().any(same)
+    };
+    let why = if root == Path::new("/") {
+        Some("the whole machine")
+    } else if holds(&folders.home) {
+        Some("your home folder, or contains it")
+    } else if holds(&folders.state) {
+        Some("a folder that contains cofferdam's own state")
+    } else if folders.state.canonicalize().is_ok_and(|state| root.starts_with(state)) {
+        Some("part of cofferdam's own state")
+    } else {
+        None
+    };
+    match why {
+        Some(why) => Err(WorkspaceError::TooWide { path: root, why }),
+        None => Ok(root),
+    }
+}
+
+/// What would be written.
+fn plan(install: &Install, folders: &Folders, program: &Path, workspace: &Path) -> Result<Planned, InstallError> {
     let path = match install.client {
         ClientProgram::ClaudeDesktop => folders.config.join("Claude").join("claude_desktop_config.json"),
         ClientProgram::ClaudeCode => workspace.join(".mcp.json"),
     };
-    match prepare(&path, &install.name, entry(program, workspace)) {
-        Ok(planned) if install.dry_run => {
-            show(&planned, colour);
-            hint(install.client, &install.name, program, workspace, colour);
-            Exit::Success
-        }
-        Ok(planned) => match write(&planned) {
-            Ok(backup) => {
-                print(format_args!("{} {}", colour.paint(Mark::Good, "written"), planned.path.display()));
-                if let Some(backup) = backup {
-                    print(format_args!("the file as it was: {}", backup.display()));
-                }
-                print("Start the client again to use it.");
-                Exit::Success
-            }
-            Err(error) => failed(&error),
-        },
-        Err(error) => failed(&error),
-    }
+    prepare(&path, &install.name, entry(program, workspace))
 }
 
 fn failed(error: &InstallError) -> Exit {
@@ -275,6 +338,30 @@ mod tests {
             fs::write(&path, text).unwrap();
             assert!(matches!(prepared(&path), Err(InstallError::NotOurs { .. })), "{text}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn folders_that_no_server_takes_are_not_shown_as_workspaces() {
+        let all = tempfile::tempdir().unwrap();
+        let at = |name: &str| all.path().canonicalize().unwrap().join(name);
+        for name in ["work", "home", "state/inner"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("work"), at("link")).unwrap();
+        let folders = Folders { home: at("home"), config: at("home/.config"), state: at("state") };
+        assert_eq!(acceptable(&at("work"), &folders).unwrap(), at("work"));
+        for (wrong, why) in [
+            (PathBuf::from("/"), "the whole machine"),
+            (at("home"), "your home folder"),
+            (at(""), "your home folder"),
+            (at("state"), "own state"),
+            (at("state/inner"), "own state"),
+            (at("link"), "symbolic link"),
+            (at("missing"), "failed to open"),
+        ] {
+            let error = acceptable(&wrong, &folders).unwrap_err();
+            assert!(error.to_string().contains(why), "{wrong:?}: {error}");
         }
     }
 

@@ -26,6 +26,7 @@ pub mod run_tests;
 mod schema;
 mod search_files;
 mod text_file;
+mod whole;
 mod write_file;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ use serde_json::{Map, Value};
 
 pub use arguments::ArgumentError;
 pub use failure::Failure;
+pub use whole::Whole;
 
 /// What a client tells its model about this server, in under 2000 bytes: clients cut what is longer at 2 KB.
 pub const INSTRUCTIONS: &str = include_str!("instructions.txt");
@@ -114,6 +116,8 @@ pub struct Output {
     pub text: String,
     /// The same facts for readers of structure.
     pub structured: Map<String, Value>,
+    /// What those two shorten, for programs that ask for it. Never for a model.
+    pub whole: Option<Whole>,
 }
 
 impl Output {
@@ -122,7 +126,7 @@ impl Output {
         let Ok(Value::Object(structured)) = serde_json::to_value(structured) else {
             unreachable!("outputs are structs of texts, numbers and lists");
         };
-        Self { text, structured }
+        Self { text, structured, whole: None }
     }
 
     /// Adds sentences to both forms.
@@ -175,7 +179,7 @@ mod tests {
 
     #[test]
     fn notes_stand_in_both_forms() {
-        let mut output = Output { text: "done".into(), structured: Map::new() };
+        let mut output = Output { text: "done".into(), ..Output::default() };
         output.add_notes(vec!["one".into()]);
         output.add_notes(vec!["two".into()]);
         assert_eq!(output.text, "done\nNote: one\nNote: two\n");

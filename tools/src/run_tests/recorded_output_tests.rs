@@ -1,6 +1,7 @@
 //! `run_tests` on small projects, with the output that real runners printed for them.
 //!
 //! `COFFERDAM_RECORD=1 cargo test -p cofferdam-tools recorded_output` runs the runners again and writes what they print;
+//! cargo's error about a missing package names the registry: write "the registry's" in its place, as no file names one.
 //! pytest and unittest need a `python3` that has pytest and pytest-xdist, and node is the one on the PATH.
 
 use cofferdam_contract::Ended;

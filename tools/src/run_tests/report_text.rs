@@ -4,7 +4,7 @@ use cofferdam_contract::Exit;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::{Output, excerpt, excerpt::TEXT_BYTES, plain_text};
+use crate::{Output, Whole, excerpt, excerpt::TEXT_BYTES, plain_text};
 
 use super::{
     report::{CompileError, Counts, Outcome, Report, Test, TestFailure, Verdict, ending},
@@ -124,7 +124,9 @@ impl Report {
             output,
             notes: self.notes.clone(),
         };
-        Output::new(text, &structured)
+        let mut output = Output::new(text, &structured);
+        output.whole = Some(Whole::list("tests", &self.tests));
+        output
     }
 
     /// The lines that say what happened.
@@ -253,6 +255,8 @@ fn told(failure: &TestFailure) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn report(failures: usize, verdict: Verdict) -> Report {
@@ -292,6 +296,11 @@ mod tests {
             "PASSED: 0 failed, 3 passed\ncargo ended with status 0, tests took 12 ms. Same as, in `.`: cargo test\n"
         );
         assert_eq!(output.structured["verdict"], "passed");
+        // Names that do not fit are there for programs.
+        let listed = output.structured["tests"].as_array().unwrap().len();
+        assert_eq!(output.structured["tests_omitted"], 2000 - listed);
+        let whole = output.whole.unwrap().to_json();
+        assert_eq!((whole["tests"].as_array().unwrap().len(), &whole["omitted"]), (2000, &Value::from(0)));
     }
 
     #[test]
