@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use cofferdam_policy::Protect;
@@ -20,7 +20,7 @@ use super::{
     gate::{Below, Decision, Facts, Host, Present, decide},
     operation::{Expected, Identity},
     selection::Selection,
-    stack::Stack,
+    stack::{Layers, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::MAX_ENTRIES,
@@ -36,8 +36,19 @@ pub(super) struct Assessed {
     pub(super) expected: Expected,
     /// The nearest folder of the host, where the change is staged.
     pub(super) nearest: TreePath,
-    /// It is only made because something below it is wanted.
-    carried: bool,
+    /// Whether it is only there for what is below it.
+    pub(super) carrier: Carrier,
+}
+
+/// Whether a folder is only made because something below it is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// It is a change of its own.
+    No,
+    /// The call made it.
+    Made,
+    /// The view showed it already, for something held below it.
+    Seen,
 }
 
 /// Everything that an assessment looks at.
@@ -45,8 +56,7 @@ pub(super) struct Assessment<'a> {
     pub(super) workspace: &'a Workspace,
     pub(super) changeset: &'a Changeset,
     pub(super) stack: &'a Stack,
-    /// The held layer's folder.
-    pub(super) layer: Option<OwnedFd>,
+    pub(super) layers: Layers,
     pub(super) selection: &'a Selection<'a>,
     pub(super) protect: &'a Protect,
     pub(super) stamp: &'a Stamp,
@@ -56,6 +66,8 @@ pub(super) struct Assessment<'a> {
 enum Above {
     /// It is held, and what is below cannot be without it.
     Held(TreePath),
+    /// It would be held, and is only there for what is below.
+    Carrier(TreePath, Reason),
     /// It takes the place of something that is no folder; nothing is below it on the host.
     Fresh(TreePath),
 }
@@ -73,7 +85,7 @@ impl Assessment<'_> {
         let mut assessed: Vec<Assessed> = Vec::new();
         for (path, what) in changes {
             above.retain(|above| match above {
-                Above::Held(folder) | Above::Fresh(folder) => path.is_within(folder),
+                Above::Held(folder) | Above::Carrier(folder, _) | Above::Fresh(folder) => path.is_within(folder),
             });
             let change = Change { path, what };
             let asked = self.asked(&change, &carried, &inherited);
@@ -81,7 +93,10 @@ impl Assessment<'_> {
             let path = &one.change.path;
             let adds = matches!(one.expected, Expected::Entry(there) if there.is_folder());
             if matches!(one.change.what, What::Folder { .. }) && !adds {
-                match one.decision {
+                match &one.decision {
+                    Decision::Hold(reason) if one.carrier != Carrier::No => {
+                        above.push(Above::Carrier(path.clone(), reason.clone()));
+                    }
                     Decision::Hold(_) => above.push(Above::Held(path.clone())),
                     Decision::Apply if matches!(one.expected, Expected::Entry(_)) => {
                         above.push(Above::Fresh(path.clone()))
@@ -91,7 +106,7 @@ impl Assessment<'_> {
             }
             assessed.push(one);
         }
-        leave_empty_carriers(&mut assessed);
+        decide_carriers(&mut assessed);
         Ok(assessed)
     }
 
@@ -106,7 +121,7 @@ impl Assessment<'_> {
         let path = &change.path;
         let fresh = above.iter().rev().find_map(|above| match above {
             Above::Fresh(folder) => Some(folder),
-            Above::Held(_) => None,
+            Above::Held(_) | Above::Carrier(..) => None,
         });
         let found = match fresh {
             None => beneath::find(self.workspace.fd(), path)?,
@@ -118,7 +133,11 @@ impl Assessment<'_> {
         };
         let differs_from_host = self.differs(&change, &found)?;
         let differs_from_view = self.differs_from_view(&change, differs_from_host)?;
-        let carried = asked == Asked::IfAbsent;
+        let carrier = match asked {
+            Asked::Yes | Asked::No => Carrier::No,
+            Asked::IfAbsent if self.is_seen_carrier(path) => Carrier::Seen,
+            Asked::IfAbsent => Carrier::Made,
+        };
         let wanted = match asked {
             Asked::Yes => true,
             Asked::IfAbsent => matches!(found, Found::Absent { .. }),
@@ -137,6 +156,7 @@ impl Assessment<'_> {
         };
         let held_above = above.iter().rev().find_map(|above| match above {
             Above::Held(folder) => Some(Reason::FolderHeld { folder: folder.to_string() }),
+            Above::Carrier(_, reason) => Some(reason.clone()),
             Above::Fresh(_) => None,
         });
         let whole = whole.iter().find(|(folder, _)| path.is_within(folder)).map(|(_, reason)| reason.clone());
@@ -160,7 +180,7 @@ impl Assessment<'_> {
             Found::Absent { folder, .. } => (Expected::Absent, folder),
             Found::Blocked(_) => (Expected::Absent, TreePath::root()),
         };
-        Ok(Assessed { change, decision, expected, nearest, carried })
+        Ok(Assessed { change, decision, expected, nearest, carrier })
     }
 
     /// The pattern that a change falls under. A link could bring whatever its target holds under protected names; a
@@ -199,7 +219,6 @@ impl Assessment<'_> {
                 let folder = beneath::folder_of(root, &change.path)?;
                 *target != beneath::link_target(folder.as_fd(), change.path.name())?
             }
-            (What::Deleted, Kind::Character) if entry.node == 0 && self.is_layer(root) => false,
             (
                 What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. },
                 Kind::File | Kind::Folder | Kind::Link | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket,
@@ -207,19 +226,14 @@ impl Assessment<'_> {
         })
     }
 
-    fn is_layer(&self, root: BorrowedFd<'_>) -> bool {
-        use std::os::fd::AsRawFd;
-        self.layer.as_ref().is_some_and(|layer| layer.as_raw_fd() == root.as_raw_fd())
-    }
-
     /// Whether the call saw something else at the path: what the session holds there, else the host's.
     fn differs_from_view(&self, change: &Change, differs_from_host: bool) -> io::Result<bool> {
         let path = &change.path;
-        if self.stack.held.contains_key(path)
-            && let Some(layer) = &self.layer
-        {
-            return match beneath::find(layer.as_fd(), path)? {
-                Found::Entry(entry) => self.differs_from(change, &entry, layer.as_fd()),
+        if let Some(layer) = self.layers.holding(path) {
+            return match beneath::find(layer, path)? {
+                // A deletion, as overlayfs writes it into a layer.
+                Found::Entry(entry) if entry.kind == Kind::Character => Ok(change.what != What::Deleted),
+                Found::Entry(entry) => self.differs_from(change, &entry, layer),
                 Found::Absent { .. } | Found::Blocked(_) => Ok(true),
             };
         }
@@ -231,13 +245,22 @@ impl Assessment<'_> {
     fn asked(&self, change: &Change, carried: &BTreeSet<TreePath>, inherited: &BTreeSet<TreePath>) -> Asked {
         let path = &change.path;
         let is_folder = matches!(change.what, What::Folder { .. });
-        if self.selection.wants(path) || inherited.contains(path) {
+        if matches!(change.what, What::Folder { opaque: false, .. }) && self.is_seen_carrier(path) {
+            Asked::IfAbsent
+        } else if self.selection.wants(path) || inherited.contains(path) {
             Asked::Yes
         } else if is_folder && carried.contains(path) {
             if self.is_over_held(path) { Asked::Yes } else { Asked::IfAbsent }
         } else {
             Asked::No
         }
+    }
+
+    /// Whether the call saw a folder at `path` that is nowhere but in the layers, for what is held below it.
+    fn is_seen_carrier(&self, path: &TreePath) -> bool {
+        !self.stack.held.contains_key(path)
+            && self.stack.holds_below(path)
+            && matches!(beneath::find(self.workspace.fd(), path), Ok(Found::Absent { .. }))
     }
 
     /// Whether something other than a folder is held at `path`.
@@ -527,17 +550,23 @@ fn other_owner(entry: &Entry) -> Option<u32> {
     (!me.is_root() && entry.owner != me.as_raw()).then_some(entry.owner)
 }
 
-/// A folder that would only be made for something below it is not made when nothing is put there.
-fn leave_empty_carriers(assessed: &mut [Assessed]) {
-    let mut used = BTreeSet::new();
+/// A folder that would only be made for something below it is made when something is put there. It is never held: what
+/// is held below it brings it along when a person applies that, and leaves no folder behind when it is discarded.
+fn decide_carriers(assessed: &mut [Assessed]) {
+    let (mut used, mut implied) = (BTreeSet::new(), BTreeSet::new());
     for one in assessed.iter_mut().rev() {
-        if one.decision != Decision::Apply {
-            continue;
-        }
-        if one.carried && !used.contains(&one.change.path) {
-            one.decision = Decision::Leave;
-        } else {
-            used.extend(one.change.path.folders_above());
+        let path = &one.change.path;
+        match (&one.decision, one.carrier) {
+            (Decision::Apply, Carrier::Made | Carrier::Seen) if used.contains(path) => {
+                used.extend(path.folders_above())
+            }
+            (Decision::Apply | Decision::Hold(_), Carrier::Made | Carrier::Seen) => {
+                let passes = one.carrier == Carrier::Seen || implied.contains(path);
+                one.decision = if passes { Decision::Unchanged } else { Decision::Leave };
+            }
+            (Decision::Apply, Carrier::No) => used.extend(path.folders_above()),
+            (Decision::Hold(_), Carrier::No) => implied.extend(path.folders_above()),
+            (Decision::Unchanged | Decision::Settled | Decision::Drop | Decision::Leave, _) => {}
         }
     }
 }

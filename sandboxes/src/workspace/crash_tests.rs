@@ -6,7 +6,7 @@ use cofferdam_contract::HandBack;
 
 use super::{
     delivery::{self, DeliveryError, Step, Steps, Stopped},
-    playground::{Playground, Upper, list, path, patient},
+    playground::{Playground, Upper, held_list, path, patient},
     session::{Session, SessionError},
     stamp::Stamp,
 };
@@ -63,8 +63,7 @@ fn state(lines: Vec<String>) -> BTreeMap<String, String> {
 /// What a call of the session would see: the workspace with what is held over it.
 fn view(ground: &Playground, session: &Session) -> BTreeMap<String, String> {
     let mut view = state(ground.tree());
-    let layers = session.layers().unwrap();
-    for (name, content) in layers.paths().next().map(|folder| state(list(folder))).unwrap_or_default() {
+    for (name, content) in state(held_list(session)) {
         if content != "/" || view.get(&name).is_none_or(|below| below != "/") {
             view.retain(|other, _| !other.starts_with(&format!("{name}/")));
         }
@@ -134,8 +133,8 @@ fn a_stop_at_any_step_loses_nothing_and_leaves_nothing() {
             finished += 1;
             assert_eq!(view(&ground, &session), wanted(), "{at}");
         }
-        let layers = fs::read_dir(session.folder().join("layers")).map(Iterator::count).unwrap_or(0);
-        assert!(layers <= 1, "{at}");
+        let layers = fs::read_dir(session.ledger().folder().join("layers")).map(Iterator::count).unwrap_or(0);
+        assert_eq!(layers, session.layers().unwrap().paths().count(), "{at}");
     }
     assert!(rolled_back > 10 && finished > 20, "{rolled_back} {finished}");
 }
@@ -231,4 +230,42 @@ fn a_journal_of_another_folder_is_put_aside() {
     assert_eq!(ground.tree(), ["mine = x"]);
     assert!(again.state().join("journal.orphaned.json").exists());
     assert_eq!(again.recover(&patient(&|| false)).unwrap(), super::Recovered::default());
+}
+
+#[test]
+fn a_stop_while_layers_are_merged_loses_nothing_and_leaves_no_layer() {
+    let files = [".envrc", ".npmrc", "a.code-workspace", ".yarnrc"];
+    for at in 0.. {
+        let ground = Playground::new();
+        let session = ground.session();
+        let hold = |session: &Session, file: &str, steps: &dyn Steps| {
+            let (stamp, upper) = (ground.stamp(), ground.upper());
+            upper.write(file, file);
+            ground.try_hand_back(session, &upper, &HandBack::Tree, &stamp, steps)
+        };
+        // Sizes: 1, then 2, then 1 over 2.
+        for file in &files[..3] {
+            hold(&session, file, &delivery::Uninterrupted).unwrap();
+        }
+        assert_eq!(session.layers().unwrap().paths().count(), 2, "the next one merges them all");
+        // What a server leaves that is killed while it builds a layer.
+        fs::create_dir_all(session.ledger().folder().join("layers/4-00000000/half")).unwrap();
+        let stopped = hold(&session, files[3], &StopAt::new(at));
+        let again = ground.reopened();
+        again.recover(&patient(&|| false)).unwrap();
+        let session = Session::open(again, "default").unwrap();
+        let held = session.held().unwrap();
+        assert!(held.len() >= 3, "step {at}: {held:?}");
+        for file in files.iter().filter(|file| held.iter().any(|held| held.change.path == path(file))) {
+            assert!(held_list(&session).contains(&format!("{file} = {file}")), "step {at}: {file}");
+        }
+        hold(&session, "sub/.npmrc", &delivery::Uninterrupted).unwrap();
+        let named = session.layers().unwrap().paths().count();
+        let there = fs::read_dir(session.ledger().folder().join("layers")).unwrap().count();
+        assert_eq!((named, there), (there, named), "step {at}");
+        if stopped.is_ok() {
+            assert_eq!(held.len(), files.len());
+            break;
+        }
+    }
 }

@@ -1,10 +1,6 @@
 //! Carries operations out and holds the rest, so that a stop at any moment loses nothing.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
@@ -13,6 +9,7 @@ use super::{
     change::{Change, Held, Note, Reason, What},
     flush::Flush,
     journal::{Journal, Leftovers, Phase},
+    ledger::Ledger,
     operation::{Operation, Reached, reason},
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
@@ -78,9 +75,9 @@ pub(super) enum DeliveryError {
 /// What is to be delivered.
 pub(super) struct Delivery<'a> {
     pub(super) workspace: &'a Workspace,
-    /// The session's folder.
-    pub(super) session: &'a Path,
-    pub(super) stack: Stack,
+    /// The session's record.
+    pub(super) ledger: &'a Ledger,
+    pub(super) stack: Arc<Stack>,
     /// What goes into the workspace, parents first, and where its content is.
     pub(super) operations: Vec<(Operation, Content<'a>)>,
     /// What is held besides.
@@ -113,20 +110,20 @@ impl Delivery<'_> {
             // As if killed: what is there stays for the next start.
             Err(DeliveryError::Stopped(stopped)) => return Err(stopped.into()),
             Err(DeliveryError::Kernel(error)) => {
-                roll_back(self.workspace, self.session, &journal)?;
+                roll_back(self.workspace, self.ledger, &journal)?;
                 return Err(error.into());
             }
         };
         let contents: Vec<_>;
         (journal.operations, contents) = self.operations.into_iter().unzip();
         journal.phase = Phase::Committed;
-        journal.stack = stack;
+        journal.stack = (stack != self.stack).then(|| Arc::clone(&stack));
         if !journal.operations.is_empty() {
             journal.save(self.workspace)?;
         }
         steps.reached(Step::Committed)?;
-        if journal.stack != self.stack {
-            journal.stack.save(self.session)?;
+        if let Some(stack) = &journal.stack {
+            self.ledger.save(stack)?;
         }
         steps.reached(Step::StackSaved)?;
         let mut outcomes = Vec::new();
@@ -146,7 +143,7 @@ impl Delivery<'_> {
             steps.reached(Step::CarriedOut(count + 1))?;
         }
         let ends: Vec<_> = outcomes.into_iter().zip(contents.into_iter().map(Some)).collect();
-        let finished = finish(self.workspace, self.session, journal, ends, steps)?;
+        let finished = finish((self.workspace, self.ledger), &stack, journal, ends, steps)?;
         delivered.applied = finished.applied;
         delivered.held.extend(finished.held);
         Ok(delivered)
@@ -154,18 +151,18 @@ impl Delivery<'_> {
 
     fn journal(&self) -> Journal {
         Journal {
-            session: self.session.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            session: self.ledger.folder().file_name().unwrap_or_default().to_string_lossy().into_owned(),
             root: self.workspace.inode(),
             phase: Phase::Staging,
             stamp: self.stamp.time(),
             origin: self.origin.clone(),
             operations: self.operations.iter().map(|(operation, _)| operation.clone()).collect(),
-            stack: self.stack.clone(),
+            stack: None,
         }
     }
 
     /// Stages every operation and builds the next layer. What cannot be staged for a reason of its own is held.
-    fn prepare(&mut self, steps: &dyn Steps) -> Result<(Stack, Delivered), DeliveryError> {
+    fn prepare(&mut self, steps: &dyn Steps) -> Result<(Arc<Stack>, Delivered), DeliveryError> {
         let mut delivered = Delivered::default();
         let mut staged = Vec::new();
         let mut folders = BTreeSet::new();
@@ -195,9 +192,10 @@ impl Delivery<'_> {
         self.operations = staged;
         flush.flush(self.workspace.fd(), folders.iter().map(TreePath::as_path))?;
         let stack = if self.pieces.is_empty() && self.removed.is_empty() {
-            self.stack.clone()
+            Arc::clone(&self.stack)
         } else {
-            self.stack.next(self.session, self.workspace.fd(), &self.removed, &self.pieces)?
+            let folder = self.ledger.folder();
+            Arc::new(self.stack.next(folder, self.workspace.fd(), &self.removed, &self.pieces)?)
         };
         steps.reached(Step::LayerBuilt)?;
         Ok((stack, delivered))
@@ -224,15 +222,15 @@ struct Finished {
     lost: Vec<Change>,
 }
 
-/// Holds what was not carried out, and cleans up. With each operation's end comes where its content still is.
+/// Holds what was not carried out besides `stack`, and cleans up. With each operation's end comes where its content
+/// still is.
 fn finish(
-    workspace: &Workspace,
-    session: &Path,
+    (workspace, ledger): (&Workspace, &Ledger),
+    stack: &Arc<Stack>,
     mut journal: Journal,
     ends: Vec<(Reached, Option<Content<'_>>)>,
     steps: &dyn Steps,
 ) -> Result<Finished, DeliveryError> {
-    let stack = Stack::load(session)?;
     let mut finished = Finished::default();
     let (mut removed, mut pieces, mut undone) = (BTreeSet::new(), Vec::new(), Vec::new());
     let mut folders = BTreeSet::new();
@@ -246,6 +244,8 @@ fn finish(
                 }
                 finished.applied.push(change);
             }
+            // What is below it is held, and brings it along.
+            (Reached::Undone(_), _) if operation.carries => undone.push(operation),
             (Reached::Undone(_), None) => finished.lost.push(change),
             (Reached::Undone(reason), Some(content)) => {
                 finished.held.push(Held { change: change.clone(), reason: reason.clone() });
@@ -258,10 +258,10 @@ fn finish(
         }
     }
     let next = if removed.is_empty() && pieces.is_empty() {
-        stack
+        Arc::clone(stack)
     } else {
-        let next = stack.next(session, workspace.fd(), &removed, &pieces)?;
-        next.save(session)?;
+        let next = Arc::new(stack.next(ledger.folder(), workspace.fd(), &removed, &pieces)?);
+        ledger.save(&next)?;
         next
     };
     steps.reached(Step::RestHeld)?;
@@ -277,15 +277,15 @@ fn finish(
     Flush::default().flush(workspace.fd(), folders.iter().map(TreePath::as_path))?;
     Journal::remove(workspace)?;
     workspace.recent().complete();
-    next.sweep(session)?;
+    ledger.sweep(&next)?;
     Ok(finished)
 }
 
 /// Takes a delivery back that was not committed: the workspace is untouched but for temporary files.
-fn roll_back(workspace: &Workspace, session: &Path, journal: &Journal) -> io::Result<()> {
+fn roll_back(workspace: &Workspace, ledger: &Ledger, journal: &Journal) -> io::Result<()> {
     Leftovers::remove(workspace, &journal.operations)?;
     Journal::remove(workspace)?;
-    Stack::load(session)?.sweep(session)
+    ledger.sweep(&*ledger.load()?)
 }
 
 /// What a start found of a delivery that another server had begun.
@@ -342,18 +342,20 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
     let Some(journal) = Journal::load(workspace)? else {
         return Ok(Recovered::default());
     };
-    let session = workspace.state().join("sessions").join(&journal.session);
+    let ledger = Ledger::new(workspace.state().join("sessions").join(&journal.session));
     let mut recovered = Recovered { call: Some(journal.origin.call.clone()), ..Recovered::default() };
     let same_folder = journal.root == workspace.inode();
     match journal.phase {
         Phase::Staging | Phase::Cleaning if same_folder => {
             recovered.rolled_back = journal.phase == Phase::Staging;
-            roll_back(workspace, &session, &journal)?;
+            roll_back(workspace, &ledger, &journal)?;
         }
         Phase::Staging | Phase::Cleaning => Journal::put_aside(workspace)?,
         Phase::Committed => {
-            if Stack::load(&session)?.generation < journal.stack.generation {
-                journal.stack.save(&session)?;
+            if let Some(stack) = &journal.stack
+                && ledger.load()?.generation < stack.generation
+            {
+                ledger.save(stack)?;
             }
             if !same_folder {
                 Journal::put_aside(workspace)?;
@@ -365,7 +367,7 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
                 let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp)?;
                 ends.push((reached, staged_content(workspace, operation)?));
             }
-            let finished = finish(workspace, &session, journal, ends, steps)?;
+            let finished = finish((workspace, &ledger), &ledger.load()?, journal, ends, steps)?;
             (recovered.held, recovered.lost) = (finished.held, finished.lost);
         }
     }

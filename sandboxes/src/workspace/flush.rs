@@ -6,7 +6,7 @@ use rustix::fs::OFlags;
 
 use super::beneath;
 
-/// Up to this many files are flushed one by one. Each costs a commit of the file system's journal (6 ms on the machine
+/// Up to this many files and folders are flushed one by one. Each costs a commit of the file system's journal (6 ms on the machine
 /// where it was measured), so for more one flush of the whole file system is cheaper, whatever else it holds.
 const ONE_BY_ONE: usize = 32;
 
@@ -30,7 +30,8 @@ impl Flush {
 
     /// Waits until all are on the disk, and the names in `folders` too. All lie below `root`.
     pub(super) fn flush<'a>(self, root: BorrowedFd<'_>, folders: impl Iterator<Item = &'a Path>) -> io::Result<()> {
-        if self.count > ONE_BY_ONE {
+        let folders: Vec<_> = folders.collect();
+        if self.count + folders.len() > ONE_BY_ONE {
             let root = beneath::open(root, Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY)?;
             return Ok(rustix::fs::syncfs(root)?);
         }

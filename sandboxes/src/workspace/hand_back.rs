@@ -6,7 +6,7 @@ use cofferdam_contract::HandBack;
 use cofferdam_policy::{Protect, WriteScope};
 
 use super::{
-    assessment::{Assessed, Assessment},
+    assessment::{Assessed, Assessment, Carrier},
     beneath,
     change::{Change, DropReason, Dropped, HandedBack, Held, Note, What},
     changeset::Changeset,
@@ -63,13 +63,13 @@ impl Session {
         let _turn = self.turn(patience)?;
         self.workspace().still_there()?;
         let failed = |source| self.kernel("compare the call's changes with the workspace", source);
-        let stack = Stack::load(self.folder()).map_err(failed)?;
-        let layer = stack.folder(self.folder()).map_err(failed)?;
+        let stack = self.ledger().load().map_err(failed)?;
+        let layers = stack.open(self.ledger().folder()).map_err(failed)?;
         let assessment = Assessment {
             workspace: self.workspace(),
             changeset: order.changeset,
             stack: &stack,
-            layer,
+            layers,
             selection: &selection,
             protect: order.protect,
             stamp: order.stamp,
@@ -84,7 +84,7 @@ impl Session {
         }
         let delivery = Delivery {
             workspace: self.workspace(),
-            session: self.folder(),
+            ledger: self.ledger(),
             stack,
             operations: sorted.operations,
             pieces: sorted.pieces,
@@ -119,7 +119,11 @@ impl Session {
                 }
                 Decision::Apply => {
                     sorted.bytes = sorted.bytes.saturating_add(size);
-                    sorted.operations.push((Operation::new(change, one.expected, &one.nearest)?, content));
+                    let operation = match one.carrier {
+                        Carrier::No => Operation::new(change, one.expected, &one.nearest)?,
+                        Carrier::Made | Carrier::Seen => Operation::carrier(change, &one.nearest)?,
+                    };
+                    sorted.operations.push((operation, content));
                 }
             }
         }

@@ -9,7 +9,7 @@ use cofferdam_contract::HandBack;
 
 use super::{
     change::{Reason, What},
-    playground::{Playground, list, path, patient},
+    playground::{Playground, held_list, list, only, path, patient},
     session::Session,
     tree_path::TreePath,
 };
@@ -19,7 +19,7 @@ fn held(session: &Session) -> Vec<String> {
 }
 
 fn layer(session: &Session) -> Vec<String> {
-    session.layers().unwrap().paths().next().map(list).unwrap_or_default()
+    held_list(session)
 }
 
 fn apply(session: &Session, paths: &[&str]) -> Vec<String> {
@@ -45,6 +45,16 @@ fn holding(ground: &Playground, files: &[&str]) -> Session {
     session
 }
 
+/// A session in which the file at `name` is held, the only thing that its call was to keep, as for `write_file`.
+fn holding_only(ground: &Playground, name: &str) -> Session {
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write(name, "x");
+    let back = ground.hand_back(&session, &upper, &only(&[name]), &stamp);
+    assert_eq!((back.applied, back.held.last().unwrap().change.path.clone()), (vec![], path(name)));
+    session
+}
+
 #[test]
 fn a_layer_is_an_overlay_layer() {
     let ground = Playground::new();
@@ -67,7 +77,7 @@ fn a_layer_is_an_overlay_layer() {
     assert!(whiteout.file_type().is_char_device() && whiteout.rdev() == 0);
     assert_eq!(fs::metadata(folder.join(".git/config")).unwrap().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o755);
-    assert_eq!(fs::metadata(session.folder()).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(session.ledger().folder()).unwrap().mode() & 0o777, 0o700);
 }
 
 #[test]
@@ -82,7 +92,8 @@ fn held_changes_outlive_the_process_and_keep_their_story() {
     assert_eq!(held[0].host, super::HostVersion::Absent);
     let other = Session::open(ground.reopened(), "somebody@example.org").unwrap();
     assert!(other.held().unwrap().is_empty(), "another name is another draft");
-    assert_eq!(Session::open(ground.reopened(), "a/b").unwrap().folder().parent(), again.folder().parent());
+    let odd = Session::open(ground.reopened(), "a/b").unwrap();
+    assert_eq!(odd.ledger().folder().parent(), again.ledger().folder().parent());
 }
 
 #[test]
@@ -201,7 +212,7 @@ fn applying_over_a_workspace_that_changed_since_is_told_first_and_done_second() 
 fn a_snapshot_keeps_its_layer_and_nothing_else_does() {
     let ground = Playground::new();
     let session = holding(&ground, &[".envrc"]);
-    let layers = || fs::read_dir(session.folder().join("layers")).unwrap().count();
+    let layers = || fs::read_dir(session.ledger().folder().join("layers")).unwrap().count();
     let snapshot = session.layers().unwrap();
     let folder = snapshot.paths().next().unwrap().to_owned();
     assert_eq!(discard(&session, &[".envrc"]), 1);
@@ -295,4 +306,86 @@ fn the_held_record_of_a_folder_in_the_way_does_not_hold_what_is_elsewhere() {
     let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     assert_eq!(back.held, []);
     assert!(matches!(back.applied[0].what, What::File { .. }));
+}
+
+#[test]
+fn a_protected_file_below_new_folders_is_applied_with_its_folders() {
+    let ground = Playground::new();
+    let session = holding_only(&ground, ".github/workflows/ci.yml");
+    assert_eq!(ground.tree(), Vec::<String>::new());
+    assert_eq!(layer(&session), [".github/", ".github/workflows/", ".github/workflows/ci.yml = x"]);
+    let applied = apply(&session, &[".github/workflows/ci.yml"]);
+    assert_eq!(ground.tree(), [".github/", ".github/workflows/", ".github/workflows/ci.yml = x"], "{applied:?}");
+    assert_eq!(held(&session), Vec::<String>::new());
+}
+
+#[test]
+fn a_discarded_file_below_new_folders_leaves_no_trace_of_them() {
+    for discarded in ["", ".github", ".github/workflows", ".github/workflows/ci.yml"] {
+        let ground = Playground::new();
+        let session = holding_only(&ground, ".github/workflows/ci.yml");
+        discard(&session, &[discarded]);
+        assert_eq!(held(&session), Vec::<String>::new(), "{discarded}");
+        assert_eq!(layer(&session), Vec::<String>::new(), "{discarded}");
+        assert_eq!(ground.tree(), Vec::<String>::new(), "{discarded}");
+    }
+}
+
+#[test]
+fn one_of_two_held_files_below_a_new_folder_is_applied_alone() {
+    let ground = Playground::new();
+    holding_only(&ground, ".github/workflows/ci.yml");
+    let session = holding_only(&ground, ".github/workflows/other.yml");
+    apply(&session, &[".github/workflows/ci.yml"]);
+    assert_eq!(ground.tree(), [".github/", ".github/workflows/", ".github/workflows/ci.yml = x"]);
+    assert_eq!(held(&session), [".github/workflows/other.yml"]);
+    apply(&session, &[""]);
+    assert_eq!(held(&session), Vec::<String>::new());
+    assert!(ground.tree().contains(&".github/workflows/other.yml = x".to_owned()));
+}
+
+#[test]
+fn one_of_two_held_files_below_a_new_folder_is_discarded_alone() {
+    let ground = Playground::new();
+    holding_only(&ground, ".github/workflows/ci.yml");
+    let session = holding_only(&ground, ".github/workflows/other.yml");
+    discard(&session, &[".github/workflows/ci.yml"]);
+    assert_eq!(layer(&session), [".github/", ".github/workflows/", ".github/workflows/other.yml = x"]);
+    assert_eq!(apply(&session, &[".github/workflows/other.yml"]).last().unwrap(), ".github/workflows/other.yml");
+    assert_eq!(ground.tree(), [".github/", ".github/workflows/", ".github/workflows/other.yml = x"]);
+    assert_eq!(held(&session), Vec::<String>::new());
+}
+
+#[test]
+fn discarding_a_held_folder_discards_what_cannot_be_without_it_and_nothing_else() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".vscode/a", ".vscode/b", ".envrc"]);
+    assert_eq!(discard(&session, &[".vscode"]), 3);
+    assert_eq!(layer(&session), [".envrc = .envrc"]);
+}
+
+#[test]
+fn snapshots_stay_whole_while_layers_are_merged() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".envrc"]);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut looks = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) {
+                let snapshot = session.layers().unwrap();
+                let shown: usize = snapshot.paths().map(|layer| list(layer).len()).sum();
+                let again: usize = snapshot.paths().map(|layer| list(layer).len()).sum();
+                assert!(shown > 0 && shown == again);
+                looks += 1;
+            }
+            looks
+        });
+        for number in 0..40 {
+            holding(&ground, &[&format!(".vscode/f{number}")]);
+        }
+        done.store(true, std::sync::atomic::Ordering::Release);
+        assert!(looks.join().unwrap() > 0);
+    });
+    assert_eq!(layer(&session).len(), 42);
 }

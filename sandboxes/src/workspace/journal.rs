@@ -4,15 +4,16 @@
 //! walking the workspace; nothing is changed yet, and a stop here takes the whole hand-back back. Then, when everything
 //! is staged and on the disk, as *committed*: from here on every change is either put into place or held.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     beneath::Time,
     changeset::is_temporary,
+    ledger::write_atomically,
     operation::Operation,
-    stack::{Origin, Stack, write_atomically},
+    stack::{Origin, Stack},
     workspace::Workspace,
 };
 
@@ -30,8 +31,9 @@ pub(super) struct Journal {
     pub(super) stamp: Time,
     pub(super) origin: Origin,
     pub(super) operations: Vec<Operation>,
-    /// What the session holds once this is committed.
-    pub(super) stack: Stack,
+    /// What the session holds once this is committed, when that is something else than before.
+    #[serde(with = "shared")]
+    pub(super) stack: Option<Arc<Stack>>,
 }
 
 /// How far a hand-back is.
@@ -68,7 +70,7 @@ impl Journal {
 
     /// Writes the journal, on the disk when this returns.
     pub(super) fn save(&self, workspace: &Workspace) -> io::Result<()> {
-        write_atomically(workspace.state(), NAME, &serde_json::to_vec(self)?)
+        write_atomically(workspace.state(), NAME, &serde_json::to_vec(self)?).map(drop)
     }
 
     /// Forgets it: everything that it says is done.
@@ -143,6 +145,23 @@ impl Leftovers {
         if self.entries.is_empty() {
             return fs::remove_file(workspace.state().join(LEFTOVERS));
         }
-        write_atomically(workspace.state(), LEFTOVERS, &serde_json::to_vec(self)?)
+        write_atomically(workspace.state(), LEFTOVERS, &serde_json::to_vec(self)?).map(drop)
+    }
+}
+
+/// A stack behind a shared pointer, as the stack itself.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Stack;
+
+    pub(super) fn serialize<S: Serializer>(stack: &Option<Arc<Stack>>, serializer: S) -> Result<S::Ok, S::Error> {
+        stack.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<Stack>>, D::Error> {
+        Ok(Option::<Stack>::deserialize(deserializer)?.map(Arc::new))
     }
 }

@@ -22,6 +22,8 @@ mod flush;
 mod gate;
 mod hand_back;
 mod journal;
+mod layer;
+mod ledger;
 mod live;
 mod notice;
 mod operation;
@@ -50,6 +52,8 @@ mod held_tests;
 mod overlay_tests;
 #[cfg(test)]
 mod race_tests;
+#[cfg(test)]
+mod stack_tests;
 
 pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};

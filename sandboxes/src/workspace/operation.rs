@@ -22,8 +22,8 @@ use super::{
     change::{Change, Note, Reason, What},
     changeset::TEMPORARY_PREFIX,
     flush::Flush,
+    layer::copy_file,
     recent::Recent,
-    stack::copy_file,
     tree_path::{TreePath, hexadecimal},
     version::MAX_ENTRIES,
     workspace::Workspace,
@@ -39,6 +39,8 @@ pub(super) struct Operation {
     pub(super) temporary: TreePath,
     /// Inode of what is staged; 0 when nothing is.
     pub(super) staged: u64,
+    /// Whether it is a folder that is only made for what is below it: then it is not held when it cannot be made.
+    pub(super) carries: bool,
 }
 
 /// What must be at a path for an operation to happen.
@@ -111,7 +113,12 @@ impl Operation {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}", hexadecimal(&random)).as_ref());
-        Ok(Self { change, expected, temporary, staged: 0 })
+        Ok(Self { change, expected, temporary, staged: 0, carries: false })
+    }
+
+    /// An operation that makes the folder `change` for what is below it.
+    pub(super) fn carrier(change: Change, folder: &TreePath) -> io::Result<Self> {
+        Ok(Self { carries: true, ..Self::new(change, Expected::Absent, folder)? })
     }
 
     fn way(&self) -> Way {

@@ -161,6 +161,28 @@ pub(crate) fn list(root: &Path) -> Vec<String> {
     lines
 }
 
+/// What the held layers of a session show together, as [`list`] says it.
+pub(crate) fn held_list(session: &Session) -> Vec<String> {
+    let layers = session.layers().unwrap();
+    let mut shown: Vec<String> = Vec::new();
+    for layer in layers.paths() {
+        let above = shown.clone();
+        let hides = |line: &String, name: &str| match line.strip_suffix('/') {
+            Some(folder) => folder == name.trim_end_matches('/'),
+            None => name.trim_end_matches('/') == name_of(line) || name.starts_with(&format!("{}/", name_of(line))),
+        };
+        let new = list(layer).into_iter().filter(|line| !above.iter().any(|shown| hides(shown, name_of(line))));
+        shown.extend(new);
+    }
+    shown.sort();
+    shown
+}
+
+/// The path in a line of [`list`]; a folder's with its slash.
+fn name_of(line: &str) -> &str {
+    [" = ", " -> ", " ∅"].iter().find_map(|sign| line.split_once(sign)).map_or(line, |(name, _)| name)
+}
+
 /// An upper layer as overlayfs leaves it.
 pub(crate) struct Upper {
     pub(crate) folder: tempfile::TempDir,

@@ -1,10 +1,6 @@
 //! What a person does with held changes: puts them into the workspace, or discards them.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    os::fd::{AsFd, BorrowedFd},
-};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use serde::Serialize;
 
@@ -14,7 +10,7 @@ use super::{
     delivery::{Delivery, Steps, Uninterrupted, piece},
     operation::{Expected, Identity, Operation},
     session::{Session, SessionError},
-    stack::{Content, HeldChange, Origin, Piece, Stack},
+    stack::{Content, HeldChange, Layers, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::HostVersion,
@@ -53,16 +49,13 @@ impl Session {
         self.workspace().still_there()?;
         let failed = |source| self.kernel("compare what is held with the workspace", source);
         let stamp = Stamp::take(self.workspace()).map_err(failed)?;
-        let stack = Stack::load(self.folder()).map_err(failed)?;
-        // Nothing is held without a layer.
-        let Some(layer) = stack.folder(self.folder()).map_err(failed)? else {
-            return Ok(Released::default());
-        };
-        let order = self.order(&stack, layer.as_fd(), paths).map_err(failed)?;
+        let stack = self.ledger().load().map_err(failed)?;
+        let layers = stack.open(self.ledger().folder()).map_err(failed)?;
+        let order = self.order(&stack, &layers, paths).map_err(failed)?;
         let delivery = Delivery {
             workspace: self.workspace(),
-            session: self.folder(),
-            stack: stack.clone(),
+            ledger: self.ledger(),
+            stack: Arc::clone(&stack),
             operations: order.operations,
             pieces: order.told,
             removed: BTreeSet::new(),
@@ -77,11 +70,14 @@ impl Session {
     }
 
     /// Compares the held changes at `paths` with the workspace.
-    fn order<'a>(&self, stack: &Stack, layer: BorrowedFd<'a>, paths: &[TreePath]) -> io::Result<Order<'a>> {
+    fn order<'a>(&self, stack: &Stack, layers: &'a Layers, paths: &[TreePath]) -> io::Result<Order<'a>> {
         let mut order = Order::default();
         // A held folder that takes the place of something else: nothing is below it on the host yet.
         let mut fresh: Option<&TreePath> = None;
-        for path in selected(stack, paths) {
+        let selected = selected(stack, paths);
+        let mut made = BTreeSet::new();
+        for path in &selected {
+            let path = *path;
             let held = &stack.held[path];
             let place = match fresh.filter(|folder| path.is_within(folder)) {
                 Some(folder) => Ok((Expected::Absent, folder.parent().unwrap_or_else(TreePath::root))),
@@ -100,10 +96,22 @@ impl Session {
                     continue;
                 }
             };
-            let content = match held.change.what {
-                What::File { .. } => Content::Copy { root: layer, path: path.clone() },
-                What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => Content::None,
+            let content = match (&held.change.what, layers.holding(path)) {
+                (What::File { .. }, Some(root)) => Content::Copy { root, path: path.clone() },
+                (What::File { .. }, None) => return Err(io::Error::other("a held file has no layer")),
+                (What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. }, _) => Content::None,
             };
+            if expected == Expected::Absent && held.change.what != What::Deleted {
+                // Folders that are only in the layers, for what is held below them.
+                let above = path.folders_above().take_while(|above| above.is_within(&nearest) && *above != nearest);
+                let mut missing: Vec<_> =
+                    above.filter(|above| !selected.contains(above) && made.insert(above.clone())).collect();
+                while let Some(folder) = missing.pop() {
+                    let mode = layers.folder_mode(&folder)?;
+                    let change = Change { path: folder, what: What::Folder { mode, opaque: false } };
+                    order.operations.push((Operation::carrier(change, &nearest)?, Content::None));
+                }
+            }
             let replaces = matches!(expected, Expected::Entry(there) if !there.is_folder());
             if replaces && matches!(held.change.what, What::Folder { .. }) {
                 fresh = Some(path);
@@ -120,7 +128,7 @@ impl Session {
     pub fn discard(&self, paths: &[TreePath], patience: &Patience<'_>) -> Result<Vec<Change>, SessionError> {
         let _turn = self.turn(patience)?;
         let failed = |source| self.kernel("discard held changes", source);
-        let stack = Stack::load(self.folder()).map_err(failed)?;
+        let stack = self.ledger().load().map_err(failed)?;
         let selected: Vec<Change> = stack
             .held
             .values()
@@ -131,9 +139,11 @@ impl Session {
             return Ok(selected);
         }
         let removed = selected.iter().map(|change| change.path.clone()).collect();
-        let next = stack.next(self.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
-        next.save(self.folder()).map_err(failed)?;
-        next.sweep(self.folder()).map_err(failed)?;
+        let ledger = self.ledger();
+        let next = stack.next(ledger.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
+        let next = Arc::new(next);
+        ledger.save(&next).map_err(failed)?;
+        ledger.sweep(&next).map_err(failed)?;
         Ok(selected)
     }
 

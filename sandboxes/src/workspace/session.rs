@@ -2,19 +2,14 @@
 //!
 //! It lives in the state folder and outlives the process. Two clients with the same name share one draft.
 
-use std::{
-    fs::DirBuilder,
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
 use super::{
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
-    stack::{HeldChange, Layers, Stack},
+    ledger::Ledger,
+    stack::{HeldChange, Layers},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
 };
@@ -27,7 +22,7 @@ const MAX_PLAIN_NAME_BYTES: usize = 64;
 pub struct Session {
     workspace: Arc<Workspace>,
     name: String,
-    folder: PathBuf,
+    ledger: Ledger,
 }
 
 /// Why the session could not do what it was asked.
@@ -85,11 +80,11 @@ impl Session {
     /// [`SessionError::Kernel`] when its folder cannot be made.
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
-        let session = Self { workspace, name: name.to_owned(), folder };
+        let session = Self { workspace, name: name.to_owned(), ledger: Ledger::new(folder) };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&session.folder)
+            .create(session.ledger.folder())
             .map_err(|source| session.kernel("make the session's folder", source))?;
         Ok(session)
     }
@@ -111,7 +106,7 @@ impl Session {
     /// # Errors
     /// When the session's record cannot be read.
     pub fn layers(&self) -> Result<Layers, LayersError> {
-        Stack::lock(&self.folder).map_err(|source| self.layers_error(source))
+        self.ledger.lock().map_err(|source| self.layers_error(source))
     }
 
     /// What is held, sorted by path.
@@ -119,8 +114,8 @@ impl Session {
     /// # Errors
     /// When the session's record cannot be read.
     pub fn held(&self) -> Result<Vec<HeldChange>, LayersError> {
-        let stack = Stack::load(&self.folder).map_err(|source| self.layers_error(source))?;
-        Ok(stack.held.into_values().collect())
+        let stack = self.ledger.load().map_err(|source| self.layers_error(source))?;
+        Ok(stack.held.values().cloned().collect())
     }
 
     /// Shows a held change, and those below it, beside what the workspace has there: for a person to read, with control
@@ -132,8 +127,8 @@ impl Session {
         let layers = self.layers()?;
         let mut text = String::new();
         for held in self.held()?.iter().filter(|held| held.change.path.is_within(path)) {
-            // Nothing is held without a layer.
-            let Some(layer) = layers.folders().next() else { continue };
+            // Released or discarded since the snapshot was taken.
+            let Some(layer) = layers.holding(&held.change.path) else { continue };
             text += &super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))?;
         }
         Ok(text)
@@ -173,8 +168,8 @@ impl Session {
         LayersError { session: self.name.clone(), source }
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 }
 

@@ -1,34 +1,30 @@
-//! The held changes of a session, as an immutable layer that overlayfs shows between the workspace and a call's own
-//! upper layer.
+//! The held changes of a session, and the immutable layers that overlayfs shows of them between the workspace and a
+//! call's own upper layer.
 //!
-//! A layer that is mounted must not change (overlayfs then shows a mixture), so every change of what is held makes a new
-//! layer under a new generation: files are hard links to those of the layer before, so that costs names, not bytes. One
-//! layer holds everything: overlayfs takes a bounded number of lower layers, and a session in which everything is held
-//! would outgrow any chain. `stack.json` names the layer and says why each change is held; replacing that file is what
-//! makes a new generation count. A layer that is not named there is removed when nobody has it locked.
+//! A layer that is mounted must not change (overlayfs then shows a mixture), so every change of what is held makes a
+//! new layer under a new generation. It holds what is new, merged with the layers on top that are not larger: so each
+//! layer is larger than the one above it, there are at most as many as the number of held changes has binary digits
+//! (overlayfs takes a bounded number), and a held change is moved to another layer that often at most. Files are hard
+//! links to those of the layer before, so merging costs names, not bytes.
+//!
+//! A new layer over others shows the same as one layer of everything would. Where it cannot, since something that is held
+//! goes, or a folder comes where something else was held, the layers that know of it are merged into the new one.
+//! `stack.json` names the layers and says why each change is held ([`super::ledger`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::OsStr,
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
-    },
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use rustix::{
-    fs::{AtFlags, FileType, FlockOperation, Mode, OFlags},
-    io::Errno,
-};
 use serde::{Deserialize, Serialize};
 
 use super::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
-    flush::Flush,
+    layer::{self, Bytes},
     tree_path::{TreePath, hexadecimal},
     version::HostVersion,
 };
@@ -56,13 +52,23 @@ pub struct Origin {
     pub at_ms: u64,
 }
 
-/// What is held, and in which layer it lies.
+/// What is held, and in which layers it lies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stack {
     pub(super) generation: u64,
-    layer: Option<String>,
+    /// Top first.
+    layers: Vec<Record>,
     #[serde(with = "as_list")]
     pub(super) held: BTreeMap<TreePath, HeldChange>,
+}
+
+/// What is known of a layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    /// Its folder's name.
+    name: String,
+    /// The changes in it, those that a layer above it hides too.
+    paths: BTreeSet<TreePath>,
 }
 
 /// Where a held change's content comes from when a layer is built.
@@ -70,7 +76,7 @@ pub(super) struct Stack {
 pub(super) enum Content<'a> {
     /// Copied from a file that may change or go.
     Copy { root: BorrowedFd<'a>, path: TreePath },
-    /// It needs none: a deletion, a folder, a link.
+    /// It needs none, as a deletion does, or is held already.
     None,
 }
 
@@ -81,14 +87,16 @@ pub(super) struct Piece<'a> {
     pub(super) content: Content<'a>,
 }
 
-/// A snapshot of a session's held layers. While it exists, they stay.
+/// A session's held layers, opened. As a snapshot that [`Session::layers`](super::Session::layers) takes, they stay while
+/// it exists.
 #[derive(Debug)]
 pub struct Layers {
-    generation: u64,
+    stack: Arc<Stack>,
+    /// Top first, as in the stack.
     layers: Vec<Layer>,
 }
 
-/// One layer, locked against removal.
+/// One layer.
 #[derive(Debug)]
 struct Layer {
     path: PathBuf,
@@ -99,7 +107,7 @@ impl Layers {
     /// Counts the changes of what is held. Two snapshots with the same generation show the same.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.stack.generation
     }
 
     /// The layers' folders, top first, as paths.
@@ -111,56 +119,44 @@ impl Layers {
     pub fn folders(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.layers.iter().map(|layer| layer.folder.as_fd())
     }
+
+    /// The permission bits of the folder that the layers show at `path`.
+    pub(super) fn folder_mode(&self, path: &TreePath) -> io::Result<u32> {
+        for layer in self.folders() {
+            match beneath::find(layer, path)? {
+                Found::Entry(entry) if entry.kind == Kind::Folder => return Ok(entry.permissions()),
+                Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_) => {}
+            }
+        }
+        Ok(0o755)
+    }
+
+    /// The layer that shows what is held at `path`; `None` when nothing is.
+    pub(super) fn holding(&self, path: &TreePath) -> Option<BorrowedFd<'_>> {
+        let number = self.stack.layer_of(path).filter(|_| self.stack.held.contains_key(path))?;
+        self.layers.get(number).map(|layer| layer.folder.as_fd())
+    }
 }
 
 impl Stack {
-    /// Reads what a session holds; nothing when there is no record.
-    pub(super) fn load(session: &Path) -> io::Result<Self> {
-        match fs::read(session.join("stack.json")) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Makes this what the session holds.
-    pub(super) fn save(&self, session: &Path) -> io::Result<()> {
-        write_atomically(session, "stack.json", &serde_json::to_vec(self)?)
-    }
-
-    /// Takes a snapshot of the layers of a session.
-    pub(super) fn lock(session: &Path) -> io::Result<Layers> {
-        loop {
-            let stack = Self::load(session)?;
-            let layers = match stack.open_layer(session) {
-                Ok(layer) => layer.into_iter().collect::<Vec<_>>(),
-                // Replaced and removed since we read its name.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && Self::load(session)? != stack => continue,
-                Err(error) => return Err(error),
-            };
-            for layer in &layers {
-                rustix::fs::flock(&layer.folder, FlockOperation::LockShared)?;
-            }
-            // Whoever removes a layer first names another one. Still named now, so our lock came first.
-            if Self::load(session)?.generation == stack.generation {
-                return Ok(Layers { generation: stack.generation, layers });
-            }
-        }
-    }
-
-    fn open_layer(&self, session: &Path) -> io::Result<Option<Layer>> {
-        let Some(name) = &self.layer else {
-            return Ok(None);
+    /// Opens the layers of the session in `folder`.
+    pub(super) fn open(self: &Arc<Self>, folder: &Path) -> io::Result<Layers> {
+        let open = |record: &Record| {
+            let path = folder.join("layers").join(&record.name);
+            Ok(Layer { folder: layer::open(&path)?, path })
         };
-        let path = session.join("layers").join(name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(Some(Layer { path, folder }))
+        let layers = self.layers.iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Layers { stack: Arc::clone(self), layers })
     }
 
-    /// The folder that holds the held files; `None` when nothing is held.
-    pub(super) fn folder(&self, session: &Path) -> io::Result<Option<OwnedFd>> {
-        Ok(self.open_layer(session)?.map(|layer| layer.folder))
+    /// The names of the layers' folders.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().map(|record| record.name.as_str())
+    }
+
+    /// The number of the topmost layer that has something at `path`.
+    fn layer_of(&self, path: &TreePath) -> Option<usize> {
+        self.layers.iter().position(|record| record.paths.contains(path))
     }
 
     /// Whether a change at `path` builds on something that is held.
@@ -197,83 +193,97 @@ impl Stack {
         below(&self.held, path)
     }
 
-    /// Builds the next generation: `removed` goes, `added` comes, in that order. The files are on the disk when it
-    /// returns; it counts when it is saved.
+    /// Builds the next generation in the session's `folder`: `removed` goes, `added` comes, in that order. Its layers are
+    /// on the disk when it returns; it counts when it is saved.
     pub(super) fn next(
-        &self,
-        session: &Path,
+        self: &Arc<Self>,
+        folder: &Path,
         workspace: BorrowedFd<'_>,
         removed: &BTreeSet<TreePath>,
         added: &[Piece<'_>],
     ) -> io::Result<Self> {
+        let Revised { held, disturbed } = self.revised(removed, added);
+        let generation = self.generation + 1;
+        let fresh: BTreeMap<&TreePath, &Content<'_>> =
+            added.iter().map(|piece| (&piece.held.change.path, &piece.content)).collect();
+        let fresh_count = fresh.keys().filter(|path| held.contains_key(**path)).count();
+        let merged = self.merged(&disturbed, fresh_count);
+        let layers = self.open(folder)?;
+        let mut entries = BTreeMap::new();
+        let moved = self.layers[..merged].iter().flat_map(|record| &record.paths);
+        for path in moved.chain(fresh.keys().copied()).filter(|path| held.contains_key(path)) {
+            let bytes = match (fresh.get(path), layers.holding(path)) {
+                (Some(Content::Copy { root, path }), _) => Bytes::Copy { root: *root, path: path.clone() },
+                (Some(Content::None) | None, Some(layer)) => Bytes::Share { layer },
+                (Some(Content::None) | None, None) => Bytes::None,
+            };
+            entries.insert(path, bytes);
+        }
+        let mut records = self.layers[merged..].to_vec();
+        if !entries.is_empty() {
+            let mut random = [0; 4];
+            getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+            let name = format!("{generation}-{}", hexadecimal(&random));
+            layer::build(&folder.join("layers"), &name, workspace, &held, &entries)?;
+            records.insert(0, Record { name, paths: entries.into_keys().cloned().collect() });
+        }
+        Ok(Self { generation, layers: records, held })
+    }
+
+    /// What is held when `removed` goes and `added` comes.
+    fn revised(&self, removed: &BTreeSet<TreePath>, added: &[Piece<'_>]) -> Revised {
+        let is_folder = |held: &HeldChange| matches!(held.change.what, What::Folder { .. });
         let mut held = self.held.clone();
-        held.retain(|path, _| !removed.contains(path));
-        let mut contents = BTreeMap::new();
+        let mut disturbed: BTreeSet<TreePath> =
+            removed.iter().filter(|path| held.remove(path).is_some()).cloned().collect();
         for piece in added {
-            let path = &piece.held.change.path;
-            // Nothing can be below what is no folder; the newer change wins.
-            let is_folder = |held: &HeldChange| matches!(held.change.what, What::Folder { .. });
-            if !is_folder(&piece.held) {
+            let mut piece = piece.held.clone();
+            // Its owner is the server, who must be able to read it again.
+            match &mut piece.change.what {
+                What::File { mode, .. } => *mode |= 0o400,
+                What::Folder { mode, .. } => *mode |= 0o700,
+                What::Link { .. } | What::Deleted | What::Special { .. } => {}
+            }
+            let path = &piece.change.path;
+            // Nothing can be below what is no folder; the newer change wins. What goes so is hidden from the layer above.
+            if !is_folder(&piece) {
                 let below: Vec<_> = below(&held, path).cloned().collect();
                 below.iter().for_each(|path| drop(held.remove(path)));
+            } else if held.get(path).is_some_and(|before| !is_folder(before)) {
+                disturbed.insert(path.clone());
             }
             for above in path.folders_above() {
                 if held.get(&above).is_some_and(|above| !is_folder(above)) {
                     held.remove(&above);
+                    disturbed.insert(above);
                 }
             }
-            held.insert(path.clone(), piece.held.clone());
-            contents.insert(path.clone(), piece.content.clone());
+            held.insert(path.clone(), piece);
         }
-        let generation = self.generation + 1;
-        if held.is_empty() {
-            return Ok(Self { generation, layer: None, held });
-        }
-        let mut random = [0; 4];
-        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-        let name = format!("{generation}-{}", hexadecimal(&random));
-        let folder = session.join("layers").join(&name);
-        DirBuilder::new().recursive(true).mode(0o700).create(session.join("layers"))?;
-        DirBuilder::new().mode(0o755).create(&folder)?;
-        let before = self.folder(session)?;
-        let layer = rustix::fs::open(&folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut build = Build {
-            layer: layer.as_fd(),
-            before: before.as_ref().map(AsFd::as_fd),
-            workspace,
-            folders: BTreeSet::new(),
-            flush: Flush::default(),
-        };
-        for (path, change) in &mut held {
-            build.add(path, &mut change.change.what, contents.get(path))?;
-        }
-        build.finish()?;
-        rustix::fs::fsync(File::open(session.join("layers"))?)?;
-        Ok(Self { generation, layer: Some(name), held })
+        Revised { held, disturbed }
     }
 
-    /// Removes the layers that are neither this stack's nor in use.
-    pub(super) fn sweep(&self, session: &Path) -> io::Result<()> {
-        let path = session.join("layers");
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let layers = match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(layers) => layers,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error.into()),
+    /// How many layers, from the top, go into a new one with `fresh` changes: those that know of what is `disturbed`, and
+    /// those that are not larger than it becomes.
+    fn merged(&self, disturbed: &BTreeSet<TreePath>, fresh: usize) -> usize {
+        let knows = |record: &Record| {
+            disturbed.iter().any(|path| record.paths.range(path..).next().is_some_and(|known| known.is_within(path)))
         };
-        for name in beneath::names(layers.as_fd())? {
-            if self.layer.as_deref().map(OsStr::new) == Some(&name) {
-                continue;
-            }
-            let layer = rustix::fs::openat(&layers, &name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-            match rustix::fs::flock(&layer, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => beneath::remove_all(layers.as_fd(), &name)?,
-                Err(Errno::WOULDBLOCK) => {}
-                Err(error) => return Err(error.into()),
-            }
+        let mut merged = self.layers.iter().rposition(knows).map_or(0, |deepest| deepest + 1);
+        let mut size = fresh + self.layers[..merged].iter().map(|record| record.paths.len()).sum::<usize>();
+        while let Some(record) = self.layers.get(merged).filter(|record| record.paths.len() <= size) {
+            size += record.paths.len();
+            merged += 1;
         }
-        Ok(())
+        merged
     }
+}
+
+/// What is held next.
+struct Revised {
+    held: BTreeMap<TreePath, HeldChange>,
+    /// What layers must no longer show as they do: it goes, or was no folder and becomes one.
+    disturbed: BTreeSet<TreePath>,
 }
 
 /// The paths below `path`.
@@ -283,117 +293,6 @@ fn below<'a>(held: &'a BTreeMap<TreePath, HeldChange>, path: &'a TreePath) -> im
         .map(|(held, _)| held)
         .skip_while(move |held| *held == path)
         .take_while(move |held| held.is_within(path))
-}
-
-/// A layer that is being built.
-struct Build<'a> {
-    layer: BorrowedFd<'a>,
-    before: Option<BorrowedFd<'a>>,
-    workspace: BorrowedFd<'a>,
-    folders: BTreeSet<TreePath>,
-    flush: Flush,
-}
-
-impl Build<'_> {
-    fn add(&mut self, path: &TreePath, what: &mut What, content: Option<&Content<'_>>) -> io::Result<()> {
-        self.make_parents(path)?;
-        let parent = beneath::folder_of(self.layer, path)?;
-        let name = path.name();
-        match what {
-            What::File { mode, .. } => {
-                // Its owner is the server, who must be able to read it again.
-                *mode |= 0o400;
-                match content {
-                    Some(Content::Copy { root, path: source }) => {
-                        self.flush.add(copy_file(*root, source, parent.as_fd(), name, *mode)?);
-                    }
-                    Some(Content::None) | None => self.share(path, parent.as_fd(), *mode)?,
-                }
-            }
-            What::Folder { mode, .. } => {
-                *mode |= 0o700;
-                self.make(path, *mode)?;
-            }
-            What::Link { target } => rustix::fs::symlinkat(target.as_os_str(), &parent, name)?,
-            // Allowed without privilege since Linux 5.8 (mknod(2): device 0:0).
-            What::Deleted => rustix::fs::mknodat(&parent, name, FileType::CharacterDevice, Mode::empty(), 0)?,
-            What::Special { .. } => return Err(io::Error::other("a special file is never held")),
-        }
-        Ok(())
-    }
-
-    /// Takes a file over from the layer before.
-    fn share(&mut self, path: &TreePath, parent: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
-        let before = self.before.ok_or_else(|| io::Error::other("a held file has no layer to come from"))?;
-        let from = beneath::folder_of(before, path)?;
-        match rustix::fs::linkat(&from, path.name(), parent, path.name(), AtFlags::empty()) {
-            Ok(()) => Ok(()),
-            // Too many links (ext4: 65,000), or a file system that has none.
-            Err(Errno::MLINK | Errno::PERM | Errno::OPNOTSUPP) => {
-                self.flush.add(copy_file(before, path, parent, path.name(), mode)?);
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn make_parents(&mut self, path: &TreePath) -> io::Result<()> {
-        let mut missing: Vec<_> = path.folders_above().take_while(|above| !self.folders.contains(above)).collect();
-        while let Some(folder) = missing.pop() {
-            // In the view, the layer's mode hides the host's: show the same.
-            let mode = match beneath::find(self.workspace, &folder)? {
-                Found::Entry(entry) if entry.kind == Kind::Folder => entry.permissions() | 0o700,
-                Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_) => 0o755,
-            };
-            self.make(&folder, mode)?;
-        }
-        Ok(())
-    }
-
-    fn make(&mut self, path: &TreePath, mode: u32) -> io::Result<()> {
-        if self.folders.insert(path.clone()) {
-            let parent = beneath::folder_of(self.layer, path)?;
-            rustix::fs::mkdirat(&parent, path.name(), Mode::RWXU)?;
-        }
-        // The process's umask took its part of a mode given to mkdir.
-        beneath::set_mode(beneath::folder(self.layer, path.as_path())?.as_fd(), mode)
-    }
-
-    /// Waits until the layer is on the disk.
-    fn finish(self) -> io::Result<()> {
-        let folders = self.folders.iter().map(TreePath::as_path).chain([Path::new("")]);
-        self.flush.flush(self.layer, folders)
-    }
-}
-
-/// Copies a regular file to a new name. Gives the copy, which is not yet on the disk.
-pub(super) fn copy_file(
-    root: BorrowedFd<'_>,
-    source: &TreePath,
-    folder: BorrowedFd<'_>,
-    name: &OsStr,
-    mode: u32,
-) -> io::Result<File> {
-    let source = beneath::file(root, source.as_path())?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut copy = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
-    // The file does not change any more; the bound is for one that does all the same.
-    let size = source.metadata()?.len();
-    if io::copy(&mut (&source).take(size), &mut copy)? != size {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was copied"));
-    }
-    rustix::fs::fchmod(&copy, Mode::from_raw_mode(mode))?;
-    Ok(copy)
-}
-
-/// Replaces a small file of ours in one step.
-pub(super) fn write_atomically(folder: &Path, name: &str, text: &[u8]) -> io::Result<()> {
-    let temporary = folder.join(format!("{name}.new"));
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&temporary, folder.join(name))?;
-    Ok(rustix::fs::fsync(File::open(folder)?)?)
 }
 
 /// The map of held changes as the list of its values.
