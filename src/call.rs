@@ -6,12 +6,12 @@
 //! parsed arguments, a [`Permit`] only from a judged plan, a sandbox only from a permit, and the permit is used up.
 //! Nothing is opened before the intent is on the disk, and nothing is answered before the outcome is.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use cofferdam_contract::{Ended, Plan, Work};
 use cofferdam_policy::{Permit, Verdict};
-use cofferdam_sandboxes::{Session, Yard};
 use cofferdam_tools::{Failure, Output, Tool};
+use tokio::runtime::Handle;
 
 use crate::{
     audit::Decision,
@@ -20,27 +20,30 @@ use crate::{
     reply::Reply,
     run::Run,
     server::{Request, Server},
-    slots::Use,
+    slots::{Slot, Use},
 };
 
 impl Server {
-    /// Does one call from its request to its recorded outcome.
-    pub(crate) async fn call(&self, request: &Request, run: &Arc<Run>) -> Reply {
+    /// Does one call from its request to its recorded outcome. Blocks, all on one thread: each hand-over to another
+    /// costs as much as reading a file does. `runtime` is for what waits for others.
+    pub(crate) fn call(&self, request: &Request, run: &Run, runtime: &Handle) -> Reply {
         tracing::debug!(target: "cofferdam::step", "plan");
         let mut entry = Entry::new(self, request, run);
-        let result = self.pass(request, run, &mut entry).await;
-        self.record(result, run, entry).await
+        let result = self.pass(request, run, runtime, &mut entry);
+        self.record(result, run, entry)
     }
 
-    async fn pass(&self, request: &Request, run: &Arc<Run>, entry: &mut Entry) -> Result<Output, Failure> {
+    fn pass(&self, request: &Request, run: &Run, runtime: &Handle, entry: &mut Entry) -> Result<Output, Failure> {
         let tool = find(&request.tool, entry)?;
         let plan = self.plan(tool, request, entry)?;
         let permit = self.judge(plan, entry)?;
-        self.announce(entry).await?;
+        self.announce(entry)?;
         let mut output = match permit.plan().work.clone() {
-            Work::Session(question) => self.answer(question).await?,
-            Work::ReadFiles | Work::WriteFiles => self.confine(tool, permit, Use::Files, run, entry).await?,
-            Work::Execute => self.confine(tool, permit, Use::Execution, run, entry).await?,
+            Work::Session(question) => runtime.block_on(self.answer(question))?,
+            Work::ReadFiles | Work::WriteFiles => {
+                self.confine(tool, permit, self.slot(Use::Files, run, runtime, entry)?, run, entry)?
+            }
+            Work::Execute => self.confine(tool, permit, self.slot(Use::Execution, run, runtime, entry)?, run, entry)?,
         };
         output.add_notes(request.arguments.as_ref().map_or(Vec::new(), |given| tool.notes(given, &self.project)));
         Ok(output)
@@ -72,39 +75,45 @@ impl Server {
     }
 
     /// Puts the intent on the disk.
-    async fn announce(&self, entry: &mut Entry) -> Result<(), Failure> {
+    fn announce(&self, entry: &mut Entry) -> Result<(), Failure> {
         tracing::debug!(target: "cofferdam::step", "announce");
         let events = entry.announce();
-        self.log.append(events).await.map_err(|error| {
+        self.log.append(events).map_err(|error| {
             failure("audit_unavailable", format!("nothing was done: the call cannot be recorded ({error})"))
         })
     }
 
-    /// Opens, runs, closes and hands back, on a thread of its own.
-    async fn confine(
+    /// Waits for a place, unless the call is cancelled before there is one.
+    fn slot(&self, place: Use, run: &Run, runtime: &Handle, entry: &mut Entry) -> Result<Slot, Failure> {
+        let slot = runtime.block_on(async {
+            tokio::select! {
+                slot = self.slots.take(place) => Some(slot),
+                () = run.stopped() => None,
+            }
+        });
+        match slot {
+            Some(slot) => slot.map_err(|busy| failure("busy", busy.to_string())),
+            None => {
+                entry.ended(run.cancel().why());
+                Err(failure("cancelled", "the call was cancelled before it ran".to_owned()))
+            }
+        }
+    }
+
+    /// Opens, runs, closes and hands back. `slot` is free again when the sandbox is at its end.
+    fn confine(
         &self,
         tool: &'static dyn Tool,
         permit: Permit,
-        place: Use,
-        run: &Arc<Run>,
+        slot: Slot,
+        run: &Run,
         entry: &mut Entry,
     ) -> Result<Output, Failure> {
-        let slot = tokio::select! {
-            slot = self.slots.take(place) => slot.map_err(|busy| failure("busy", busy.to_string()))?,
-            () = run.stopped() => {
-                entry.ended(run.cancel().why());
-                return Err(failure("cancelled", "the call was cancelled before it ran".to_owned()));
-            }
-        };
-        let (yard, session, thread_run): (Arc<Yard>, Arc<Session>, _) =
-            (Arc::clone(&self.yard), Arc::clone(&self.session), Arc::clone(run));
-        let confined = tokio::task::spawn_blocking(move || {
-            // The place is free when the sandbox is gone, not when somebody stops waiting.
-            let _slot = slot;
-            confine::run(tool, permit, &yard, &session, &thread_run)
-        });
+        // A panic is a broken invariant of ours: the sandbox is destroyed while it unwinds, and the call still recorded.
+        let confined = catch_unwind(AssertUnwindSafe(|| confine::run(tool, permit, &self.yard, &self.session, run)));
+        drop(slot);
         let Confined { result, enforced, changes, exit, ended } =
-            confined.await.unwrap_or_else(|error| Confined::crashed(&error));
+            confined.unwrap_or_else(|panic| Confined::crashed(panic.as_ref()));
         if let Some(enforced) = enforced {
             entry.confined(enforced);
         }
@@ -117,10 +126,10 @@ impl Server {
     }
 
     /// Puts the outcome on the disk, and only then gives it out.
-    async fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
+    fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
         tracing::debug!(target: "cofferdam::step", "record");
         let events = entry.conclude(&result, run);
-        let result = match self.log.append(events).await {
+        let result = match self.log.append(events) {
             Ok(()) => result,
             Err(error) => Err(failure(
                 "audit_unavailable",

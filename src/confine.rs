@@ -1,13 +1,12 @@
-//! The part of a call that happens around its sandbox: open, run, close, hand back. Blocks; runs on a thread of its own.
+//! The part of a call that happens around its sandbox: open, run, close, hand back.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
 use cofferdam_policy::Permit;
 use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
 use cofferdam_tools::{Failure, Output, Tool};
 use serde_json::json;
-use tokio::task::JoinError;
 
 use crate::{
     audit::ChangeCounts,
@@ -64,9 +63,10 @@ impl Confined {
         Self { result, enforced: None, changes: None, exit: None, ended: cancelled }
     }
 
-    /// The thread panicked: our own broken invariant. Its sandbox was destroyed while it unwound.
-    pub(crate) fn crashed(error: &JoinError) -> Self {
-        tracing::error!(error = error as &dyn std::error::Error, "a call's thread ended unexpectedly");
+    /// It panicked.
+    pub(crate) fn crashed(panic: &(dyn Any + Send)) -> Self {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        tracing::error!(panic = words.unwrap_or("no words"), "a call ended unexpectedly");
         let text = "the server failed inside; nothing was handed back. Its log says more".to_owned();
         Self { result: Err(failure("internal", text)), enforced: None, changes: None, exit: None, ended: None }
     }

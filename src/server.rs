@@ -1,6 +1,7 @@
 //! The server's parts, put together once: policy, session, yard, log, slots, runs.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use cofferdam_sandboxes::{
 };
 use cofferdam_tools::Project;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -144,17 +146,14 @@ impl Server {
         let run = Run::new(&request.tool);
         self.runs.add(&run);
         let (server, task_run) = (Arc::clone(self), Arc::clone(&run));
-        let call = {
-            let run = Arc::clone(&run);
-            async move { server.call(&request, &run).await }
-        };
-        self.tasks.spawn(async move {
-            // In a task of its own, so that whoever waits gets an answer even if one of our invariants breaks.
-            let reply = tokio::spawn(call).await.unwrap_or_else(|error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "a call ended unexpectedly");
+        let runtime = Handle::current();
+        self.tasks.spawn_blocking(move || {
+            // So that whoever waits gets an answer even if one of our invariants breaks.
+            let reply = catch_unwind(AssertUnwindSafe(|| server.call(&request, &task_run, &runtime)));
+            task_run.finish(reply.unwrap_or_else(|_| {
+                tracing::error!("a call ended unexpectedly");
                 Reply::failed("internal", "the server failed inside; its log says more")
-            });
-            task_run.finish(reply);
+            }));
         });
         run
     }

@@ -5,17 +5,69 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
-/// The first mount point that lies below `workspace`, if there is one.
-///
-/// # Errors
-/// When `/proc/self/mountinfo` cannot be read.
-pub(crate) fn below(workspace: &Path) -> io::Result<Option<PathBuf>> {
-    Ok(find(&fs::read("/proc/self/mountinfo")?, workspace))
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// This machine's mounts, read again only when they have changed.
+#[derive(Debug)]
+pub(crate) struct Mounts {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    file: File,
+    text: Vec<u8>,
+}
+
+impl Mounts {
+    /// Reads the table.
+    ///
+    /// # Errors
+    /// When `/proc/self/mountinfo` cannot be read.
+    pub(crate) fn read() -> io::Result<Self> {
+        let mut table = Table { file: File::open("/proc/self/mountinfo")?, text: Vec::new() };
+        table.read()?;
+        Ok(Self { table: Mutex::new(table) })
+    }
+
+    /// The first mount point that lies below `workspace`, if there is one.
+    ///
+    /// # Errors
+    /// When the table has changed and cannot be read again.
+    pub(crate) fn below(&self, workspace: &Path) -> io::Result<Option<PathBuf>> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.has_changed()? {
+            table.read()?;
+        }
+        Ok(find(&table.text, workspace))
+    }
+}
+
+impl Table {
+    /// Whether anything was mounted or unmounted since this was last asked (`proc_pid_mountinfo(5)`: such a change is an
+    /// exceptional condition and an error condition of the open file).
+    fn has_changed(&self) -> io::Result<bool> {
+        let mut descriptors = [PollFd::new(&self.file, PollFlags::PRI)];
+        poll(&mut descriptors, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(descriptors[0].revents().intersects(PollFlags::PRI | PollFlags::ERR))
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        // At the next change this is read again, also when it fails in the middle: then nothing of it is kept.
+        let mut text = Vec::with_capacity(64 << 10);
+        self.text.clear();
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.read_to_end(&mut text)?;
+        self.text = text;
+        Ok(())
+    }
 }
 
 /// Field 5 of a line is the mount point (`proc_pid_mountinfo(5)`).
@@ -59,5 +111,34 @@ mod tests {
         assert_eq!(find(mounts, Path::new("/work")), Some(PathBuf::from("/work/with space")));
         assert_eq!(find(mounts, Path::new("/workx/y")), None);
         assert_eq!(find(mounts, Path::new("/wor")), None);
+    }
+
+    #[test]
+    fn a_new_mount_is_seen_and_one_that_went_is_not() {
+        // In a mount namespace of this thread's own; only root may, and the table's owner is the thread that opened it.
+        if !rustix::process::geteuid().is_root() {
+            assert_eq!(Mounts::read().unwrap().below(Path::new("/proc/self")).unwrap(), None);
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = folder.path().to_path_buf();
+        let seen = std::thread::spawn(move || {
+            // SAFETY: a new mount namespace and a file system context of this thread's own; nothing else shares it.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
+            let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+            rustix::mount::mount_change("/", private).unwrap();
+            let table = Table { file: File::open("/proc/thread-self/mountinfo").unwrap(), text: Vec::new() };
+            let mounts = Mounts { table: Mutex::new(table) };
+            mounts.table.lock().unwrap().read().unwrap();
+            let inner = workspace.join("inner");
+            std::fs::create_dir(&inner).unwrap();
+            let mut seen = vec![mounts.below(&workspace).unwrap()];
+            rustix::mount::mount_bind(&workspace, &inner).unwrap();
+            seen.push(mounts.below(&workspace).unwrap());
+            rustix::mount::unmount(&inner, rustix::mount::UnmountFlags::DETACH).unwrap();
+            seen.push(mounts.below(&workspace).unwrap());
+            seen
+        });
+        assert_eq!(seen.join().unwrap(), [None, Some(folder.path().join("inner")), None]);
     }
 }

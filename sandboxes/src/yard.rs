@@ -26,7 +26,7 @@ use crate::{
     reap,
     root::{self, Host, HostRoot},
     scratch::{ScratchError, Volumes},
-    submount,
+    submount::Mounts,
     worker::{Order, Refill, Worker},
     workspace::{LayersError, Session, Stamp, WorkspaceError},
 };
@@ -58,6 +58,7 @@ struct Ground {
     pool: Pool,
     roots: Mutex<BTreeMap<PathBuf, (Instant, Arc<HostRoot>)>>,
     next: AtomicU64,
+    mounts: Mounts,
 }
 
 /// Why a yard was not made.
@@ -160,6 +161,8 @@ impl Yard {
             pool: Pool::new(options.pool_size),
             roots: Mutex::default(),
             next: AtomicU64::new(0),
+            mounts: Mounts::read()
+                .map_err(|source| StartError::Prepare { operation: "read this machine's mounts", source })?,
         });
         let shared = Arc::clone(&ground);
         let worker = Worker::start(move |order| shared.fill(order))
@@ -190,7 +193,7 @@ impl Yard {
         }
         let workspace = session.workspace();
         workspace.still_there()?;
-        if let Some(mount) = submount::below(workspace.root()).map_err(OpenError::Mounts)? {
+        if let Some(mount) = self.ground.mounts.below(workspace.root()).map_err(OpenError::Mounts)? {
             return Err(OpenError::Submount(mount));
         }
         let (ready, stamp, volumes, refill) = match &plan.work {

@@ -49,7 +49,7 @@ impl Attendance {
                 let lost = dead.lost(&log_path).map_err(failed(&log_path))?;
                 if !lost.is_empty() {
                     tracing::warn!(calls = lost.len(), "a server was killed while it did these calls");
-                    log.append_blocking(lost.into_iter().map(Event::Lost).collect())
+                    log.append(lost.into_iter().map(Event::Lost).collect())
                         .map_err(|source| OpenError::Tail { path: log_path.clone(), source })?;
                 }
                 fs::remove_file(&path).map_err(failed(&path))?;
@@ -185,7 +185,7 @@ mod tests {
             }
             other => other,
         });
-        log.append_blocking(events.collect()).unwrap();
+        log.append(events.collect()).unwrap();
     }
 
     fn counts(state: &Path) -> (u64, u64) {
@@ -205,7 +205,7 @@ mod tests {
         let dead = Attendance::begin(state.path(), &log).unwrap();
         announce(&log, &live, &[1]);
         announce(&log, &dead, &[2, 3]);
-        log.append_blocking(vec![outcome(3)]).unwrap();
+        log.append(vec![outcome(3)]).unwrap();
         drop(dead);
         for _ in 0..3 {
             Attendance::begin(state.path(), &log).unwrap().leave();
@@ -226,7 +226,7 @@ mod tests {
         let log = log(state.path());
         let server = Attendance::begin(state.path(), &log).unwrap();
         announce(&log, &server, &[1]);
-        log.append_blocking(vec![outcome(1)]).unwrap();
+        log.append(vec![outcome(1)]).unwrap();
         server.leave();
         drop(server);
         Attendance::begin(state.path(), &log).unwrap().leave();

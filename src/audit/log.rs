@@ -1,46 +1,50 @@
 //! Appends to the log.
 //!
-//! One thread owns the file. Callers hand it events and wait; whatever has come while it was syncing goes into one
-//! batch with one sync, so many calls at once pay for few. Several servers may share one log: a batch is written
-//! under the file's lock, and the chain goes on from whatever line is last by then.
+//! Who has something to record writes it, on the thread of the call: there is nobody to wake and to wait for. What has
+//! come from others while one is syncing goes into one batch with one sync, written by the first of them, so many calls
+//! at once pay for few. Several servers may share one log: a batch is written under the file's lock, and the chain goes
+//! on from whatever line is last by then.
 //!
 //! A writer that dies in the middle of a line leaves a torn one. The next batch, of whatever server, removes it and
 //! records that it did. Nothing else ever shortens the log.
 
 use std::{
+    fmt,
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
-
-use sha2::{Digest, Sha256};
-use tokio::sync::{mpsc, oneshot};
 
 use super::{
     record::{Event, MAX_LINE_BYTES, NO_PREVIOUS, Record, Recovered, hex},
     time::{Clock, rfc3339},
 };
-
-/// Requests that may wait for the writer. Callers beyond wait to hand theirs over.
-const QUEUE: usize = 256;
+use sha2::{Digest, Sha256};
 
 /// Another server holds the lock for one batch. One that holds it this long is stopped or stuck.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The open log. Dropping it ends its thread, after everything handed over is written.
+/// The open log.
 #[derive(Debug, Clone)]
 pub struct Log {
-    requests: mpsc::Sender<Request>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// What waits for the writer, in the order in which it came.
+    waiting: Mutex<Vec<Request>>,
+    writer: Mutex<Writer>,
 }
 
 #[derive(Debug)]
 struct Request {
     events: Vec<Event>,
-    written: oneshot::Sender<Result<(), AppendError>>,
+    written: mpsc::SyncSender<Result<(), AppendError>>,
 }
 
 /// Why the log could not be opened.
@@ -82,9 +86,6 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// The writer's thread could not be started.
-    #[error("start the audit log's thread")]
-    Thread(#[source] io::Error),
 }
 
 /// Why an event was not recorded. The call it belongs to is refused.
@@ -105,8 +106,8 @@ pub enum AppendError {
         /// What is wrong with it.
         why: String,
     },
-    /// The writer has ended.
-    #[error("the audit log's writer has ended")]
+    /// The thread that wrote for this one panicked.
+    #[error("the audit log's writer ended unexpectedly")]
     Ended,
 }
 
@@ -125,33 +126,33 @@ impl Log {
         let path = super::path(state);
         let mut writer = Writer::open(&path, clock)?;
         writer.append(Vec::new()).map_err(|source| OpenError::Tail { path, source })?;
-        let (requests, incoming) = mpsc::channel(QUEUE);
-        thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run(incoming))
-            .map_err(OpenError::Thread)?;
-        Ok(Self { requests })
+        Ok(Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer: Mutex::new(writer) }) })
     }
 
-    /// Appends `events` in this order, without another event between them, and returns when they are on the disk.
+    /// Appends `events` in this order, without another event between them, and returns when they are on the disk. Blocks
+    /// for a sync of the disk, some 0.2 ms to 10 ms: call it where blocking is allowed.
     ///
     /// # Errors
     /// [`AppendError`] when any of them is not.
-    pub async fn append(&self, events: Vec<Event>) -> Result<(), AppendError> {
-        let (written, answer) = oneshot::channel();
-        self.requests.send(Request { events, written }).await.map_err(|_| AppendError::Ended)?;
-        answer.await.map_err(|_| AppendError::Ended)?
+    pub fn append(&self, events: Vec<Event>) -> Result<(), AppendError> {
+        let (written, answer) = mpsc::sync_channel(1);
+        locked(&self.shared.waiting).push(Request { events, written });
+        let mut writer = locked(&self.shared.writer);
+        // Who had the writer until now may have taken ours along.
+        match answer.try_recv() {
+            Ok(result) => return result,
+            Err(mpsc::TryRecvError::Empty) => {}
+            Err(mpsc::TryRecvError::Disconnected) => return Err(AppendError::Ended),
+        }
+        writer.write_all(std::mem::take(&mut *locked(&self.shared.waiting)));
+        answer.try_recv().unwrap_or(Err(AppendError::Ended))
     }
+}
 
-    /// As [`Log::append`], for a thread that is not a Tokio runtime's.
-    ///
-    /// # Errors
-    /// As [`Log::append`].
-    pub fn append_blocking(&self, events: Vec<Event>) -> Result<(), AppendError> {
-        let (written, answer) = oneshot::channel();
-        self.requests.blocking_send(Request { events, written }).map_err(|_| AppendError::Ended)?;
-        answer.blocking_recv().map_err(|_| AppendError::Ended)?
-    }
+/// A panic of another holder leaves nothing half done: the queue holds whole requests, and the writer forgets where the
+/// file ended before it writes.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Writer {
@@ -169,6 +170,12 @@ struct Tail {
     size: u64,
     seq: u64,
     head: String,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Writer").field("path", &self.path).field("tail", &self.tail).finish_non_exhaustive()
+    }
 }
 
 impl Writer {
@@ -196,23 +203,21 @@ impl Writer {
         Ok(Self { path: path.to_owned(), file, clock, tail: None, recovered: None })
     }
 
-    fn run(mut self, mut incoming: mpsc::Receiver<Request>) {
-        let mut batch = Vec::with_capacity(QUEUE);
-        while incoming.blocking_recv_many(&mut batch, QUEUE) > 0 {
-            let mut events = Vec::new();
-            let mut waiting = Vec::new();
-            for request in batch.drain(..) {
-                events.extend(request.events);
-                waiting.push(request.written);
-            }
-            let result = self.append(events);
-            if let Err(error) = &result {
-                tracing::error!(error = error as &dyn std::error::Error, "the audit log cannot be written");
-            }
-            for written in waiting {
-                // A caller that stopped waiting is no reason not to record.
-                let _ = written.send(result.clone());
-            }
+    /// Writes what waits, as one batch, and tells everybody who waits.
+    fn write_all(&mut self, batch: Vec<Request>) {
+        let mut events = Vec::new();
+        let mut waiting = Vec::new();
+        for request in batch {
+            events.extend(request.events);
+            waiting.push(request.written);
+        }
+        let result = self.append(events);
+        if let Err(error) = &result {
+            tracing::error!(error = error as &dyn std::error::Error, "the audit log cannot be written");
+        }
+        for written in waiting {
+            // Nobody stops waiting; if one did, it would be no reason not to record.
+            let _ = written.send(result.clone());
         }
     }
 
@@ -332,35 +337,35 @@ mod tests {
         verify(&path(state)).unwrap()
     }
 
-    #[tokio::test]
-    async fn what_is_appended_is_there_and_chained_across_openings() {
+    #[test]
+    fn what_is_appended_is_there_and_chained_across_openings() {
         let state = tempfile::tempdir().unwrap();
         for _ in 0..2 {
             let log = Log::open(state.path(), clock()).unwrap();
-            log.append(vec![event("a"), event("b")]).await.unwrap();
+            log.append(vec![event("a"), event("b")]).unwrap();
         }
         assert_eq!(checked(state.path()).records, 4);
         let mode = fs::metadata(path(state.path())).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
-    #[tokio::test]
-    async fn a_torn_line_is_removed_and_recorded() {
+    #[test]
+    fn a_torn_line_is_removed_and_recorded() {
         let state = tempfile::tempdir().unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
-        log.append(vec![event("a"), event("b")]).await.unwrap();
+        log.append(vec![event("a"), event("b")]).unwrap();
         drop(log);
         let file = path(state.path());
         let bytes = fs::read(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() - 7]).unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
-        log.append(vec![event("c")]).await.unwrap();
+        log.append(vec![event("c")]).unwrap();
         let found = checked(state.path());
         assert_eq!((found.records, found.recovered), (3, 1));
     }
 
-    #[tokio::test]
-    async fn a_file_of_one_torn_line_starts_again_with_the_note() {
+    #[test]
+    fn a_file_of_one_torn_line_starts_again_with_the_note() {
         let state = tempfile::tempdir().unwrap();
         fs::create_dir(state.path().join("audit")).unwrap();
         fs::write(path(state.path()), "{\"seq\":1").unwrap();
@@ -369,26 +374,24 @@ mod tests {
         assert_eq!((found.records, found.recovered), (1, 1));
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn two_servers_share_one_chain() {
+    #[test]
+    fn two_servers_and_many_threads_share_one_chain() {
         let state = tempfile::tempdir().unwrap();
         let logs = [Log::open(state.path(), clock()).unwrap(), Log::open(state.path(), clock()).unwrap()];
-        let mut writes = tokio::task::JoinSet::new();
-        for index in 0..100 {
-            let log = logs[index % 2].clone();
-            writes.spawn(async move { log.append(vec![event("x"), event("y")]).await });
-        }
-        while let Some(written) = writes.join_next().await {
-            written.unwrap().unwrap();
-        }
+        thread::scope(|scope| {
+            for index in 0..20 {
+                let log = logs[index % 2].clone();
+                scope.spawn(move || (0..5).for_each(|_| log.append(vec![event("x"), event("y")]).unwrap()));
+            }
+        });
         assert_eq!(checked(state.path()).records, 200);
     }
 
-    #[tokio::test]
-    async fn a_changed_last_line_stops_the_log() {
+    #[test]
+    fn a_changed_last_line_stops_the_log() {
         let state = tempfile::tempdir().unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
-        log.append(vec![event("aaaa")]).await.unwrap();
+        log.append(vec![event("aaaa")]).unwrap();
         drop(log);
         let file = path(state.path());
         fs::write(&file, fs::read_to_string(&file).unwrap().replace("aaaa", "bbbb")).unwrap();
@@ -396,12 +399,12 @@ mod tests {
         assert!(matches!(error, OpenError::Tail { source: AppendError::Damaged { .. }, .. }), "{error:?}");
     }
 
-    #[tokio::test]
-    async fn a_removed_log_refuses() {
+    #[test]
+    fn a_removed_log_refuses() {
         let state = tempfile::tempdir().unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
         fs::remove_file(path(state.path())).unwrap();
-        assert!(matches!(log.append(vec![event("a")]).await, Err(AppendError::Moved)));
+        assert!(matches!(log.append(vec![event("a")]), Err(AppendError::Moved)));
     }
 
     #[test]
@@ -412,8 +415,8 @@ mod tests {
         assert!(matches!(Log::open(state.path(), clock()), Err(OpenError::File { .. })));
     }
 
-    #[tokio::test]
-    async fn a_failed_write_leaves_the_chain_whole() {
+    #[test]
+    fn a_failed_write_leaves_the_chain_whole() {
         let state = tempfile::tempdir().unwrap();
         let log_path = path(state.path());
         let mut writer = Writer::open(&log_path, clock()).unwrap();

@@ -1,6 +1,6 @@
 //! The pipeline with its real parts.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use serde_json::json;
 

@@ -67,7 +67,7 @@ pub(super) fn run(call: &Call, setup: Setup) -> Exit {
             return unusable(&error);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             note(format_args!("cofferdam: failed to start threads: {error}"));

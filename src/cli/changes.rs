@@ -188,7 +188,7 @@ impl Desk {
             done: done.len() as u64,
             paths: done.iter().take(RECORDED).map(|change| change.path.to_string()).collect(),
         });
-        match self.log.append_blocking(vec![event]) {
+        match self.log.append(vec![event]) {
             Ok(()) => exit,
             Err(error) => {
                 note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));

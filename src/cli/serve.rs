@@ -40,7 +40,7 @@ pub(super) fn run(serve: &Serve, mut setup: Setup) -> Exit {
     log(&setup.environment);
     setup.pool = serve.pool;
     let started = Streams::claim().and_then(|streams| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok((streams, runtime))
     });
     let (streams, runtime) = match started {

@@ -13,7 +13,8 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{BorrowedFd, OwnedFd},
+    sync::OnceLock,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -50,10 +51,10 @@ impl Stamp {
         // First, so that a hand-back that ends in between counts as later.
         let hand_backs = workspace.recent().hand_backs();
         let (wall, steady) = (SystemTime::now(), Instant::now());
-        let time = match ask(workspace.fd()) {
+        let time = match workspace.clock().ask(workspace.fd()) {
             Ok(time) => time,
             // EOPNOTSUPP, EISDIR, ENOENT, EINVAL: no O_TMPFILE there; EACCES, EROFS: not for us.
-            Err(_) => match ask(workspace.state_fd()) {
+            Err(_) => match workspace.state_clock().ask(workspace.state_fd()) {
                 Ok(time) if same_file_system(workspace)? => time,
                 Ok(_) | Err(_) => of_clock(wall - BLIND_MARGIN),
             },
@@ -88,13 +89,29 @@ impl Stamp {
     }
 }
 
-/// The ctime that a change on `folder`'s file system gets now.
-fn ask(folder: BorrowedFd<'_>) -> io::Result<Time> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let unnamed = rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)?;
-    beneath::entry_of(&unnamed)?;
-    rustix::fs::fchmod(&unnamed, Mode::RUSR | Mode::WUSR)?;
-    Ok(beneath::entry_of(unnamed.as_fd())?.changed)
+/// The clock of a file system: an unnamed file on it, whose ctime is asked for. It is made once and kept, since making
+/// one is a transaction of the file system's journal.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    unnamed: OnceLock<OwnedFd>,
+}
+
+impl Clock {
+    /// The ctime that a change on `folder`'s file system gets now.
+    fn ask(&self, folder: BorrowedFd<'_>) -> io::Result<Time> {
+        let unnamed = match self.unnamed.get() {
+            Some(unnamed) => unnamed,
+            None => {
+                let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+                let made = rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)?;
+                self.unnamed.get_or_init(|| made)
+            }
+        };
+        beneath::entry_of(unnamed)?;
+        rustix::fs::fchmod(unnamed, Mode::RUSR | Mode::WUSR)?;
+        // Another thread may have changed it once more: that time has passed as well.
+        Ok(beneath::entry_of(unnamed)?.changed)
+    }
 }
 
 fn same_file_system(workspace: &Workspace) -> io::Result<bool> {

@@ -19,7 +19,7 @@ use std::{
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
-use super::{beneath, recent::Recent, tree_path::hexadecimal};
+use super::{beneath, recent::Recent, stamp::Clock, tree_path::hexadecimal};
 
 /// Bytes of the path's digest in a workspace's id: 64 bits, so that a collision (which is refused) does not happen.
 const ID_BYTES: usize = 8;
@@ -35,6 +35,8 @@ pub struct Workspace {
     state: PathBuf,
     state_folder: OwnedFd,
     recent: Mutex<Recent>,
+    clock: Clock,
+    state_clock: Clock,
 }
 
 /// Why a folder cannot be a workspace.
@@ -151,7 +153,18 @@ impl Workspace {
         let state_folder = prepare_state(&own_state, &root).map_err(failed)?;
         let (device, inode) = identity;
         let recent = Mutex::new(Recent::default());
-        Ok(Self { root, id, folder, device, inode, state: own_state, state_folder, recent })
+        Ok(Self {
+            root,
+            id,
+            folder,
+            device,
+            inode,
+            state: own_state,
+            state_folder,
+            recent,
+            clock: Clock::default(),
+            state_clock: Clock::default(),
+        })
     }
 
     /// The workspace's absolute path.
@@ -190,6 +203,14 @@ impl Workspace {
 
     pub(super) fn state_fd(&self) -> BorrowedFd<'_> {
         self.state_folder.as_fd()
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn state_clock(&self) -> &Clock {
+        &self.state_clock
     }
 
     pub(super) fn inode(&self) -> u64 {
