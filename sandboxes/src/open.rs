@@ -18,6 +18,7 @@ use crate::{
     conversation::{Event, NotReady},
     ready::{Ready, Silence},
     scratch::Volumes,
+    view,
     workspace::{Bounds, Changeset, ChangesetError, Marks, Stamp, TreePath, Workspace},
 };
 
@@ -111,16 +112,19 @@ impl OpenSandbox {
         self.cancel.forget();
         let Self { permit, workspace, mut ready, stamp, volumes, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
+        let stage = std::mem::take(&mut ready.stage);
         // Every process is gone when this returns, so what is walked below stands still.
         drop(ready);
-        let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| &scratch.at);
-        let hidden: Vec<TreePath> =
-            places.filter_map(|at| at.strip_prefix(workspace.root()).ok()).filter_map(TreePath::new).collect();
+        let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.at.as_path());
+        let hidden = view::points(workspace.root(), places);
         let bounds = Bounds::of_bytes(permit.limits().disk_mb << 20);
-        let changeset = match upper {
-            Some(upper) => Some(Changeset::walk(upper.as_fd(), Marks::User, bounds, &hidden)?),
-            None => None,
+        let upper = upper.as_ref().map(AsFd::as_fd).or(stage.upper());
+        let changeset = match (upper, stage.copied()) {
+            (Some(upper), _) => Some(Changeset::walk(upper, Marks::User, bounds, &hidden)?),
+            (None, Some(copied)) => Some(Changeset::compare(copied, bounds, &hidden)?),
+            (None, None) => None,
         };
+        let changeset = changeset.map(|changeset| changeset.keeping(stage.into_folder()));
         let changed_during_call = match permit.plan().work {
             Work::Execute => workspace.changed_since(&stamp, &[TreePath::root()], &hidden, LOOKED_AT_AFTER_A_RUN),
             Work::ReadFiles | Work::WriteFiles | Work::Session(_) => {

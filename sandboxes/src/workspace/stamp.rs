@@ -89,7 +89,7 @@ impl Stamp {
 }
 
 /// The ctime that a change on `folder`'s file system gets now.
-fn ask(folder: BorrowedFd<'_>) -> io::Result<Time> {
+pub(super) fn ask(folder: BorrowedFd<'_>) -> io::Result<Time> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let unnamed = rustix::fs::openat(folder, ".", flags, Mode::RUSR | Mode::WUSR)?;
     beneath::entry_of(&unnamed)?;
