@@ -7,6 +7,7 @@
 //! This is the only room that makes system calls on its own, opens paths of the workspace, or knows a kernel.
 
 mod budget;
+mod call_folder;
 mod cancel;
 pub mod conversation;
 pub mod guest_program;
@@ -19,13 +20,15 @@ mod reap;
 pub mod root;
 mod scratch;
 mod submount;
-pub mod worker;
-mod workspace;
+mod view;
+mod worker;
+pub mod workspace;
 mod yard;
 
 pub use cancel::Cancel;
 pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
 pub use scratch::ScratchError;
+pub use view::{StageError, ViewMechanism};
 pub use workspace::*;
 pub use yard::{OpenError, Report, Yard, YardError, YardOptions};

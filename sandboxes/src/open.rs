@@ -18,6 +18,7 @@ use crate::{
     conversation::{Event, NotReady},
     ready::{Ready, Silence},
     scratch::Volumes,
+    view,
     worker::{Refill, Worker},
     workspace::{Bounds, Changeset, ChangesetError, Marks, Stamp, TreePath, Workspace},
 };
@@ -118,19 +119,23 @@ impl OpenSandbox {
         self.cancel.forget();
         let Self { permit, workspace, mut ready, stamp, volumes, worker, _refill, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
-        if upper.is_some() || volumes.is_some() {
-            // Every process is gone when this returns: what is walked below stands still, and volumes can be lent again.
-            ready.guard.end();
+        let stage = std::mem::take(&mut ready.stage);
+        match permit.plan().work {
+            // What is walked below stands still, and volumes can be lent again, when every process is gone.
+            Work::Execute | Work::WriteFiles => ready.guard.end(),
+            Work::ReadFiles | Work::Session(_) => {}
         }
         worker.destroy(ready);
-        let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| &scratch.at);
-        let hidden: Vec<TreePath> =
-            places.filter_map(|at| at.strip_prefix(workspace.root()).ok()).filter_map(TreePath::new).collect();
+        let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.at.as_path());
+        let hidden = view::points(workspace.root(), places);
         let bounds = Bounds::of_bytes(permit.limits().disk_mb << 20);
-        let changeset = match upper {
-            Some(upper) => Some(Changeset::walk(upper.as_fd(), Marks::User, bounds, &hidden)?),
-            None => None,
+        let upper = upper.as_ref().map(AsFd::as_fd).or(stage.upper());
+        let changeset = match (upper, stage.copied()) {
+            (Some(upper), _) => Some(Changeset::walk(upper, Marks::User, bounds, &hidden)?),
+            (None, Some(copied)) => Some(Changeset::compare(copied, bounds, &hidden)?),
+            (None, None) => None,
         };
+        let changeset = changeset.map(|changeset| changeset.keeping(stage.into_folder()));
         let changed_during_call = match permit.plan().work {
             Work::Execute => workspace.changed_since(&stamp, &[TreePath::root()], &hidden, LOOKED_AT_AFTER_A_RUN),
             Work::ReadFiles | Work::WriteFiles | Work::Session(_) => {

@@ -16,6 +16,7 @@ use rustix::{
 use crate::{
     conversation::{Conversation, Event},
     namespace::{Guard, Started},
+    view::Stage,
     workspace::Layers,
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct Ready {
     pub(crate) enforced: Enforced,
     /// Kept so that the held layers stay while they are mounted.
     _layers: Layers,
+    /// What the view needs on the host.
+    pub(crate) stage: Stage,
 }
 
 /// The line to a guest: its pipe, and what may be said on it.
@@ -62,7 +65,7 @@ impl Ready {
     ///
     /// # Errors
     /// [`Silence`] when it says something else or nothing; the sandbox is destroyed.
-    pub(crate) fn new(started: Started, layers: Layers) -> Result<Self, Silence> {
+    pub(crate) fn new(started: Started, layers: Layers, stage: Stage) -> Result<Self, Silence> {
         let Started { pipe, upper, enforced, guard } = started;
         pipe.set_nonblocking(true).map_err(|_| Silence::Gone)?;
         let line = Line {
@@ -71,7 +74,7 @@ impl Ready {
             pipe,
             bytes: vec![0; READ_BYTES].into(),
         };
-        let mut ready = Self { line, guard, upper, enforced, _layers: layers };
+        let mut ready = Self { line, guard, upper, enforced, _layers: layers, stage };
         match ready.line.hear(Instant::now() + HELLO)? {
             Event::Ready => Ok(ready),
             Event::File(_) | Event::Output(..) | Event::Exited { .. } | Event::NotStarted(_) | Event::Program(_) => {

@@ -1,7 +1,8 @@
 //! What a server that was killed may leave behind, and its removal at the next start.
 //!
 //! A sandbox dies with its server: the pid namespace's first process gets a death signal, and its pipe ends. Its mounts
-//! and its tmpfs die with it. What stays is empty cgroups; their folder's name tells whose they were.
+//! and its tmpfs die with it. What stays is empty cgroups; their folder's name tells whose they were. Folders of calls
+//! that had to lie on disk are in [`crate::call_folder`].
 
 use std::{
     fs,

@@ -10,7 +10,10 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,6 +26,7 @@ use crate::{
     cancel::Cancel,
     namespace::{Scratch, Seed},
     root::HostRoot,
+    workspace::{Copied, CopyBounds, CopyError, TreePath},
 };
 
 /// Folders of a workspace that are scratch: (name, the file beside it that makes it one even before it exists).
@@ -60,6 +64,15 @@ pub(crate) struct Volumes {
     _turn: File,
 }
 
+/// How a seed gets into its volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seeding {
+    /// As the layer below it.
+    Layer,
+    /// By being copied.
+    Copy,
+}
+
 /// Why volumes were not lent.
 #[derive(Debug, thiserror::Error)]
 pub enum ScratchError {
@@ -89,6 +102,7 @@ impl Volumes {
         deadline: Instant,
         cancel: &Cancel,
         waiting: &mut dyn FnMut(),
+        seeding: Seeding,
     ) -> Result<Self, ScratchError> {
         let folder = state.join("scratch");
         let prepare = |path: &Path| {
@@ -108,17 +122,46 @@ impl Volumes {
                 Err(_) => marker.is_some_and(|marker| workspace.join(marker).is_file()),
             };
             if wanted {
-                let seed = if there.is_ok() { Seed::Folder(at.clone()) } else { Seed::Empty };
+                let seed = match seeding {
+                    // What a build tool makes is made again sooner than copied.
+                    Seeding::Copy if name == "target" => Seed::Empty,
+                    Seeding::Layer | Seeding::Copy if there.is_ok() => Seed::Folder(at.clone()),
+                    Seeding::Layer | Seeding::Copy => Seed::Empty,
+                };
                 let volume = folder.join(name.trim_start_matches('.'));
-                scratch.push(volume_of(at, volume.clone(), seed, &locks).map_err(prepare(&volume))?);
+                scratch.push(volume_of(at, volume.clone(), seed, &locks, seeding).map_err(prepare(&volume))?);
             }
         }
         for store in &root.stores {
             let volume = folder.join(format!("store-{}", store.name));
             let seed = Seed::Folder(store.path.clone());
-            scratch.push(volume_of(store.path.clone(), volume.clone(), seed, b"").map_err(prepare(&volume))?);
+            scratch.push(volume_of(store.path.clone(), volume.clone(), seed, b"", seeding).map_err(prepare(&volume))?);
         }
         Ok(Self { scratch, _turn: turn })
+    }
+
+    /// Copies the seeds of volumes in the workspace that are new, for a machine without overlays. A seed that was copied
+    /// halfway is copied again.
+    pub(crate) fn copy_seeds(
+        &self,
+        workspace: &Path,
+        bounds: CopyBounds,
+        ended: &dyn Fn() -> Option<Ended>,
+    ) -> Result<(), CopyError> {
+        for Scratch { at, volume, seed } in &self.scratch {
+            let (Seed::Folder(folder), true) = (seed, at.starts_with(workspace)) else { continue };
+            let (upper, done) = (volume.join("upper"), volume.join("copied"));
+            if done.exists() {
+                continue;
+            }
+            let path = TreePath::new(at.strip_prefix(workspace).unwrap_or(at)).unwrap_or_else(TreePath::root);
+            let failed = |source| CopyError::Kernel { path: path.clone(), source };
+            remove_all(&upper).and_then(|()| fs::create_dir(&upper)).map_err(failed)?;
+            let source = File::open(folder).map_err(failed)?;
+            Copied::make(&[source.as_fd()], &upper, bounds, &[], ended)?;
+            fs::write(&done, "").map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// The volumes.
@@ -128,10 +171,15 @@ impl Volumes {
 }
 
 /// Makes a volume ready: `upper` and `work` exist, and are empty if what they were made on is gone.
-fn volume_of(at: PathBuf, volume: PathBuf, seed: Seed, locks: &[u8]) -> io::Result<Scratch> {
+fn volume_of(at: PathBuf, volume: PathBuf, seed: Seed, locks: &[u8], seeding: Seeding) -> io::Result<Scratch> {
     let identity = match &seed {
         Seed::Empty => String::from("empty"),
         Seed::Folder(folder) => seed_identity(folder, locks),
+    };
+    // An upper layer is no folder by itself, nor the other way round.
+    let identity = match seeding {
+        Seeding::Layer => identity,
+        Seeding::Copy => format!("{identity} copied"),
     };
     let noted = volume.join("seed");
     if fs::read_to_string(&noted).is_ok_and(|old| old != identity) {
@@ -251,7 +299,7 @@ mod tests {
 
     fn take(workspace: &Path, state: &Path) -> Result<Volumes, ScratchError> {
         let deadline = Instant::now() + Duration::from_millis(200);
-        Volumes::take(workspace, state, &empty_root(), deadline, &Cancel::new(), &mut || {})
+        Volumes::take(workspace, state, &empty_root(), deadline, &Cancel::new(), &mut || {}, Seeding::Layer)
     }
 
     #[test]

@@ -17,18 +17,20 @@ use serde::Serialize;
 
 use crate::{
     budget::{Budget, Memory},
+    call_folder,
     cancel::Cancel,
     guest_program::GuestProgram,
-    namespace::{Cgroups, Namespaces, Place, Root, StartError, View},
+    namespace::{Cgroups, Namespaces, Place, Root, StartError},
     open::{OpenSandbox, Parts},
     pool::{Access, Key, Pool},
     ready::Ready,
     reap,
     root::{self, Host, HostRoot},
-    scratch::{ScratchError, Volumes},
+    scratch::{ScratchError, Seeding, Volumes},
     submount::Mounts,
+    view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
-    workspace::{LayersError, Session, Stamp, WorkspaceError},
+    workspace::{CopyError, LayersError, Session, Stamp, WorkspaceError},
 };
 
 /// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
@@ -56,6 +58,7 @@ struct Ground {
     host: Host,
     namespaces: Namespaces,
     pool: Pool,
+    views: Views,
     roots: Mutex<BTreeMap<PathBuf, (Instant, Arc<HostRoot>)>>,
     next: AtomicU64,
     mounts: Mounts,
@@ -118,6 +121,9 @@ pub enum OpenError {
     /// Scratch volumes could not be lent.
     #[error(transparent)]
     Scratch(ScratchError),
+    /// The host's part of the view could not be prepared.
+    #[error(transparent)]
+    Stage(StageError),
     /// The sandbox could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -143,22 +149,49 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
+impl From<StageError> for OpenError {
+    fn from(error: StageError) -> Self {
+        match error {
+            StageError::Copy(CopyError::Ended(ended)) => Self::Ended(ended),
+            error @ (StageError::Copy(_) | StageError::Folder(_)) => Self::Stage(error),
+        }
+    }
+}
+
 impl Yard {
-    /// Prepares the backend, and removes what a killed server left.
+    /// Prepares the backend, and removes what a killed server left. Views are made in the first way that this machine
+    /// gives, in the order of [`ViewMechanism`].
     ///
     /// # Errors
     /// [`YardError`]. Whether sandboxes can be opened shows only when one is; see [`Yard::doctor`].
     pub fn new(options: YardOptions) -> Result<Self, YardError> {
+        Self::with_views(options, Views::tried())
+    }
+
+    /// As [`Yard::new`], with views made in one way and no other: calls are refused where the machine does not give it.
+    ///
+    /// # Errors
+    /// [`YardError`].
+    pub fn with_view(options: YardOptions, mechanism: ViewMechanism) -> Result<Self, YardError> {
+        Self::with_views(options, Views::ordered(mechanism))
+    }
+
+    fn with_views(options: YardOptions, views: Views) -> Result<Self, YardError> {
         let guest = Arc::new(GuestProgram::load().map_err(YardError::Guest)?);
         let cgroups = Cgroups::find(&reap::owner());
         let removed = reap::reap(&cgroups);
         if removed > 0 {
             tracing::info!(removed, "removed the cgroups of servers that are gone");
         }
+        let removed = call_folder::reap(&options.host.state);
+        if removed > 0 {
+            tracing::info!(removed, "removed the folders of calls whose server is gone");
+        }
         let ground = Arc::new(Ground {
             host: options.host,
             namespaces: Namespaces::new(guest, cgroups)?,
             pool: Pool::new(options.pool_size),
+            views,
             roots: Mutex::default(),
             next: AtomicU64::new(0),
             mounts: Mounts::read()
@@ -201,8 +234,10 @@ impl Yard {
                 let (ready, stamp, volumes) = self.ready_to_execute(&permit, session, deadline, cancel)?;
                 (ready, stamp, Some(volumes), None)
             }
-            Work::WriteFiles => self.ready_for_files(session, Access::Write, permit.limits())?,
-            Work::ReadFiles | Work::Session(_) => self.ready_for_files(session, Access::Read, permit.limits())?,
+            Work::WriteFiles => self.ready_for_files(session, Access::Write, permit.limits(), (deadline, cancel))?,
+            Work::ReadFiles | Work::Session(_) => {
+                self.ready_for_files(session, Access::Read, permit.limits(), (deadline, cancel))?
+            }
         };
         require(&permit, &ready.enforced)?;
         let memory = match self.ground.namespaces.cgroups() {
@@ -210,6 +245,7 @@ impl Yard {
             Cgroups::Absent(_) => Memory::Watched,
         };
         let uppers = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.volume.join("upper"));
+        let uppers = uppers.chain(ready.stage.watched());
         let budget = Budget::new(permit.limits(), memory, uppers);
         let (workspace, cancel) = (Arc::clone(workspace), cancel.clone());
         let worker = Arc::clone(&self.worker);
@@ -232,6 +268,7 @@ impl Yard {
         session: &Arc<Session>,
         access: Access,
         limits: Limits,
+        (deadline, cancel): (Instant, &Cancel),
     ) -> Result<(Ready, Stamp, Option<Volumes>, Option<Refill>), OpenError> {
         let key = self.ground.key(session, session.layers()?.generation(), access, limits);
         let prepared = self.ground.pool.take(&key);
@@ -239,7 +276,7 @@ impl Yard {
         let stamp = Stamp::take(session.workspace()).map_err(OpenError::Stamp)?;
         let ready = match prepared {
             Some(ready) => ready,
-            None => self.ground.prepare(session, access, limits)?.1,
+            None => self.ground.prepare(session, access, limits, &|| ended(deadline, cancel))?.1,
         };
         let order = Order { session: Arc::clone(session), access, limits };
         Ok((ready, stamp, None, Some(Refill { worker: Arc::clone(&self.worker), order })))
@@ -252,11 +289,32 @@ impl Yard {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(Ready, Stamp, Volumes), OpenError> {
+        loop {
+            let mechanism = self.ground.views.mechanism();
+            match self.try_to_execute(mechanism, permit, session, deadline, cancel) {
+                Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn try_to_execute(
+        &self,
+        mechanism: ViewMechanism,
+        permit: &Permit,
+        session: &Arc<Session>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(Ready, Stamp, Volumes), OpenError> {
         let workspace = session.workspace();
         let host_root = self.ground.host_root(workspace.root());
-        let volumes = Volumes::take(workspace.root(), workspace.state(), &host_root, deadline, cancel, &mut || {
-            tracing::info!("waiting for another run on this workspace to end");
-        });
+        let seeding = match mechanism {
+            ViewMechanism::Overlay | ViewMechanism::OverlayOnFolder => Seeding::Layer,
+            ViewMechanism::Copy => Seeding::Copy,
+        };
+        let mut waiting = || tracing::info!("waiting for another run on this workspace to end");
+        let (root, state) = (workspace.root(), workspace.state());
+        let volumes = Volumes::take(root, state, &host_root, deadline, cancel, &mut waiting, seeding);
         let volumes = volumes.map_err(|error| match error {
             ScratchError::Ended(why) => OpenError::Ended(why),
             error @ ScratchError::Prepare { .. } => OpenError::Scratch(error),
@@ -265,19 +323,27 @@ impl Yard {
         let layers = session.layers()?;
         let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
         let held: Vec<PathBuf> = layers.paths().map(Path::to_path_buf).collect();
+        let ended = || ended(deadline, cancel);
+        let points = view::points(workspace.root(), volumes.scratch().iter().map(|scratch| scratch.at.as_path()));
+        let place = (&**workspace, &layers);
+        let stage = Stage::make(mechanism, place, Access::Write, permit.limits(), &points, &ended)?;
+        if seeding == Seeding::Copy {
+            let bounds = view::copy_bounds(permit.limits());
+            volumes.copy_seeds(workspace.root(), bounds, &ended).map_err(StageError::from)?;
+        }
         let mut environment = host_root.environment.clone();
         environment.extend(permit.environment().iter().map(|(name, value)| (name.clone(), value.clone())));
         let place = Place {
             workspace: workspace.root(),
             workspace_id: workspace.id(),
-            view: View::Private { held: &held },
+            view: stage.view(Access::Write, &held),
             root: Root::Host(&host_root),
             scratch: volumes.scratch(),
             limits: permit.limits(),
             environment: &environment,
         };
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
-        let ready = Ready::new(started, layers).map_err(|_| Ended::Broken)?;
+        let ready = Ready::new(started, layers, stage).map_err(|_| Ended::Broken)?;
         Ok((ready, stamp, volumes))
     }
 
@@ -310,25 +376,46 @@ impl Yard {
 
 impl Ground {
     /// Starts a sandbox for files, with nothing of the host but the workspace.
-    fn prepare(&self, session: &Arc<Session>, access: Access, limits: Limits) -> Result<(Key, Ready), OpenError> {
+    fn prepare(
+        &self,
+        session: &Arc<Session>,
+        access: Access,
+        limits: Limits,
+        ended: &dyn Fn() -> Option<Ended>,
+    ) -> Result<(Key, Ready), OpenError> {
+        loop {
+            let mechanism = self.views.mechanism();
+            match self.try_to_prepare(mechanism, session, access, limits, ended) {
+                Err(OpenError::Start(error)) if self.views.moves_on(mechanism, &error) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn try_to_prepare(
+        &self,
+        mechanism: ViewMechanism,
+        session: &Arc<Session>,
+        access: Access,
+        limits: Limits,
+        ended: &dyn Fn() -> Option<Ended>,
+    ) -> Result<(Key, Ready), OpenError> {
         let workspace = session.workspace();
         let layers = session.layers()?;
         let key = self.key(session, layers.generation(), access, limits);
         let held: Vec<PathBuf> = layers.paths().map(Path::to_path_buf).collect();
+        let stage = Stage::make(mechanism, (&**workspace, &layers), access, limits, &[], ended)?;
         let place = Place {
             workspace: workspace.root(),
             workspace_id: workspace.id(),
-            view: match access {
-                Access::Read => View::ReadOnly { held: &held },
-                Access::Write => View::Private { held: &held },
-            },
+            view: stage.view(access, &held),
             root: Root::Bare,
             scratch: &[],
             limits,
             environment: &BTreeMap::new(),
         };
         let started = self.namespaces.start(&self.next_name(), &place)?;
-        let ready = Ready::new(started, layers).map_err(|_| Ended::Broken)?;
+        let ready = Ready::new(started, layers, stage).map_err(|_| Ended::Broken)?;
         Ok((key, ready))
     }
 
@@ -338,8 +425,15 @@ impl Ground {
         let Ok(layers) = session.layers() else { return };
         let mut key = self.key(session, layers.generation(), *access, *limits);
         while self.pool.wants(&key) {
+            // A copy made ahead would be of a workspace that was.
+            let copies = *access == Access::Write || layers.paths().next().is_some();
+            if self.views.mechanism() == ViewMechanism::Copy && copies {
+                return;
+            }
             tracing::debug!(target: "cofferdam::step", "prepare");
-            match self.prepare(session, *access, *limits) {
+            match self.prepare(session, *access, *limits, &|| None) {
+                // The first one may have found out that views are copies here.
+                Ok((_, ready)) if ready.stage.is_copy() => return,
                 Ok((made, ready)) => {
                     // A call may have held a change meanwhile: then nobody will ever ask for the older generation, and
                     // waiting until enough of it are kept would never end.
@@ -392,6 +486,11 @@ impl Drop for Ground {
             reap::remove_tree(folder);
         }
     }
+}
+
+/// Why a call is over, if it is.
+fn ended(deadline: Instant, cancel: &Cancel) -> Option<Ended> {
+    cancel.why().or_else(|| (Instant::now() >= deadline).then_some(Ended::Deadline))
 }
 
 /// Compares what is enforced with what the permit requires.

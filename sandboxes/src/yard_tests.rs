@@ -9,7 +9,7 @@ use cofferdam_contract::{
 use cofferdam_policy::{BUILTIN, Layer, LayerName, Permit, Policy, ToolShape, Verdict};
 
 use super::*;
-use crate::workspace::Workspace;
+use crate::workspace::{Patience, TreePath, Workspace};
 
 struct House {
     folder: tempfile::TempDir,
@@ -17,8 +17,19 @@ struct House {
     yard: Yard,
 }
 
+/// Every way to make a view.
+const MECHANISMS: [ViewMechanism; 3] = [ViewMechanism::Overlay, ViewMechanism::OverlayOnFolder, ViewMechanism::Copy];
+
 impl House {
     fn new(pool_size: usize) -> Self {
+        Self::made(|options| Yard::new(YardOptions { pool_size, ..options }))
+    }
+
+    fn with_view(pool_size: usize, mechanism: ViewMechanism) -> Self {
+        Self::made(|options| Yard::with_view(YardOptions { pool_size, ..options }, mechanism))
+    }
+
+    fn made(yard: impl FnOnce(YardOptions) -> Result<Yard, YardError>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().canonicalize().unwrap().join(name);
         for name in ["work", "state", "home"] {
@@ -29,7 +40,7 @@ impl House {
         let session = Arc::new(Session::open(Arc::new(workspace), "default").unwrap());
         let environment = std::env::vars_os().collect();
         let host = Host { home: place("home"), state: place("state"), environment };
-        let yard = Yard::new(YardOptions { host, pool_size }).unwrap();
+        let yard = yard(YardOptions { host, pool_size: 0 }).unwrap();
         Self { folder, session, yard }
     }
 
@@ -177,17 +188,19 @@ fn a_read_only_sandbox_neither_writes_nor_executes() {
 
 #[test]
 fn a_written_file_comes_back_and_nothing_else_does() {
-    let house = House::new(1);
-    let mut sandbox = house.open(Work::WriteFiles, HandBack::Paths(vec![path("new/file")]));
-    write(&mut sandbox, "new/file", "1").unwrap();
-    write(&mut sandbox, "other", "2").unwrap();
-    let closed = sandbox.close().unwrap();
-    assert!(!house.work().join("new").exists(), "nothing is written before the gate");
-    let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
-    assert_eq!(fs::read_to_string(house.work().join("new/file")).unwrap(), "1");
-    assert!(!house.work().join("other").exists());
-    assert_eq!(handed.left.len(), 1, "{handed:?}");
-    assert!(!closed.changed_during_call);
+    for mechanism in MECHANISMS {
+        let house = House::with_view(1, mechanism);
+        let mut sandbox = house.open(Work::WriteFiles, HandBack::Paths(vec![path("new/file")]));
+        write(&mut sandbox, "new/file", "1").unwrap();
+        write(&mut sandbox, "other", "2").unwrap();
+        let closed = sandbox.close().unwrap();
+        assert!(!house.work().join("new").exists(), "nothing is written before the gate");
+        let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+        assert_eq!(fs::read_to_string(house.work().join("new/file")).unwrap(), "1");
+        assert!(!house.work().join("other").exists());
+        assert_eq!(handed.left.len(), 1, "{handed:?}");
+        assert!(!closed.changed_during_call);
+    }
 }
 
 #[test]
@@ -240,19 +253,21 @@ fn a_program_runs_and_what_it_enforces_is_said() {
 
 #[test]
 fn scratch_volumes_keep_what_a_run_wrote_and_the_workspace_does_not_get_it() {
-    let house = House::new(0);
-    fs::write(house.work().join("Cargo.toml"), "").unwrap();
-    fs::create_dir(house.work().join("node_modules")).unwrap();
-    fs::write(house.work().join("node_modules/seed"), "seed").unwrap();
-    let script = "cat node_modules/seed; cat target/kept; echo kept > target/kept; echo more >> node_modules/seed";
-    for expected in ["seedcat: target/kept: No such file or directory\n", "seedmore\nkept\n"] {
-        let mut sandbox = house.open(Work::Execute, HandBack::Tree);
-        assert_eq!(execute(&mut sandbox, "sh", &["-c", script]).unwrap(), (Exit::Code(0), expected.to_owned()));
-        let closed = sandbox.close().unwrap();
-        house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    for mechanism in MECHANISMS {
+        let house = House::with_view(0, mechanism);
+        fs::write(house.work().join("Cargo.toml"), "").unwrap();
+        fs::create_dir(house.work().join("node_modules")).unwrap();
+        fs::write(house.work().join("node_modules/seed"), "seed").unwrap();
+        let script = "cat node_modules/seed; cat target/kept; echo kept > target/kept; echo more >> node_modules/seed";
+        for expected in ["seedcat: target/kept: No such file or directory\n", "seedmore\nkept\n"] {
+            let mut sandbox = house.open(Work::Execute, HandBack::Tree);
+            assert_eq!(execute(&mut sandbox, "sh", &["-c", script]).unwrap(), (Exit::Code(0), expected.to_owned()));
+            let closed = sandbox.close().unwrap();
+            house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+        }
+        assert!(!house.work().join("target").exists());
+        assert_eq!(fs::read_to_string(house.work().join("node_modules/seed")).unwrap(), "seed");
     }
-    assert!(!house.work().join("target").exists());
-    assert_eq!(fs::read_to_string(house.work().join("node_modules/seed")).unwrap(), "seed");
 }
 
 #[test]
@@ -305,4 +320,126 @@ fn nothing_of_a_yard_stays_when_it_is_gone() {
         folders.iter().all(|folder| !folder.exists())
     });
     assert!(gone, "{folders:?}");
+}
+
+fn patience() -> Patience<'static> {
+    Patience { until: Instant::now() + Duration::from_secs(60), cancelled: &|| false }
+}
+
+/// Folders of calls that lie in the state of the workspace.
+fn call_folders(house: &House) -> usize {
+    fs::read_dir(house.session.workspace().state().join("calls")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn each_way_to_make_a_view_says_what_it_is_and_leaves_nothing() {
+    for mechanism in MECHANISMS {
+        let house = House::with_view(2, mechanism);
+        fs::create_dir_all(house.work().join("old/deep")).unwrap();
+        fs::write(house.work().join("old/deep/file"), "x").unwrap();
+        let mut sandbox = house.open(Work::Execute, HandBack::Tree);
+        let enforced = sandbox.enforced().clone();
+        assert_eq!(enforced.guarantees[&Guarantee::WorkspaceView].by, mechanism.name());
+        assert_eq!(enforced.strength(Guarantee::WorkspaceView), Strength::Enforced);
+        let script = "id -u; rm -r old; mkdir old; echo new > old/new; mv hello.txt moved.txt; chmod 700 moved.txt; \
+            rm -f pipe; mkfifo pipe; touch /usr/x 2>/dev/null && echo wrote; stat -c '%U %a' moved.txt";
+        let (exit, text) = execute(&mut sandbox, "sh", &["-c", script]).unwrap();
+        assert_eq!((exit, text.as_str()), (Exit::Code(0), "1000\nagent 700\n"), "{mechanism:?}");
+        let closed = sandbox.close().unwrap();
+        let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+        assert_eq!(handed.held, [], "{mechanism:?}");
+        assert_eq!(handed.dropped.len(), 1, "the pipe: {:?}", handed.dropped);
+        drop(closed);
+        assert_eq!(fs::read_to_string(house.work().join("moved.txt")).unwrap(), "hello\n");
+        assert_eq!(fs::read_to_string(house.work().join("old/new")).unwrap(), "new\n");
+        assert!(!house.work().join("old/deep").exists() && !house.work().join("hello.txt").exists());
+        let state = house.session.workspace().state().to_path_buf();
+        let House { yard, folder: _folder, .. } = house;
+        drop(yard);
+        assert_eq!(fs::read_dir(state.join("calls")).map_or(0, Iterator::count), 0, "{mechanism:?}");
+    }
+}
+
+#[test]
+fn held_changes_are_seen_and_edited_in_each_way() {
+    for mechanism in MECHANISMS {
+        let house = House::with_view(1, mechanism);
+        let file = ".github/workflows/ci.yml";
+        for (round, text) in ["first", "second"].into_iter().enumerate() {
+            let mut sandbox = house.open(Work::WriteFiles, HandBack::Paths(vec![path(file)]));
+            if round > 0 {
+                assert_eq!(read(&mut sandbox, file).unwrap(), "first", "{mechanism:?}");
+            }
+            write(&mut sandbox, file, text).unwrap();
+            let closed = sandbox.close().unwrap();
+            let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+            let held: Vec<_> = handed.held.iter().map(|held| held.change.path.to_string()).collect();
+            assert_eq!((held, handed.applied, handed.left), (vec![file.to_owned()], vec![], vec![]), "{mechanism:?}");
+        }
+        let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+        assert_eq!(read(&mut sandbox, file).unwrap(), "second", "{mechanism:?}");
+        assert_eq!(read(&mut sandbox, "hello.txt").unwrap(), "hello\n");
+        drop(sandbox);
+        assert!(!house.work().join(".github").exists());
+        let released = house.session.apply(&[TreePath::new(file).unwrap()], &patience()).unwrap();
+        assert_eq!(released.held, [], "{mechanism:?}");
+        assert_eq!(fs::read_to_string(house.work().join(file)).unwrap(), "second");
+        assert_eq!(house.session.held().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_discarded_file_below_new_folders_is_gone_from_the_view_with_its_folders() {
+    for mechanism in MECHANISMS {
+        let house = House::with_view(1, mechanism);
+        let file = ".github/workflows/ci.yml";
+        let mut sandbox = house.open(Work::WriteFiles, HandBack::Paths(vec![path(file)]));
+        write(&mut sandbox, file, "x").unwrap();
+        let closed = sandbox.close().unwrap();
+        house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+        house.session.discard(&[TreePath::new(file).unwrap()], &patience()).unwrap();
+        let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
+        let (exit, text) = execute(&mut sandbox, "ls", &["-A"]).unwrap();
+        assert_eq!((exit, text.as_str()), (Exit::Code(0), "hello.txt\n"), "{mechanism:?}");
+        assert!(!house.work().join(".github").exists());
+    }
+}
+
+#[test]
+fn a_view_on_disk_is_bounded_by_the_watcher_and_says_so() {
+    for mechanism in [ViewMechanism::OverlayOnFolder, ViewMechanism::Copy] {
+        let house = House::with_view(0, mechanism);
+        let limits = Limits { disk_mb: 16, ..Limits::FILES };
+        let permit = permit(Work::Execute, HandBack::Tree, limits);
+        let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+        assert_eq!(sandbox.enforced().strength(Guarantee::Disk), Strength::Watched);
+        // One file alone ends at RLIMIT_FSIZE.
+        let script = "for i in 1 2 3 4 5 6; do head -c 6000000 /dev/zero > big$i; done; sleep 60";
+        assert_eq!(execute(&mut sandbox, "sh", &["-c", script]), Err(SandboxError::Ended(Ended::DiskFull)));
+        drop(sandbox);
+        assert_eq!(call_folders(&house), 0, "{mechanism:?}");
+    }
+}
+
+#[test]
+fn a_workspace_that_is_too_large_to_be_copied_is_refused_in_words() {
+    let house = House::with_view(0, ViewMechanism::Copy);
+    fs::write(house.work().join("big"), vec![1; 3 << 20]).unwrap();
+    let limits = Limits { disk_mb: 2, ..Limits::FILES };
+    let refused = house.yard.open(permit(Work::WriteFiles, HandBack::Nothing, limits), &house.session, &Cancel::new());
+    let Err(OpenError::Stage(error)) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("more than the 2 MiB"), "{error}");
+    assert_eq!(call_folders(&house), 0);
+    let reads = house.yard.open(permit(Work::ReadFiles, HandBack::Nothing, limits), &house.session, &Cancel::new());
+    reads.unwrap();
+}
+
+#[test]
+fn a_copy_is_never_made_ahead_and_shows_the_workspace_as_it_is_when_the_call_begins() {
+    let house = House::with_view(2, ViewMechanism::Copy);
+    for round in 0..4 {
+        fs::write(house.work().join("hello.txt"), format!("{round}")).unwrap();
+        let mut sandbox = house.open(Work::WriteFiles, HandBack::Nothing);
+        assert_eq!(read(&mut sandbox, "hello.txt").unwrap(), round.to_string());
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Place, Scratch, View,
+    Place, Scratch, Upper, View, Writes,
     mount::{NO_DEVICES, NO_EXECUTE, NO_SETUID, READ_ONLY, Source, Step, Tree},
 };
 use crate::root::{EtcEntry, HOME, HostRoot, Kind, Written};
@@ -176,16 +176,14 @@ impl Layout<'_> {
         self.parents(place.workspace)?;
         let at = relative(place.workspace)?;
         self.tree.steps.push(Step::Folder(at.clone(), 0o755));
-        let (held, private) = match place.view {
-            View::ReadOnly { held } => (held, false),
-            View::Private { held } => (held, true),
+        let (held, upper) = match &place.view {
+            View::ReadOnly { held } => (*held, None),
+            View::Private { held, upper } => (*held, Some(upper)),
+            View::Copied { copy, writes } => return self.copied(place, copy, *writes, writable),
         };
-        if !private && held.is_empty() {
+        if upper.is_none() && held.is_empty() {
             // The workspace itself, live.
-            let source = self.sources.owned(place.workspace, READ_ONLY | NO_SETUID | NO_DEVICES)?;
-            let number = self.source(source);
-            self.tree.steps.push(Step::Attach(number, at));
-            return Ok(());
+            return self.bind(place.workspace, at, READ_ONLY | NO_SETUID | NO_DEVICES);
         }
         self.folder(LAYERS)?;
         self.temporary(LAYERS, place.limits.disk_mb, "0755")?;
@@ -204,21 +202,69 @@ impl Layout<'_> {
         }
         lowers.push(points);
         let lowers = lowers.join(":");
-        if private {
-            let (upper, work) = (format!("{LAYERS}/u"), format!("{LAYERS}/k"));
-            self.folder(&upper)?;
-            self.folder(&work)?;
-            self.overlay(at, &format!("lowerdir={lowers},upperdir={upper},workdir={work},userxattr"), 0)?;
-            self.tree.steps.push(Step::HandOver(c_text(&upper)?));
-            writable.push(path_text(place.workspace)?);
-        } else {
-            self.overlay(at, &format!("lowerdir={lowers},userxattr"), u64::from(libc::MS_RDONLY as u32))?;
+        let first = self.tree.steps.len();
+        match upper {
+            Some(Upper::Temporary) => {
+                let (upper, work) = (format!("{LAYERS}/u"), format!("{LAYERS}/k"));
+                self.folder(&upper)?;
+                self.folder(&work)?;
+                self.tree.steps.push(Step::Attribute(c_text(&upper)?));
+                self.overlay(at, &format!("lowerdir={lowers},upperdir={upper},workdir={work},userxattr"), 0)?;
+                self.tree.steps.push(Step::HandOver(c_text(&upper)?));
+                writable.push(path_text(place.workspace)?);
+            }
+            Some(Upper::Folder(folder)) => {
+                let folder = self.layer(folder, "c", NO_SETUID | NO_DEVICES)?;
+                let (upper, work) = (format!("{folder}/upper"), format!("{folder}/work"));
+                self.tree.steps.push(Step::Attribute(c_text(&upper)?));
+                let layers = format!("lowerdir={lowers},upperdir={upper},workdir={work}");
+                // Volatile: what is lost when the power fails was never handed back.
+                self.overlay(at, &format!("{layers},userxattr,volatile"), 0)?;
+                writable.push(path_text(place.workspace)?);
+            }
+            None => self.overlay(at, &format!("lowerdir={lowers},userxattr"), u64::from(libc::MS_RDONLY as u32))?,
         }
+        self.tree.view_steps = first..self.tree.steps.len();
         for (number, scratch) in place.scratch.iter().enumerate() {
             self.scratch(scratch, number)?;
             writable.push(path_text(&scratch.at)?);
         }
         self.tree.steps.push(Step::Detach(c_text(LAYERS)?));
+        Ok(())
+    }
+
+    /// The workspace as a copy, with scratch volumes as they lie in our state: for a machine without overlays. Here
+    /// mountinfo names folders of our state.
+    fn copied(&mut self, place: &Place<'_>, copy: &Path, writes: Writes, writable: &mut Vec<String>) -> io::Result<()> {
+        let at = relative(place.workspace)?;
+        match writes {
+            Writes::Refused => return self.bind(copy, at, READ_ONLY | NO_SETUID | NO_DEVICES),
+            Writes::Kept => self.bind(copy, at, NO_SETUID | NO_DEVICES)?,
+        }
+        writable.push(path_text(place.workspace)?);
+        for scratch in place.scratch {
+            self.parents(&scratch.at)?;
+            let at = relative(&scratch.at)?;
+            self.tree.steps.push(Step::Folder(at.clone(), 0o755));
+            match &scratch.seed {
+                // A package store is too large to be copied, and is read more than written.
+                Seed::Folder(store) if !scratch.at.starts_with(place.workspace) => {
+                    self.bind(store, at, READ_ONLY | NO_SETUID | NO_DEVICES)?;
+                }
+                Seed::Folder(_) | Seed::Empty => {
+                    self.bind(&scratch.volume.join("upper"), at, NO_SETUID | NO_DEVICES)?;
+                    writable.push(path_text(&scratch.at)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches a folder of the person's, or of our own state.
+    fn bind(&mut self, path: &Path, at: CString, attributes: u64) -> io::Result<()> {
+        let source = self.sources.owned(path, attributes)?;
+        let number = self.source(source);
+        self.tree.steps.push(Step::Attach(number, at));
         Ok(())
     }
 

@@ -22,6 +22,7 @@ use std::{
     collections::BTreeMap,
     ffi::CString,
     io,
+    ops::Range,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{fs::MetadataExt, net::UnixStream},
@@ -41,7 +42,7 @@ use rustix::{
 pub(crate) use cgroup::Cgroups;
 pub(crate) use layout::{Root, Seed};
 
-use crate::guest_program::GuestProgram;
+use crate::{guest_program::GuestProgram, view::ViewMechanism};
 use cgroup::Cgroup;
 use contain::{Containment, Facility, Failure};
 use idmap::IdMaps;
@@ -71,7 +72,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// What is seen of the workspace.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum View<'a> {
     /// The workspace below the held layers, read-only.
     ReadOnly {
@@ -82,7 +83,34 @@ pub(crate) enum View<'a> {
     Private {
         /// Held layers, the newest first.
         held: &'a [PathBuf],
+        /// Where that layer lies.
+        upper: Upper,
     },
+    /// A copy of both.
+    Copied {
+        /// The copy: a folder of ours.
+        copy: PathBuf,
+        /// What becomes of writes.
+        writes: Writes,
+    },
+}
+
+/// Where the layer for writes lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Upper {
+    /// On a tmpfs inside.
+    Temporary,
+    /// In a folder of ours, with `upper` and `work` in it.
+    Folder(PathBuf),
+}
+
+/// What becomes of writes to a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// There are none.
+    Refused,
+    /// They stay in the copy.
+    Kept,
 }
 
 /// A folder inside that keeps what is written to it between calls.
@@ -115,7 +143,7 @@ pub(crate) struct Namespaces {
 pub(crate) struct Started {
     /// The guest's pipe.
     pub(crate) pipe: UnixStream,
-    /// The folder that takes the view's writes; `None` for a read-only view.
+    /// The folder inside that takes the view's writes; `None` where nothing inside does.
     pub(crate) upper: Option<OwnedFd>,
     /// What is enforced.
     pub(crate) enforced: Enforced,
@@ -148,6 +176,14 @@ pub enum StartError {
     #[error("failed to show {what} in the sandbox")]
     Show {
         /// The step or path.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The workspace's view could not be made in the way that was tried.
+    #[error("failed to make the view of the workspace, at {what}")]
+    View {
+        /// The step.
         what: String,
         /// The kernel's answer.
         source: io::Error,
@@ -221,6 +257,7 @@ impl Namespaces {
         let sources = HostSources { id_maps: &self.id_maps, identity };
         let (tree, writable) = layout::lay_out(place, &sources).map_err(prepare("lay out the sandbox's files"))?;
         let described = describe(&tree);
+        let view_steps = tree.view_steps.clone();
         let (setup, setup_inside) = pair(SocketType::SEQPACKET).map_err(prepare("make a socket pair"))?;
         let (pipe, pipe_inside) = pair(SocketType::STREAM).map_err(prepare("make a socket pair"))?;
         let open_files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
@@ -254,7 +291,7 @@ impl Namespaces {
             .map_err(prepare("start the sandbox"))?;
         // Before listening: the talk is over when nobody holds the child's end any more.
         drop(containment);
-        let upper = hear_until_started(&setup, &described)?;
+        let upper = hear_until_started(&setup, &described, &view_steps)?;
         Ok(Started { pipe: UnixStream::from(pipe), upper, enforced: self.enforced(&guard, place), guard })
     }
 
@@ -292,9 +329,11 @@ impl Namespaces {
             (Guarantee::ReadOnlyRoot, held("read-only mounts")),
             (
                 Guarantee::WorkspaceView,
-                held(match place.view {
+                held(match &place.view {
                     View::ReadOnly { .. } => "read-only mount",
-                    View::Private { .. } => "overlay",
+                    View::Private { upper: Upper::Temporary, .. } => ViewMechanism::Overlay.name(),
+                    View::Private { upper: Upper::Folder(_), .. } => ViewMechanism::OverlayOnFolder.name(),
+                    View::Copied { .. } => ViewMechanism::Copy.name(),
                 }),
             ),
             (Guarantee::WallClock, held("the server kills the sandbox")),
@@ -312,10 +351,16 @@ impl Namespaces {
         };
         guarantees.insert(Guarantee::Memory, memory);
         guarantees.insert(Guarantee::Cpu, cpu);
-        let disk = if place.scratch.is_empty() {
-            held("size of a tmpfs")
-        } else {
-            watched("size of a tmpfs; scratch volumes are measured by the server")
+        let on_disk = match &place.view {
+            View::Private { upper: Upper::Folder(_), .. } | View::Copied { writes: Writes::Kept, .. } => true,
+            View::ReadOnly { .. }
+            | View::Private { upper: Upper::Temporary, .. }
+            | View::Copied { writes: Writes::Refused, .. } => false,
+        };
+        let disk = match (on_disk, place.scratch.is_empty()) {
+            (false, true) => held("size of a tmpfs"),
+            (false, false) => watched("size of a tmpfs; scratch volumes are measured by the server"),
+            (true, _) => watched("size of a tmpfs; the view and scratch volumes are measured by the server"),
         };
         guarantees.insert(Guarantee::Disk, disk);
         Enforced { backend: "namespace".into(), isolation: Isolation::Namespace, guarantees }
@@ -409,14 +454,18 @@ fn block_all_signals() {
 }
 
 /// Listens to the child until the guest runs or something failed.
-fn hear_until_started(setup: &OwnedFd, described: &[String]) -> Result<Option<OwnedFd>, StartError> {
+fn hear_until_started(
+    setup: &OwnedFd,
+    described: &[String],
+    view_steps: &Range<usize>,
+) -> Result<Option<OwnedFd>, StartError> {
     let mut upper = None;
     loop {
         let word = process::hear(setup)
             .map_err(|source| StartError::Prepare { operation: "hear from the sandbox", source })?;
         match word {
             Word::Upper(folder) => upper = Some(folder),
-            Word::Failed(failure) => return Err(explain(failure, described)),
+            Word::Failed(failure) => return Err(explain(failure, described, view_steps)),
             Word::Closed => return Ok(upper),
         }
     }
@@ -428,9 +477,12 @@ fn describe(tree: &Tree) -> Vec<String> {
     steps.chain(tree.sources.iter().map(Source::words)).collect()
 }
 
-fn explain(Failure { facility, part, errno }: Failure, described: &[String]) -> StartError {
+fn explain(Failure { facility, part, errno }: Failure, described: &[String], view_steps: &Range<usize>) -> StartError {
     let source = io::Error::from_raw_os_error(errno);
     match (facility, described.get(part as usize)) {
+        (Facility::Mounts, Some(what)) if view_steps.contains(&(part as usize)) => {
+            StartError::View { what: what.clone(), source }
+        }
         (Facility::Mounts, Some(what)) => StartError::Show { what: what.clone(), source },
         (facility, _) => floor(facility, source),
     }

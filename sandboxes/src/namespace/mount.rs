@@ -6,11 +6,12 @@
 
 use std::{
     ffi::{CStr, CString},
+    ops::Range,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags},
+    fs::{AtFlags, CWD, Mode, OFlags, XattrFlags},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -65,6 +66,9 @@ pub(super) enum Step {
     Queues(CString),
     /// Mounts an overlay; `data` names layers relative to the new root.
     Overlay { at: CString, data: CString, flags: u64 },
+    /// Sees whether a folder takes the attributes that overlayfs marks things with. Without them the kernel mounts an
+    /// overlay all the same, in which replacing a folder fails.
+    Attribute(CString),
     /// Sends the folder to the server.
     HandOver(CString),
     /// Takes a mount out of sight, and removes the folder it was on.
@@ -97,6 +101,7 @@ impl Step {
             Self::Processes(at) => ("the process list", at),
             Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
+            Self::Attribute(at) => ("the marks of the layer for writes", at),
             Self::HandOver(at) => ("the layer for writes", at),
             Self::Detach(at) => ("what is below", at),
             Self::Freeze(at) => ("the read-only", at),
@@ -114,6 +119,8 @@ pub(super) struct Tree {
     pub(super) steps: Vec<Step>,
     /// Done inside the new root, after the last write to `/proc/sys`.
     pub(super) last_steps: Vec<Step>,
+    /// The steps that make the workspace's view; another way may be tried when one of them is refused.
+    pub(super) view_steps: Range<usize>,
 }
 
 /// Keeps mounts made here from appearing anywhere else.
@@ -179,6 +186,10 @@ impl Tree {
                 MountFlags::from_bits_retain(u32::try_from(*flags).map_err(|_| Errno::INVAL)?),
                 data.as_c_str(),
             ),
+            Step::Attribute(at) => {
+                rustix::fs::setxattr(at.as_c_str(), c"user.overlay.opaque", b"n", XattrFlags::empty())?;
+                rustix::fs::removexattr(at.as_c_str(), c"user.overlay.opaque")
+            }
             Step::HandOver(at) => {
                 let setup = setup.ok_or(Errno::INVAL)?;
                 let folder = rustix::fs::open(

@@ -8,7 +8,7 @@
 //! `metacopy`) belong to features that our mounts turn off, so here they can only be forged, and their entry is dropped.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::ffi::OsStrExt,
@@ -17,9 +17,12 @@ use std::{
 use cofferdam_contract::MAX_PATH_BYTES;
 use rustix::{fs::OFlags, io::Errno};
 
+use crate::call_folder::CallFolder;
+
 use super::{
     beneath::{self, Entry, Kind},
     change::{Change, DropReason, Dropped, Special, What},
+    copy::{Copied, Was},
     tree_path::TreePath,
 };
 
@@ -33,6 +36,8 @@ pub enum Marks {
     User,
     /// `trusted.overlay.*`: mounted without it.
     Trusted,
+    /// Under none: the folder is a copy, and nothing in it stands for something else.
+    None,
 }
 
 /// How much a call may have written. Beyond it, nothing comes back.
@@ -63,6 +68,8 @@ pub struct Changeset {
     pub(super) dropped: Vec<Dropped>,
     pub(super) hidden: Vec<TreePath>,
     pub(super) bounds: Bounds,
+    /// What holds the layer, when that is to go with the changeset.
+    _folder: Option<CallFolder>,
 }
 
 /// Why an upper layer was not read.
@@ -112,10 +119,26 @@ impl Changeset {
         bounds: Bounds,
         hidden: &[TreePath],
     ) -> Result<Self, ChangesetError> {
+        Self::of(upper, marks, None, bounds, hidden)
+    }
+
+    /// Compares a copy with what it was. `hidden` and the errors are those of [`Changeset::walk`].
+    pub(crate) fn compare(copied: &Copied, bounds: Bounds, hidden: &[TreePath]) -> Result<Self, ChangesetError> {
+        Self::of(copied.fd(), Marks::None, Some(copied), bounds, hidden)
+    }
+
+    fn of(
+        upper: BorrowedFd<'_>,
+        marks: Marks,
+        copied: Option<&Copied>,
+        bounds: Bounds,
+        hidden: &[TreePath],
+    ) -> Result<Self, ChangesetError> {
         let read = |source| ChangesetError::Read { path: TreePath::root(), source };
         let upper = beneath::folder(upper, std::path::Path::new("")).map_err(read)?;
-        let set = Self { upper, changes: Vec::new(), dropped: Vec::new(), hidden: hidden.to_vec(), bounds };
-        let mut walk = Walk { set, marks, entries: 0, bytes: 0 };
+        let (changes, dropped) = (Vec::new(), Vec::new());
+        let set = Self { upper, changes, dropped, hidden: hidden.to_vec(), bounds, _folder: None };
+        let mut walk = Walk { set, marks, copied, entries: 0, bytes: 0 };
         let mut pending = vec![TreePath::root()];
         while let Some(folder) = pending.pop() {
             walk.folder(&folder, &mut pending)?;
@@ -139,6 +162,11 @@ impl Changeset {
         &self.dropped
     }
 
+    /// Takes what holds the layer along.
+    pub(crate) fn keeping(self, folder: Option<CallFolder>) -> Self {
+        Self { _folder: folder, ..self }
+    }
+
     pub(super) fn upper(&self) -> BorrowedFd<'_> {
         self.upper.as_fd()
     }
@@ -154,9 +182,11 @@ pub(super) fn is_temporary(name: &OsStr) -> bool {
     name.as_bytes().starts_with(TEMPORARY_PREFIX.as_bytes())
 }
 
-struct Walk {
+struct Walk<'a> {
     set: Changeset,
     marks: Marks,
+    /// What the entries were before, when the layer is a copy.
+    copied: Option<&'a Copied>,
     entries: u64,
     bytes: u64,
 }
@@ -173,12 +203,14 @@ struct Attributes {
     other: Vec<String>,
 }
 
-impl Walk {
+impl Walk<'_> {
     fn folder(&mut self, path: &TreePath, pending: &mut Vec<TreePath>) -> Result<(), ChangesetError> {
         let read = |source| ChangesetError::Read { path: path.clone(), source };
         let folder = open_readable(self.set.upper(), path, OFlags::DIRECTORY).map_err(read)?;
         let whiteouts = self.attributes(folder.as_fd()).map_err(read)?.opaque.as_deref() == Some(b"x");
-        for name in beneath::names(folder.as_fd()).map_err(read)? {
+        let names = beneath::names(folder.as_fd()).map_err(read)?;
+        self.gone(path, &names)?;
+        for name in names {
             let child = path.join(&name);
             if self.set.is_hidden(&child) {
                 continue;
@@ -186,7 +218,14 @@ impl Walk {
             let Some(entry) = beneath::entry(folder.as_fd(), &name).map_err(read)? else {
                 continue;
             };
-            self.count(&child, &entry)?;
+            if self.copied.is_some_and(|copied| copied.was.get(&child) == Some(&Was::of(&entry))) {
+                if entry.kind == Kind::Folder {
+                    self.check_depth(&child)?;
+                    pending.push(child);
+                }
+                continue;
+            }
+            self.count(&child, entry.occupied)?;
             if child.as_path().as_os_str().len() > MAX_PATH_BYTES {
                 self.set.dropped.push(Dropped { path: child, reason: DropReason::PathTooLong });
                 continue;
@@ -196,7 +235,7 @@ impl Walk {
                 Kind::File => self.file(&child, &entry, whiteouts).map_err(read)?,
                 Kind::Folder => self.subfolder(&child, &entry).map_err(read)?,
                 Kind::Link => Some(What::Link { target: beneath::link_target(folder.as_fd(), &name).map_err(read)? }),
-                Kind::Character if entry.node == 0 => Some(What::Deleted),
+                Kind::Character if entry.node == 0 && self.copied.is_none() => Some(What::Deleted),
                 Kind::Character => Some(self.special(&child, Special::CharacterDevice)),
                 Kind::Block => Some(self.special(&child, Special::BlockDevice)),
                 Kind::Fifo => Some(self.special(&child, Special::Fifo)),
@@ -212,19 +251,35 @@ impl Walk {
         Ok(())
     }
 
-    fn count(&mut self, path: &TreePath, entry: &Entry) -> Result<(), ChangesetError> {
+    /// Notes what a folder of a copy had and has no longer.
+    fn gone(&mut self, folder: &TreePath, names: &[OsString]) -> Result<(), ChangesetError> {
+        for name in self.copied.and_then(|copied| copied.names.get(folder)).into_iter().flatten() {
+            let child = folder.join(name);
+            if names.binary_search(name).is_err() && !self.set.is_hidden(&child) {
+                self.count(&child, 0)?;
+                self.set.changes.push(Change { path: child, what: What::Deleted });
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, path: &TreePath, occupied: u64) -> Result<(), ChangesetError> {
         let bounds = self.set.bounds;
         self.entries += 1;
-        self.bytes = self.bytes.saturating_add(entry.occupied);
+        self.bytes = self.bytes.saturating_add(occupied);
+        self.check_depth(path)?;
         if self.entries > bounds.entries {
             Err(ChangesetError::TooMany { limit: bounds.entries })
-        } else if path.depth() > bounds.depth {
-            Err(ChangesetError::TooDeep { limit: bounds.depth, path: path.clone() })
         } else if self.bytes > bounds.bytes {
             Err(ChangesetError::TooLarge { limit: bounds.bytes })
         } else {
             Ok(())
         }
+    }
+
+    fn check_depth(&self, path: &TreePath) -> Result<(), ChangesetError> {
+        let limit = self.set.bounds.depth;
+        if path.depth() > limit { Err(ChangesetError::TooDeep { limit, path: path.clone() }) } else { Ok(()) }
     }
 
     fn file(&mut self, path: &TreePath, entry: &Entry, whiteouts: bool) -> io::Result<Option<What>> {
@@ -282,6 +337,8 @@ impl Walk {
         let prefix = match self.marks {
             Marks::User => "user.overlay.",
             Marks::Trusted => "trusted.overlay.",
+            // No attribute's name starts so: a name holds no NUL (xattr(7)).
+            Marks::None => "\0",
         };
         format!("{prefix}{name}")
     }

@@ -16,6 +16,7 @@ mod assessment;
 mod beneath;
 mod change;
 mod changeset;
+mod copy;
 mod delivery;
 mod diff;
 mod flush;
@@ -49,14 +50,16 @@ mod hand_back_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
-mod overlay_tests;
-#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod stack_tests;
+#[cfg(test)]
+mod view_tests;
 
 pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
+pub use copy::CopyError;
+pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
 pub use hand_back::Order;
 pub use release::Released;

@@ -98,7 +98,7 @@ pub(super) struct Clock {
 
 impl Clock {
     /// The ctime that a change on `folder`'s file system gets now.
-    fn ask(&self, folder: BorrowedFd<'_>) -> io::Result<Time> {
+    pub(super) fn ask(&self, folder: BorrowedFd<'_>) -> io::Result<Time> {
         let unnamed = match self.unnamed.get() {
             Some(unnamed) => unnamed,
             None => {
