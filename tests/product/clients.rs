@@ -36,7 +36,8 @@ fn drive(place: &Place, command: &mut Command) -> Value {
     assert_eq!(seen["tools"].as_array().map(Vec::len), Some(11));
     assert_eq!((&seen["passed"], &seen["failed"]), (&Value::from(2), &Value::from(1)));
     assert!(seen["progress"].as_u64() >= Some(1));
-    assert!(seen["after_cancel_seconds"].as_f64().is_some_and(|seconds| seconds < 3.0), "{seen}");
+    // It serves on long before the cancelled run would have ended. How soon a sandbox ends is tested in stdio.rs.
+    assert!(seen["after_cancel_seconds"].as_f64().is_some_and(|seconds| seconds < 10.0), "{seen}");
     assert!(place.workspace().join("new/note.txt").is_file());
     assert!(place.read("greet.py").contains("Hello"));
     seen

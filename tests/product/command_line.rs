@@ -4,10 +4,17 @@ use std::{fs, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::harness::Place;
+use crate::harness::{Person, Place, Tree};
+
+const FILES: [(&str, &str); 2] = [("notes.txt", "one\ntwo\n"), ("src/lib.rs", "pub fn one() {}\n")];
 
 fn place() -> Place {
-    Place::with(&[("notes.txt", "one\ntwo\n"), ("src/lib.rs", "pub fn one() {}\n")])
+    Place::with(&FILES)
+}
+
+/// The same place of each person whom a test is done as.
+fn places() -> impl Iterator<Item = Place> {
+    Person::everyone().into_iter().map(|person| Place::of(person).and(&FILES))
 }
 
 fn text(output: &Output) -> String {
@@ -16,18 +23,29 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn statuses_are_as_documented() {
-    let place = place();
-    let status = |arguments: &[&str]| place.run(arguments).status.code();
-    assert_eq!(status(&["call", "read_file", "{\"path\":\"notes.txt\"}"]), Some(0));
-    assert_eq!(status(&["call", "read_file", "{\"path\":\"missing\"}"]), Some(1));
-    assert_eq!(status(&["call", "read_file", "{\"path\":\"../x\"}"]), Some(2));
-    assert_eq!(status(&["call", "read_file", "no json"]), Some(2));
-    assert_eq!(status(&["call", "no_such_tool"]), Some(2));
-    assert_eq!(status(&["no_such_command"]), Some(2));
-    assert_eq!(status(&["call", "list_files", "--workspace", "/"]), Some(2));
-    // Written in the session, and waiting for a person.
-    let held = json!({ "path": ".github/workflows/ci.yml", "content": "on: push\n" }).to_string();
-    assert_eq!(status(&["call", "write_file", &held]), Some(3));
+    for place in places() {
+        let status = |arguments: &[&str]| place.run(arguments).status.code();
+        assert_eq!(status(&["call", "read_file", "{\"path\":\"notes.txt\"}"]), Some(0));
+        assert_eq!(status(&["call", "read_file", "{\"path\":\"missing\"}"]), Some(1));
+        assert_eq!(status(&["call", "read_file", "{\"path\":\"../x\"}"]), Some(2));
+        assert_eq!(status(&["call", "read_file", "no json"]), Some(2));
+        assert_eq!(status(&["call", "no_such_tool"]), Some(2));
+        assert_eq!(status(&["no_such_command"]), Some(2));
+        assert_eq!(status(&["call", "list_files", "--workspace", "/"]), Some(2));
+        // Written in the session, and waiting for a person.
+        let held = json!({ "path": ".github/workflows/ci.yml", "content": "on: push\n" }).to_string();
+        assert_eq!(status(&["call", "write_file", &held]), Some(3));
+        // No tests are no success, and neither are failing ones.
+        place.write("tests/__init__.py", "");
+        let suite = |body: &str| {
+            let text =
+                format!("import unittest\nclass One(unittest.TestCase):\n    def test_one(self):\n        {body}\n");
+            place.write("tests/test_one.py", &text);
+            status(&["call", "run_tests", "{\"runner\":\"unittest\"}"])
+        };
+        assert_eq!(suite("pass"), Some(0));
+        assert_eq!(suite("self.fail('no')"), Some(6));
+    }
 }
 
 #[test]
@@ -44,8 +62,10 @@ fn the_command_line_tells_rule_isolation_and_time() {
 #[test]
 fn home_and_what_holds_the_state_are_no_workspaces() {
     let place = place();
-    let home = std::env::var("HOME").unwrap();
-    for workspace in [home.as_str(), place.all().to_str().unwrap(), place.all().join("state").to_str().unwrap()] {
+    let home = place.home();
+    for workspace in
+        [home.to_str().unwrap(), place.all().to_str().unwrap(), place.all().join("state").to_str().unwrap()]
+    {
         let output = place.run(&["call", "list_files", "--workspace", workspace]);
         assert_eq!(output.status.code(), Some(2), "{workspace}: {}", text(&output));
     }
@@ -63,38 +83,40 @@ fn a_link_is_no_workspace() {
 
 #[test]
 fn a_held_change_is_seen_by_the_agent_and_decided_by_a_person() {
-    let place = place();
-    let hook = ".git/hooks/pre-commit";
-    let (status, written) = place.call("write_file", &json!({ "path": hook, "content": "#!/bin/sh\nexit 1\n" }));
-    assert_eq!(status, 3, "{written}");
-    assert!(written["text"].as_str().unwrap().contains("Held for a person"), "{written}");
-    assert!(!place.workspace().join(hook).exists(), "held means not in the workspace");
-    // The agent's own session still sees its work.
-    let (_, read) = place.call("read_file", &json!({ "path": hook }));
-    assert!(read["text"].as_str().unwrap().contains("exit 1"), "{read}");
-    let (_, listed) = place.call("list_changes", &json!({}));
-    assert!(listed["text"].as_str().unwrap().contains(hook), "{listed}");
+    for place in places() {
+        let hook = ".git/hooks/pre-commit";
+        let (status, written) = place.call("write_file", &json!({ "path": hook, "content": "#!/bin/sh\nexit 1\n" }));
+        assert_eq!(status, 3, "{written}");
+        assert!(written["text"].as_str().unwrap().contains("Held for a person"), "{written}");
+        assert!(!place.workspace().join(hook).exists(), "held means not in the workspace");
+        // The agent's own session still sees its work.
+        let (_, read) = place.call("read_file", &json!({ "path": hook }));
+        assert!(read["text"].as_str().unwrap().contains("exit 1"), "{read}");
+        let (_, listed) = place.call("list_changes", &json!({}));
+        assert!(listed["text"].as_str().unwrap().contains(hook), "{listed}");
 
-    let list = place.run(&["changes", "list"]);
-    assert!(text(&list).contains(hook), "{}", text(&list));
-    let diff = place.run(&["changes", "diff", hook]);
-    assert!(text(&diff).contains("exit 1"), "{}", text(&diff));
-    let apply = place.run(&["changes", "apply", hook]);
-    assert!(apply.status.success(), "{}", text(&apply));
-    assert_eq!(place.read(hook), "#!/bin/sh\nexit 1\n");
-    assert!(!text(&place.run(&["changes", "list"])).contains(hook));
+        let list = place.run(&["changes", "list"]);
+        assert!(text(&list).contains(hook), "{}", text(&list));
+        let diff = place.run(&["changes", "diff", hook]);
+        assert!(text(&diff).contains("exit 1"), "{}", text(&diff));
+        let apply = place.run(&["changes", "apply", hook]);
+        assert!(apply.status.success(), "{}", text(&apply));
+        assert_eq!(place.read(hook), "#!/bin/sh\nexit 1\n");
+        assert!(!text(&place.run(&["changes", "list"])).contains(hook));
+    }
 }
 
 #[test]
 fn a_discarded_change_is_gone_for_the_agent_too() {
-    let place = place();
-    let path = ".envrc";
-    place.call("write_file", &json!({ "path": path, "content": "export X=1\n" }));
-    let discard = place.run(&["changes", "discard", path]);
-    assert!(discard.status.success(), "{}", text(&discard));
-    let (status, read) = place.call("read_file", &json!({ "path": path }));
-    assert_eq!((status, &read["ok"]), (1, &json!(false)), "{read}");
-    assert!(!place.workspace().join(path).exists());
+    for place in places() {
+        let path = ".envrc";
+        place.call("write_file", &json!({ "path": path, "content": "export X=1\n" }));
+        let discard = place.run(&["changes", "discard", path]);
+        assert!(discard.status.success(), "{}", text(&discard));
+        let (status, read) = place.call("read_file", &json!({ "path": path }));
+        assert_eq!((status, &read["ok"]), (1, &json!(false)), "{read}");
+        assert!(!place.workspace().join(path).exists());
+    }
 }
 
 #[test]
@@ -123,7 +145,7 @@ fn every_call_is_in_the_log_and_the_log_shows_tampering() {
 }
 
 fn find_log(place: &Place) -> std::path::PathBuf {
-    let state = crate::harness::Tree::of(&place.state());
+    let state = Tree::of(&place.state());
     let logs: Vec<_> = state.paths().filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
     assert_eq!(logs.len(), 1, "{logs:?}");
     place.state().join(logs[0])
@@ -162,13 +184,14 @@ fn a_policy_in_the_workspace_is_refused() {
 
 #[test]
 fn the_doctor_says_what_is_enforced() {
-    let place = place();
-    let output = place.run(&["doctor", "--json"]);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
-    assert!(report.to_string().contains("user_namespace"), "{report}");
-    assert!(output.status.success(), "{}", text(&output));
-    let person = place.run(&["doctor"]);
-    assert!(text(&person).contains("rust"), "{}", text(&person));
+    for place in places() {
+        let output = place.run(&["doctor", "--json"]);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        assert!(report.to_string().contains("user_namespace"), "{report}");
+        assert!(output.status.success(), "{}", text(&output));
+        let person = place.run(&["doctor"]);
+        assert!(text(&person).contains("rust"), "{}", text(&person));
+    }
 }
 
 #[test]
@@ -182,10 +205,15 @@ fn nothing_is_coloured_outside_a_terminal() {
 #[test]
 fn install_writes_an_entry_with_an_absolute_workspace_and_dry_run_writes_nothing() {
     let place = place();
-    let before = crate::harness::Tree::of(&place.all().join("config"));
+    let before = Tree::of(&place.all().join("config"));
     let dry = place.run(&["install", "claude-desktop", "--dry-run"]);
     assert!(dry.status.success() && text(&dry).contains(place.workspace().to_str().unwrap()), "{}", text(&dry));
-    assert_eq!(crate::harness::Tree::of(&place.all().join("config")), before);
+    assert_eq!(Tree::of(&place.all().join("config")), before);
+    let dry = place.run(&["install", "claude-code", "--dry-run"]);
+    assert!(dry.status.success() && !place.workspace().join(".mcp.json").exists(), "{}", text(&dry));
+    assert!(!place.state().exists(), "nothing at all is written");
+    assert_eq!(place.run(&["install", "claude-desktop", "--dry-run", "--workspace", "/"]).status.code(), Some(2));
+    assert!(!place.state().exists());
     assert!(place.run(&["install", "claude-code"]).status.success());
     let entry: Value = serde_json::from_str(&place.read(".mcp.json")).unwrap();
     assert!(entry["mcpServers"]["cofferdam"]["args"].to_string().contains(place.workspace().to_str().unwrap()));

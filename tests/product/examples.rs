@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Era, Place, Server, repository};
+use crate::harness::{Era, Person, Place, Server, repository};
 
 fn folder(name: &str) -> PathBuf {
     repository::folder().join("examples").join(name)
@@ -27,27 +27,31 @@ fn call_under(policy: &str, place: &Place, tool: &str, arguments: &Value) -> Val
 
 #[test]
 fn the_rust_sample_passes_through_the_readmes_command() {
-    let place = Place::copy_of(&folder("sample"));
-    let output = place.run(&["call", "run_tests", "--workspace", "."]);
-    let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{text}\n{notes}");
-    // The result, and how it came to be: rule, isolation, time.
-    assert!(text.contains("9 passed"), "{text}");
-    for part in ["rule everyday", "namespace sandbox, no network", " ms"] {
-        assert!(notes.contains(part), "{part:?} is missing: {notes}");
+    for person in Person::everyone() {
+        let place = Place::of(person).copying(&folder("sample"));
+        let output = place.run(&["call", "run_tests", "--workspace", "."]);
+        let (text, notes) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{text}\n{notes}");
+        // The result, and how it came to be: rule, isolation, time.
+        assert!(text.contains("9 passed"), "{text}");
+        for part in ["rule everyday", "namespace sandbox, no network", " ms"] {
+            assert!(notes.contains(part), "{part:?} is missing: {notes}");
+        }
     }
 }
 
 #[test]
 fn the_python_sample_passes() {
-    let place = Place::copy_of(&folder("sample-python"));
-    let (status, value) = place.call("run_tests", &json!({}));
-    assert_eq!(status, 0, "{value}");
-    assert_eq!(
-        (&value["structured"]["counts"]["passed"], &value["structured"]["counts"]["skipped"]),
-        (&json!(4), &json!(1)),
-        "{value}"
-    );
+    for person in Person::everyone() {
+        let place = Place::of(person).copying(&folder("sample-python"));
+        let (status, value) = place.call("run_tests", &json!({}));
+        assert_eq!(status, 0, "{value}");
+        assert_eq!(
+            (&value["structured"]["counts"]["passed"], &value["structured"]["counts"]["skipped"]),
+            (&json!(4), &json!(1)),
+            "{value}"
+        );
+    }
 }
 
 #[test]

@@ -13,10 +13,13 @@ use std::{
 
 use serde_json::json;
 
-use crate::harness::{Dice, Era, Place, Process, Server, Tree};
+use crate::harness::{Dice, Era, Person, Place, Process, Server, Tree};
 
-/// Kills in all.
+/// Kills of the invoker's server.
 const MOMENTS: usize = 100;
+
+/// Kills of an ordinary user's server. It starts and ends its sandboxes by the same code.
+const MOMENTS_OF_AN_ORDINARY_USER: usize = 30;
 
 /// Kills in each step, at least.
 const EACH: usize = 5;
@@ -183,8 +186,17 @@ fn assert_workspace_is_whole(place: &Place, after: Step) {
 
 #[test]
 fn nothing_survives_a_killed_server_and_the_next_start_cleans_the_rest() {
+    kill_and_look(Place::new(), MOMENTS);
+}
+
+#[test]
+fn nothing_survives_an_ordinary_users_killed_server_either() {
+    kill_and_look(Place::of(Person::ordinary()), MOMENTS_OF_AN_ORDINARY_USER);
+}
+
+fn kill_and_look(place: Place, moments: usize) {
     let suite = suite();
-    let place = Place::with(&[("notes.txt", "one\n"), ("tests/__init__.py", ""), ("tests/test_many.py", &suite)]);
+    let place = place.and(&[("notes.txt", "one\n"), ("tests/__init__.py", ""), ("tests/test_many.py", &suite)]);
     let keep = json!({ "runner": "unittest", "keep": ["out/**"] });
     let (status, value) = place.call("run_tests", &keep);
     assert_eq!(status, 0, "{value}");
@@ -197,8 +209,8 @@ fn nothing_survives_a_killed_server_and_the_next_start_cleans_the_rest() {
         let missing = Step::AIMED.into_iter().find(|step| counts.get(step).copied().unwrap_or(0) < EACH);
         let killed: usize = counts.values().sum();
         let aimed = match missing {
-            Some(step) if killed + EACH * Step::AIMED.len() >= MOMENTS => step,
-            Some(_) | None if killed >= MOMENTS => break,
+            Some(step) if killed + EACH * Step::AIMED.len() >= moments => step,
+            Some(_) | None if killed >= moments => break,
             Some(_) | None => Step::AIMED[attempt % Step::AIMED.len()],
         };
         let tried = Instant::now();
@@ -228,7 +240,15 @@ fn nothing_survives_a_killed_server_and_the_next_start_cleans_the_rest() {
     for step in Step::AIMED {
         assert!(counts.get(&step).copied().unwrap_or(0) >= EACH, "{step:?}: {counts:?}");
     }
-    assert!(counts.values().sum::<usize>() >= MOMENTS, "{counts:?}");
-    assert!(place.run(&["audit", "verify"]).status.success());
+    assert!(counts.values().sum::<usize>() >= moments, "{counts:?}");
+    let verified = place.run(&["audit", "verify"]);
+    let told = String::from_utf8_lossy(&verified.stdout);
+    println!("{told}");
+    assert!(verified.status.success(), "{told}");
+    // Every start recorded what the server before it lost.
+    assert!(told.contains("calls without an outcome: 0\n"), "{told}");
+    assert!(!told.contains("calls lost with a killed server: 0\n"), "{told}");
+    let shown = String::from_utf8(place.run(&["audit", "show", "--last", "1000"]).stdout).unwrap();
+    assert!(shown.contains("lost") && !shown.contains("no end"), "{shown}");
     assert_eq!(place.call("run_tests", &keep).0, 0, "it works as before");
 }

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Era, Place, Process, Server,
+    Era, Person, Place, Process, Server,
     processes::{survivors, wait_for},
 };
 
@@ -33,8 +33,16 @@ const SLOW_SUITE: &str = "import sys, time, unittest\n\
     class Slow(unittest.TestCase):\n    def test_slow(self):\n        \
     for second in range(120):\n            print('second', second, flush=True)\n            time.sleep(0.2)\n";
 
+const FILES: [(&str, &str); 3] =
+    [("notes.txt", "one\ntwo\nthree\n"), ("tests/test_slow.py", SLOW_SUITE), ("tests/__init__.py", "")];
+
 fn place() -> Place {
-    Place::with(&[("notes.txt", "one\ntwo\nthree\n"), ("tests/test_slow.py", SLOW_SUITE), ("tests/__init__.py", "")])
+    Place::with(&FILES)
+}
+
+/// The same place of each person whom a test is done as.
+fn places() -> impl Iterator<Item = Place> {
+    Person::everyone().into_iter().map(|person| Place::of(person).and(&FILES))
 }
 
 /// Starts the slow suite and waits until it runs inside.
@@ -124,13 +132,14 @@ fn first_answer_comes_within_200_ms() {
 
 #[test]
 fn a_call_answers_in_text_and_in_structure() {
-    let place = place();
-    for era in [Era::Stateless, Era::Handshake] {
-        let mut server = Server::start(&place, era);
-        let called = server.call("read_file", json!({ "path": "notes.txt" }));
-        assert!(!called.is_error && called.text.contains("two"), "{}", called.whole);
-        assert!(called.structured.to_string().contains("two"), "{}", called.whole);
-        server.end();
+    for place in places() {
+        for era in [Era::Stateless, Era::Handshake] {
+            let mut server = Server::start(&place, era);
+            let called = server.call("read_file", json!({ "path": "notes.txt" }));
+            assert!(!called.is_error && called.text.contains("two"), "{}", called.whole);
+            assert!(called.structured.to_string().contains("two"), "{}", called.whole);
+            server.end();
+        }
     }
 }
 
@@ -226,31 +235,33 @@ fn progress_carries_what_the_program_last_said() {
 
 #[test]
 fn cancelling_ends_the_sandbox_within_two_seconds() {
-    let place = place();
-    for era in [Era::Stateless, Era::Handshake] {
-        let mut server = Server::start_with(&place, era, &["--pool", "0"]);
-        let id = start_slow(&mut server);
-        let inside = server.processes();
-        assert!(!inside.is_empty());
-        server.send(&json!({
-            "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id, "reason": "test" },
-        }));
-        assert_eq!(survivors(&inside, Duration::from_secs(2)), []);
-        assert!(!server.call("read_file", json!({ "path": "notes.txt" })).is_error, "it still serves");
-        server.end();
+    for place in places() {
+        for era in [Era::Stateless, Era::Handshake] {
+            let mut server = Server::start_with(&place, era, &["--pool", "0"]);
+            let id = start_slow(&mut server);
+            let inside = server.processes();
+            assert!(!inside.is_empty());
+            server.send(&json!({
+                "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id, "reason": "test" },
+            }));
+            assert_eq!(survivors(&inside, Duration::from_secs(2)), []);
+            assert!(!server.call("read_file", json!({ "path": "notes.txt" })).is_error, "it still serves");
+            server.end();
+        }
     }
 }
 
 #[test]
 fn a_client_that_leaves_ends_everything() {
-    let place = place();
-    let mut server = Server::start(&place, Era::Stateless);
-    start_slow(&mut server);
-    let inside = server.processes();
-    server.close_input();
-    let (status, took) = server.wait(Duration::from_secs(5)).expect("it ends");
-    assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
-    assert_eq!(survivors(&inside, Duration::from_secs(1)), []);
+    for place in places() {
+        let mut server = Server::start(&place, Era::Stateless);
+        start_slow(&mut server);
+        let inside = server.processes();
+        server.close_input();
+        let (status, took) = server.wait(Duration::from_secs(5)).expect("it ends");
+        assert!(status.success() && took < Duration::from_secs(3), "{status} after {took:?}");
+        assert_eq!(survivors(&inside, Duration::from_secs(1)), []);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod dice;
+pub(crate) mod person;
 pub(crate) mod place;
 pub(crate) mod processes;
 pub(crate) mod repository;
@@ -9,6 +10,7 @@ pub(crate) mod server;
 pub(crate) mod tree;
 
 pub(crate) use dice::Dice;
+pub(crate) use person::Person;
 pub(crate) use place::Place;
 pub(crate) use processes::Process;
 pub(crate) use server::{Called, Era, Server};

@@ -1,50 +1,67 @@
 //! A folder of its own for a test: a workspace, the product's state and configuration, and a canary outside of it all.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::Arc,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Tree;
-
-/// Variables of the person's own environment that programs need. What cargo and nextest add to a test's is left out.
-const KEPT: [&str; 9] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "SSL_CERT_FILE", "CARGO_HOME", "RUSTUP_HOME"];
+use super::{Person, Tree};
 
 /// A test's own folder. Dropping it removes it.
 pub(crate) struct Place {
     folder: TempDir,
+    /// Whose it is, and who starts everything in it.
+    person: Arc<Person>,
 }
 
 impl Place {
-    /// An empty workspace, and a canary beside it that nothing may touch.
+    /// An empty workspace of the invoker's, and a canary beside it that nothing may touch.
     pub(crate) fn new() -> Self {
+        Self::of(Person::invoker())
+    }
+
+    /// An empty workspace of this person's, and a canary beside it that nothing may touch.
+    pub(crate) fn of(person: Arc<Person>) -> Self {
+        println!("as {person}");
         let folder = tempfile::Builder::new().prefix("cofferdam-test-").tempdir().unwrap();
         for name in ["project", "state", "config", "outside"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         fs::write(folder.path().join("outside/canary"), "untouched\n").unwrap();
-        Self { folder }
+        person.move_in(folder.path());
+        Self { folder, person }
     }
 
     /// A workspace with these files.
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
-        let place = Self::new();
+        Self::new().and(files)
+    }
+
+    /// With these files too.
+    pub(crate) fn and(self, files: &[(&str, &str)]) -> Self {
         for (path, text) in files {
-            place.write(path, text);
+            self.write(path, text);
         }
-        place
+        self
     }
 
     /// A workspace that is a copy of `original`, links and modes kept.
     pub(crate) fn copy_of(original: &Path) -> Self {
-        let place = Self::new();
+        Self::new().copying(original)
+    }
+
+    /// With a copy of `original` as the workspace, links and modes kept.
+    pub(crate) fn copying(self, original: &Path) -> Self {
+        let place = self;
         fs::remove_dir(place.workspace()).unwrap();
         let status = Command::new("cp").arg("-a").arg(original).arg(place.workspace()).status().unwrap();
         assert!(status.success(), "cp -a {} ended with {status}", original.display());
+        place.person.own_all(&place.workspace());
         place
     }
 
@@ -67,7 +84,8 @@ impl Place {
     pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.workspace().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::write(&path, text).unwrap();
+        self.person.own(&path, &self.workspace());
     }
 
     /// Removes everything in the workspace.
@@ -103,9 +121,8 @@ impl Place {
 
     /// `program` as the person would start it in the workspace.
     pub(crate) fn program(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new(program.as_ref());
-        command.env_clear().current_dir(self.workspace()).stdin(Stdio::null());
-        command.envs(KEPT.into_iter().filter_map(|name| env::var_os(name).map(|value| (name, value))));
+        let mut command = self.person.program(program.as_ref(), self.folder.path());
+        command.current_dir(self.workspace()).stdin(Stdio::null());
         command.env("XDG_STATE_HOME", self.folder.path().join("state"));
         command.env("XDG_CONFIG_HOME", self.folder.path().join("config"));
         command
@@ -113,7 +130,12 @@ impl Place {
 
     /// The product's binary.
     pub(crate) fn cofferdam(&self) -> Command {
-        self.program(env!("CARGO_BIN_EXE_cofferdam"))
+        self.program(self.person.cofferdam(self.folder.path()))
+    }
+
+    /// The home of whoever starts everything here.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.person.home(self.folder.path())
     }
 
     /// Runs the product with `arguments` and returns what came of it.

@@ -11,6 +11,11 @@ pub(crate) fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The product's binary.
+pub(crate) fn cofferdam() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_cofferdam"))
+}
+
 /// The cargo that runs these tests, started in the repository.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -263,7 +263,8 @@ impl Server {
     /// Ends the conversation as a client does and insists on a clean end.
     pub(crate) fn end(mut self) {
         self.close_input();
-        let (status, _) = self.wait(Duration::from_secs(5)).expect("the server ends within 5 s of its input");
+        // How soon is tested where it is promised; here a busy machine may take its time.
+        let (status, _) = self.wait(Duration::from_secs(20)).expect("the server ends with its input");
         assert!(status.success(), "the server ended with {status}; log:\n{}", self.log());
     }
 }
