@@ -3,19 +3,20 @@
 //! `cargo xtask projects` fetches and prepares them. Each is run as it was published, and with two planted failures.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt::Write,
     path::Path,
     process::{Command, Output},
+    sync::Arc,
     time::Instant,
 };
 
 use serde_json::{Value, json};
 
-use crate::harness::{Place, repository};
+use crate::harness::{Person, Place, repository};
 
 /// Tests that a project must have to count as one.
-const ENOUGH: u64 = 50;
+const ENOUGH: usize = 50;
 
 /// What a test run showed, by whomever it was run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,8 +24,34 @@ struct Seen {
     passed: u64,
     failed: u64,
     skipped: u64,
-    /// Names of what failed.
-    failures: BTreeSet<String>,
+    /// How often each name had each result. Runners do not keep names apart: two test programs may have the same.
+    tests: BTreeMap<(String, &'static str), u64>,
+}
+
+impl Seen {
+    /// Adds one test; its result in the words of our report.
+    fn add(&mut self, name: &str, outcome: &'static str) {
+        *self.tests.entry((name.to_owned(), outcome)).or_default() += 1;
+    }
+
+    /// Takes the sums from the tests.
+    fn summed(mut self) -> Self {
+        self.passed = self.with("passed");
+        self.failed = self.with("failed");
+        self.skipped = self.with("skipped");
+        self
+    }
+
+    /// How many tests had this result.
+    fn with(&self, outcome: &str) -> u64 {
+        self.tests.iter().filter(|((_, found), _)| *found == outcome).map(|(_, times)| times).sum()
+    }
+
+    /// The tests that `other` has not, or not as often.
+    fn beyond<'a>(&'a self, other: &'a Self) -> Vec<&'a (String, &'static str)> {
+        let more = |(test, times): &(&(String, &'static str), &u64)| other.tests.get(*test).unwrap_or(&0) < *times;
+        self.tests.iter().filter(more).map(|(test, _)| test).collect()
+    }
 }
 
 fn project(name: &str) -> Value {
@@ -37,13 +64,18 @@ fn project(name: &str) -> Value {
 
 /// Compares one project both ways and prints its rows.
 fn compare(name: &str, runner: &str) {
+    compare_as(&Person::invoker(), name, runner);
+}
+
+/// The same as somebody, who also runs the runner outside.
+fn compare_as(person: &Arc<Person>, name: &str, runner: &str) {
     let project = project(name);
     let folder = Path::new(project["folder"].as_str().unwrap());
     let language = project["language"].as_str().unwrap();
     let mut table = String::new();
     for planted in [false, true] {
-        let inside = Place::copy_of(folder);
-        let outside = Place::copy_of(folder);
+        let inside = Place::of(Arc::clone(person)).copying(folder);
+        let outside = Place::of(Arc::clone(person)).copying(folder);
         if planted {
             plant(&inside, language);
             plant(&outside, language);
@@ -68,9 +100,11 @@ fn compare(name: &str, runner: &str) {
         )
         .unwrap();
         println!("{table}");
-        assert_eq!(by_us, by_runner, "{title}");
-        assert!(by_us.passed >= ENOUGH, "{title}");
-        assert_eq!(by_us.failures.len(), if planted { 2 } else { 0 }, "{title}: {:?}", by_us.failures);
+        let differences = (by_us.beyond(&by_runner), by_runner.beyond(&by_us));
+        assert!(by_us == by_runner, "{title}: only by us, only by the runner: {differences:#?}");
+        assert!(by_us.tests.len() >= ENOUGH, "{title}: {} names", by_us.tests.len());
+        assert_eq!(by_us.failed, if planted { 2 } else { 0 }, "{title}");
+        assert_eq!(by_us.tests.keys().filter(|(name, _)| name.contains("planted")).count(), by_us.failed as usize);
     }
 }
 
@@ -100,18 +134,34 @@ fn plant(place: &Place, language: &str) {
     }
 }
 
+/// The results that a test may have, as our report writes them.
+const OUTCOMES: [&str; 7] = ["passed", "failed", "error", "skipped", "expected_failure", "unexpected_pass", "todo"];
+
 fn run_inside(place: &Place, runner: &str) -> Seen {
     let (_, value) = place.call("run_tests", &json!({ "runner": runner, "timeout_seconds": 600 }));
     let report = &value["structured"];
-    let number = |name: &str| report["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {value}"));
-    let failures = report["failures"].as_array().unwrap_or_else(|| panic!("no failures: {value}"));
-    Seen {
+    let number = |name: &str| report["counts"][name].as_u64().unwrap_or_else(|| panic!("no {name}: {report}"));
+    let mut seen = Seen {
         passed: number("passed"),
         // A runner's own summary counts errors apart; none may be.
         failed: number("failed") + number("errors"),
         skipped: number("skipped"),
-        failures: failures.iter().map(|failure| failure["name"].as_str().unwrap().to_owned()).collect(),
+        tests: BTreeMap::new(),
+    };
+    let whole = &value["whole"];
+    assert_eq!(whole["omitted"], 0, "{report}");
+    for test in whole["tests"].as_array().unwrap() {
+        let outcome = OUTCOMES.into_iter().find(|outcome| test["outcome"] == *outcome);
+        seen.add(test["name"].as_str().unwrap(), outcome.unwrap_or_else(|| panic!("no outcome: {test}")));
     }
+    // What failed is also told in full, whatever else is shortened.
+    let failures = report["failures"].as_array().unwrap().iter();
+    let mut told: Vec<&str> = failures.map(|failure| failure["name"].as_str().unwrap()).collect();
+    told.sort_unstable();
+    let failed: Vec<&str> =
+        seen.tests.keys().filter(|(_, outcome)| *outcome == "failed").map(|(name, _)| name.as_str()).collect();
+    assert_eq!(told, failed);
+    seen
 }
 
 fn run_outside(place: &Place, runner: &str) -> Seen {
@@ -123,9 +173,9 @@ fn run_outside(place: &Place, runner: &str) -> Seen {
     let python = if environment.exists() { environment } else { "python3".into() };
     match runner {
         "cargo" => read_cargo(&run(Path::new("cargo"), &["test", "--offline", "--no-fail-fast"])),
-        "pytest" => read_pytest(&run(&python, &["-m", "pytest", "-q", "-rA", "--tb=no", "--color=no"])),
-        "unittest" => read_unittest(&run(&python, &["-m", "unittest"])),
-        "node" => read_node(&run(Path::new("node"), &["--test", "--test-reporter=tap"])),
+        "pytest" => read_pytest(&run(&python, &["-m", "pytest", "-v", "--tb=no", "--color=no"])),
+        "unittest" => read_unittest(&run(&python, &["-m", "unittest", "-v"])),
+        "node" => read_node(&run(Path::new("node"), &["--test", "--test-reporter=tap"]), &place.workspace()),
         other => panic!("{other} is no runner"),
     }
 }
@@ -137,39 +187,73 @@ fn read_cargo(output: &Output) -> Seen {
         let Some((name, result)) = line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) else {
             continue;
         };
+        // libtest shows how a test is run behind its name; `--list` and filters know the name alone.
+        let modes = [" - should panic", " - compile fail", " - compile"];
+        let name = modes.into_iter().find_map(|mode| name.strip_suffix(mode)).unwrap_or(name);
         match result.split([',', ' ']).next() {
-            Some("ok") => seen.passed += 1,
-            Some("ignored") => seen.skipped += 1,
-            Some("FAILED") => {
-                seen.failed += 1;
-                // A test that must panic is shown with that.
-                seen.failures.insert(name.trim_end_matches(" - should panic").to_owned());
-            }
+            Some("ok") => seen.add(name, "passed"),
+            Some("ignored") => seen.add(name, "skipped"),
+            Some("FAILED") => seen.add(name, "failed"),
             Some(_) | None => panic!("{line:?} is no result"),
         }
     }
-    seen
+    seen.summed()
 }
 
-/// The short summary of `-rA`: `PASSED name`, `FAILED name - why`, `SKIPPED [count] place`.
+/// `-v`: `NODE PASSED  [ 12%]`, `NODE SKIPPED (why)  [ 12%]`; and the sums of the last line.
 fn read_pytest(output: &Output) -> Seen {
+    const WORDS: [(&str, &str); 6] = [
+        (" PASSED", "passed"),
+        (" FAILED", "failed"),
+        (" SKIPPED", "skipped"),
+        (" XFAIL", "expected_failure"),
+        (" XPASS", "unexpected_pass"),
+        (" ERROR", "error"),
+    ];
+    let text = String::from_utf8_lossy(&output.stdout);
     let mut seen = Seen::default();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        if line.starts_with("PASSED ") {
-            seen.passed += 1;
-        } else if let Some(rest) = line.strip_prefix("FAILED ") {
-            seen.failed += 1;
-            seen.failures.insert(rest.split(" - ").next().unwrap().to_owned());
-        } else if let Some(rest) = line.strip_prefix("SKIPPED [") {
-            seen.skipped += rest.split(']').next().unwrap().parse::<u64>().unwrap();
-        }
+    for line in text.lines().filter(|line| line.ends_with("%]")) {
+        // The last of such words is the result; a parameter may hold another.
+        let found = WORDS.iter().filter_map(|(word, outcome)| Some((line.rfind(word)?, *outcome))).max();
+        let (at, outcome) = found.unwrap_or_else(|| panic!("{line:?} is no result"));
+        seen.add(&line[..at], outcome);
     }
+    let last = text.lines().last().unwrap_or_default();
+    let number = |name: &str| -> u64 {
+        let before = last.split([',', '=']).find_map(|part| part.trim().split(" in ").next()?.strip_suffix(name));
+        before.map_or(0, |number| number.trim().parse().unwrap())
+    };
+    let seen = seen.summed();
+    let sums = (number(" passed"), number(" failed"), number(" skipped"));
+    assert_eq!((seen.passed, seen.failed, seen.skipped), sums, "{last}");
     seen
 }
 
-/// `Ran 451 tests`, `FAILED (failures=2, skipped=1)`, and `FAIL: test_x (tests.test_y.Z.test_x)` for each failure.
+/// `-v`: `test_x (tests.test_y.Z.test_x) ... ok`, or the result behind the first line of the test's description, on the
+/// next line; and the sums of the last lines.
 fn read_unittest(output: &Output) -> Seen {
     let text = String::from_utf8_lossy(&output.stderr);
+    let mut seen = Seen::default();
+    let mut open = None;
+    // Tracebacks follow after a line of equals signs, the sums after one of dashes.
+    for line in text.lines().take_while(|line| !line.starts_with("=====") && !line.starts_with("-----")) {
+        let name = line.split_once(" (").and_then(|(short, rest)| {
+            let (name, _) = rest.split_once(')')?;
+            (name.rsplit('.').next() == Some(short)).then_some(name)
+        });
+        open = name.or(open);
+        let Some((_, result)) = line.rsplit_once(" ... ") else { continue };
+        let outcome = match result {
+            "ok" => "passed",
+            "FAIL" => "failed",
+            "ERROR" => "error",
+            "expected failure" => "expected_failure",
+            "unexpected success" => "unexpected_pass",
+            skipped if skipped.starts_with("skipped ") => "skipped",
+            other => panic!("{other:?} is no result"),
+        };
+        seen.add(open.take().unwrap_or_else(|| panic!("whose result is {line:?}?")), outcome);
+    }
     let ran: u64 = text
         .lines()
         .find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok())
@@ -179,28 +263,58 @@ fn read_unittest(output: &Output) -> Seen {
         let found = result.split(['(', ',', ')']).find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='));
         found.map_or(0, |number| number.parse().unwrap())
     };
-    let name = |line: &str| line.strip_prefix("FAIL: ")?.split_once('(')?.1.strip_suffix(')').map(str::to_owned);
     let (failed, skipped) = (number("failures"), number("skipped"));
     assert_eq!(number("errors"), 0, "{result}");
-    Seen { passed: ran - failed - skipped, failed, skipped, failures: text.lines().filter_map(name).collect() }
+    let seen = seen.summed();
+    assert_eq!((seen.passed, seen.failed, seen.skipped), (ran - failed - skipped, failed, skipped), "{result}");
+    seen
 }
 
-/// TAP: the totals at the end, and `not ok 3 - name` for each failure.
-fn read_node(output: &Output) -> Seen {
-    let text = String::from_utf8_lossy(&output.stdout);
+/// TAP: `# Subtest: name` begins a test, what is nested is indented, `ok 3 - name` ends it, a block says whether it is a
+/// suite; the totals are at the end. A file without tests is one test, named by its absolute path; here it is named
+/// relative to the workspace, since each run has a workspace of its own.
+fn read_node(output: &Output, workspace: &Path) -> Seen {
+    let text = String::from_utf8_lossy(&output.stdout).replace(&format!("{}/", workspace.display()), "");
+    let mut seen = Seen::default();
+    let mut names: Vec<&str> = Vec::new();
+    let mut ended: Option<(String, &'static str)> = None;
+    for line in text.lines() {
+        let inner = line.trim_start();
+        let depth = (line.len() - inner.len()) / 4;
+        if let Some(name) = inner.strip_prefix("# Subtest: ") {
+            names.truncate(depth);
+            names.push(name);
+        } else if let Some((verdict, rest)) = inner.split_once(" - ").filter(|(start, _)| is_result(start)) {
+            let (name, directive) = rest.split_once(" # ").unwrap_or((rest, ""));
+            names.truncate(depth);
+            let path: Vec<&str> = names.iter().copied().chain([name]).collect();
+            let outcome = match (directive.split(' ').next(), verdict.starts_with("not ")) {
+                (Some("SKIP"), _) => "skipped",
+                (Some("TODO"), _) => "todo",
+                (_, true) => "failed",
+                (_, false) => "passed",
+            };
+            ended = Some((path.join(" > ").replace("\\#", "#").replace("\\\\", "\\"), outcome));
+        } else if inner == "type: 'suite'" {
+            ended = None;
+        } else if inner == "..." {
+            ended.take().into_iter().for_each(|(name, outcome)| seen.add(&name, outcome));
+        }
+    }
     let number = |name: &str| -> u64 {
         let found =
             text.lines().rev().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name)?.trim().parse().ok());
         found.unwrap_or_else(|| panic!("no {name}: {text}"))
     };
-    let name =
-        |line: &str| line.trim_start().strip_prefix("not ok ")?.split_once(" - ").map(|(_, name)| name.to_owned());
-    Seen {
-        passed: number("pass"),
-        failed: number("fail"),
-        skipped: number("skipped"),
-        failures: text.lines().filter_map(name).collect(),
-    }
+    let seen = seen.summed();
+    assert_eq!((seen.passed, seen.failed, seen.skipped), (number("pass"), number("fail"), number("skipped")));
+    seen
+}
+
+/// Whether this begins a result of TAP: `ok 3` or `not ok 3`.
+fn is_result(start: &str) -> bool {
+    let number = start.strip_prefix("not ").unwrap_or(start).strip_prefix("ok ");
+    number.is_some_and(|number| number.parse::<u64>().is_ok())
 }
 
 #[test]
@@ -234,19 +348,59 @@ fn find_my_way_by_node_with_packages_in_its_folder() {
 }
 
 #[test]
-fn the_readers_of_runners_outputs_can_tell_a_failure() {
+fn strsim_by_an_ordinary_users_cargo() {
+    compare_as(&Person::ordinary(), "strsim", "cargo");
+}
+
+#[test]
+fn pycparser_by_an_ordinary_users_unittest() {
+    compare_as(&Person::ordinary(), "pycparser", "unittest");
+}
+
+#[test]
+fn merge_json_schemas_by_an_ordinary_users_node() {
+    compare_as(&Person::ordinary(), "@fastify/merge-json-schemas", "node");
+}
+
+#[test]
+fn the_readers_of_runners_outputs_can_tell_names_and_results() {
     let output = |stdout: &str, stderr: &str| Output {
         status: std::process::ExitStatus::default(),
         stdout: stdout.into(),
         stderr: stderr.into(),
     };
-    let failed = |name: &str| Seen { passed: 1, failed: 1, skipped: 1, failures: BTreeSet::from([name.to_owned()]) };
-    let cargo = "test a ... ok\ntest b::c ... FAILED\ntest d ... ignored, slow\ntest result: FAILED. 1 passed\n";
-    assert_eq!(read_cargo(&output(cargo, "")), failed("b::c"));
-    let pytest = "PASSED t.py::a\nFAILED t.py::b - assert 1\nSKIPPED [1] t.py:3: why\n";
-    assert_eq!(read_pytest(&output(pytest, "")), failed("t.py::b"));
-    let unittest = "FAIL: b (t.T.b)\n---\nRan 3 tests in 0.1s\n\nFAILED (failures=1, skipped=1)\n";
-    assert_eq!(read_unittest(&output("", unittest)), failed("t.T.b"));
-    let node = "ok 1 - a\nnot ok 2 - b\n# tests 3\n# pass 1\n# fail 1\n# cancelled 0\n# skipped 1\n";
-    assert_eq!(read_node(&output(node, "")), failed("b"));
+    let seen = |tests: &[(&str, &'static str)]| {
+        let mut seen = Seen::default();
+        tests.iter().for_each(|(name, outcome)| seen.add(name, outcome));
+        seen.summed()
+    };
+    let cargo = "test a ... ok\ntest a ... ok\ntest b::c - should panic ... FAILED\ntest d - compile ... ignored, slow\n\
+                 test result: FAILED. 1 passed\n";
+    let expected = [("a", "passed"), ("a", "passed"), ("b::c", "failed"), ("d", "skipped")];
+    assert_eq!(read_cargo(&output(cargo, "")), seen(&expected));
+
+    let pytest = "collected 4 items\n\nt.py::a PASSED   [ 25%]\nt.py::b[x PASSED y] FAILED   [ 50%]\n\
+                  t.py::c SKIPPED (why not)   [ 75%]\nt.py::d XFAIL (so)   [100%]\n\n\
+                  === 1 failed, 1 passed, 1 skipped, 1 xfailed in 0.1s ===\n";
+    let expected = [
+        ("t.py::a", "passed"),
+        ("t.py::b[x PASSED y]", "failed"),
+        ("t.py::c", "skipped"),
+        ("t.py::d", "expected_failure"),
+    ];
+    assert_eq!(read_pytest(&output(pytest, "")), seen(&expected));
+
+    let unittest = "a (t.T.a) ... ok\nb (t.T.b)\nWhat it does (in words) ... FAIL\nc (t.T.c) ... skipped 'why'\n\n\
+                    ======\nFAIL: b (t.T.b)\n------\nRan 3 tests in 0.1s\n\nFAILED (failures=1, skipped=1)\n";
+    let expected = [("t.T.a", "passed"), ("t.T.b", "failed"), ("t.T.c", "skipped")];
+    assert_eq!(read_unittest(&output("", unittest)), seen(&expected));
+
+    let node = "TAP version 13\n# Subtest: all\n    # Subtest: one - \\#1\n    ok 1 - one - \\#1\n      ---\n      ...\n\
+                \x20   1..1\nok 1 - all\n  ---\n  type: 'suite'\n  ...\n# Subtest: b\nnot ok 2 - b\n  ---\n  ...\n\
+                # Subtest: /work/c.js\nok 3 - /work/c.js # SKIP why\n  ---\n  ...\n\
+                # tests 3\n# pass 1\n# fail 1\n# cancelled 0\n# skipped 1\n";
+    let expected = [("all > one - #1", "passed"), ("b", "failed"), ("c.js", "skipped")];
+    assert_eq!(read_node(&output(node, ""), Path::new("/work")), seen(&expected));
+    let other = seen(&[("b", "failed"), ("c.js", "passed")]);
+    assert_eq!(other.beyond(&seen(&expected)), [&("c.js".to_owned(), "passed")]);
 }

@@ -50,11 +50,6 @@ impl Place {
         self
     }
 
-    /// A workspace that is a copy of `original`, links and modes kept.
-    pub(crate) fn copy_of(original: &Path) -> Self {
-        Self::new().copying(original)
-    }
-
     /// With a copy of `original` as the workspace, links and modes kept.
     pub(crate) fn copying(self, original: &Path) -> Self {
         let place = self;
