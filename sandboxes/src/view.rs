@@ -1,7 +1,7 @@
 //! How a call's view of the workspace is made, and the choice of the way that this machine has.
 //!
 //! The first start of a private view tries the ways in order; the step of the kernel's that refuses says which one to
-//! leave. What a view guarantees is the same in each way. What differs is stated in what is enforced: writes to a tmpfs
+//! leave. That is not decided by the kernel's version. What a view guarantees is the same in each way. What differs is stated in what is enforced: writes to a tmpfs
 //! are bounded by its size, writes to a folder on disk by a watcher.
 
 use std::{
