@@ -50,6 +50,10 @@ pub(crate) fn remove_tree(folder: &Path) {
 
 /// Kills the processes of a cgroup. There are none unless a death signal was lost.
 fn kill_members(folder: &Path) {
+    // Version 2, Linux 5.14: all at once, also those that are just being born.
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
     let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
     for pid in members.lines().filter_map(|line| line.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -178,7 +178,7 @@ impl Yard {
 
     fn with_views(options: YardOptions, views: Views) -> Result<Self, YardError> {
         let guest = Arc::new(GuestProgram::load().map_err(YardError::Guest)?);
-        let cgroups = Cgroups::find(&reap::owner());
+        let cgroups = Cgroups::find(&reap::owner(), &options.host.environment);
         let removed = reap::reap(&cgroups);
         if removed > 0 {
             tracing::info!(removed, "removed the cgroups of servers that are gone");
@@ -355,10 +355,7 @@ impl Yard {
             .open(permit, session, &Cancel::new())
             .map(|open| open.enforced().clone())
             .map_err(|error| chain(&error));
-        let cgroups = match self.ground.namespaces.cgroups() {
-            found @ (Cgroups::Version1 { .. } | Cgroups::Version2(_)) => found.name().to_owned(),
-            Cgroups::Absent(why) => format!("none: {why}"),
-        };
+        let cgroups = self.ground.namespaces.cgroups().described();
         Report {
             enforced,
             cgroups,
@@ -502,7 +499,7 @@ fn require(permit: &Permit, enforced: &Enforced) -> Result<(), OpenError> {
             let remedy = match guarantee.kind() {
                 Kind::Budget => {
                     "run the server as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes), \
-                     or take it out of `require`"
+                     or take it out of `require`; `cofferdam doctor` says why there is no cgroup"
                 }
                 Kind::Boundary | Kind::Fence => "see `cofferdam doctor`",
             };

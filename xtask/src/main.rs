@@ -5,6 +5,7 @@
 mod bench;
 mod deny;
 mod fuzz;
+mod machine;
 mod projects;
 mod setup;
 mod step;
@@ -28,6 +29,8 @@ enum Chore {
     Projects,
     /// Measures calls against bubblewrap and an unsandboxed server
     Bench(bench::Bench),
+    /// Plays what budgets by cgroup v2 promise, in an emulated machine with systemd
+    Machine(machine::Machine),
     /// Checks licences, sources and forbidden edges with cargo-deny, if it is installed
     Deny,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(fuzz) => fuzz::run(&fuzz),
         Chore::Projects => projects::run(),
         Chore::Bench(bench) => bench::run(&bench),
+        Chore::Machine(machine) => machine::run(&machine),
         Chore::Deny => deny::run(),
     };
     match done {

@@ -11,7 +11,7 @@ use crate::step::{Error, answers, cargo, error, execute, program};
 const NEXTEST: &str = "0.9.143";
 
 /// How to see that a Debian package's content is there.
-enum Sign {
+pub(crate) enum Sign {
     /// A program answers this argument.
     Program(&'static str, &'static str),
     /// One of these files exists.
@@ -46,12 +46,16 @@ const NEEDED: [(Sign, &str, &str); 10] = [
 /// # Errors
 /// When something is missing and cannot be installed; the text names it and the command that mends it.
 pub(crate) fn run() -> Result<(), Error> {
-    system_packages()?;
+    packages(&NEEDED)?;
     nextest()
 }
 
-fn system_packages() -> Result<(), Error> {
-    let missing: Vec<_> = NEEDED.iter().filter(|(sign, _, _)| !is_there(sign)).collect();
+/// Installs the packages whose signs are missing.
+///
+/// # Errors
+/// When one is missing and cannot be installed; the text names it and the command that mends it.
+pub(crate) fn packages(needed: &[(Sign, &str, &str)]) -> Result<(), Error> {
+    let missing: Vec<_> = needed.iter().filter(|(sign, _, _)| !is_there(sign)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -79,7 +83,7 @@ fn system_packages() -> Result<(), Error> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
-    match NEEDED.iter().find(|(sign, _, _)| !is_there(sign)) {
+    match needed.iter().find(|(sign, _, _)| !is_there(sign)) {
         None => Ok(()),
         Some((_, package, _)) => Err(error(format!("find what {package} should have brought"))),
     }

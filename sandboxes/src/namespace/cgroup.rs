@@ -1,9 +1,15 @@
 //! Budgets over all processes of a sandbox together, where the machine lends us cgroups.
 //!
-//! Version 2 needs a delegated subtree (`cgroups(7)`, "Delegation"); version 1 is used by a root server where its
-//! controllers are mounted. Without either, memory and CPU are watched instead, and results say so.
+//! Version 1 is used by a root server where its controllers are mounted; version 2 needs a delegated subtree, which the
+//! service manager is asked for if nobody gave one. Without either, memory and CPU are watched instead, and results say
+//! so.
+
+mod scope;
+mod version2;
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs::{self, File},
     io,
     os::fd::OwnedFd,
@@ -39,7 +45,7 @@ pub(crate) enum Cgroups {
         pids: PathBuf,
     },
     /// A delegated subtree of version 2.
-    Version2(PathBuf),
+    Version2(version2::Lent),
     /// None to be had, and why.
     Absent(String),
 }
@@ -53,14 +59,27 @@ pub(crate) struct Cgroup {
     door: &'static str,
     /// Where the kernel counts out-of-memory kills, in the line `oom_kill`.
     memory_events: PathBuf,
+    /// Whether it holds the CPU budget.
+    holds_cpu: bool,
+}
+
+/// How a sandbox's first process gets into its cgroups.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// The folder to be born into (`clone3(2)`, CLONE_INTO_CGROUP, Linux 5.7): version 2 only. Moving a process there
+    /// takes a lock over all processes of the machine, which costs several milliseconds.
+    pub(super) birthplace: Option<OwnedFd>,
+    /// Files that it writes `0` to, if it was born elsewhere.
+    pub(super) doors: Vec<OwnedFd>,
 }
 
 impl Cgroups {
-    /// Finds out what this server may use. `owner` names our folder.
-    pub(crate) fn find(owner: &str) -> Self {
-        match Self::find_version1(owner)
-            .or_else(|why| Self::find_version2(owner).map_err(|other| format!("{why}; {other}")))
-        {
+    /// Finds out what this server may use. `owner` names our folder; `environment` names the user's bus. May move this
+    /// process into another cgroup v2, and then takes up to three seconds.
+    pub(crate) fn find(owner: &str, environment: &BTreeMap<OsString, OsString>) -> Self {
+        match Self::find_version1(owner).or_else(|why| {
+            version2::find(owner, environment).map(Self::Version2).map_err(|other| format!("{why}; {other}"))
+        }) {
             Ok(found) => found,
             Err(why) => Self::Absent(why),
         }
@@ -72,6 +91,18 @@ impl Cgroups {
             Self::Version1 { .. } => "cgroup v1",
             Self::Version2(_) => "cgroup v2",
             Self::Absent(_) => "no cgroup",
+        }
+    }
+
+    /// What is used and from whom, or why nothing, for `doctor`.
+    pub(crate) fn described(&self) -> String {
+        match self {
+            Self::Version1 { .. } => self.name().to_owned(),
+            Self::Version2(lent) if lent.has_cpu => format!("{}, delegated: {}", self.name(), lent.from.display()),
+            Self::Version2(lent) => {
+                format!("{} without the CPU controller, delegated: {}", self.name(), lent.from.display())
+            }
+            Self::Absent(why) => format!("none: {why}"),
         }
     }
 
@@ -90,41 +121,7 @@ impl Cgroups {
         Ok(Self::Version1 { memory: controller("memory")?, cpu: controller("cpu")?, pids: controller("pids")? })
     }
 
-    fn find_version2(owner: &str) -> Result<Self, String> {
-        let own =
-            fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("own cgroup is unreadable: {error}"))?;
-        let mounts =
-            fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts are unreadable: {error}"))?;
-        let path = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no cgroup v2")?;
-        let mount = mounts
-            .lines()
-            .find(|line| line.split(" - ").nth(1).is_some_and(|kind| kind.starts_with("cgroup2 ")))
-            .and_then(|line| line.split(' ').nth(4))
-            .ok_or("cgroup v2 is not mounted")?;
-        let own = Path::new(mount).join(path.trim_start_matches('/'));
-        let controllers = fs::read_to_string(own.join("cgroup.controllers")).unwrap_or_default();
-        for needed in ["memory", "cpu", "pids"] {
-            if !controllers.split_whitespace().any(|name| name == needed) {
-                return Err(format!("cgroup v2 is not delegated with the controller {needed}"));
-            }
-        }
-        // Processes may only be in leaves (cgroups(7), "no internal processes"): we move into one of our own first.
-        let ours = own.join(OURS).join(owner);
-        let leaf = own.join(OURS).join("server");
-        let enable = |folder: &Path| fs::write(folder.join("cgroup.subtree_control"), "+memory +cpu +pids");
-        (|| {
-            fs::create_dir_all(&leaf)?;
-            fs::write(leaf.join("cgroup.procs"), "0")?;
-            enable(&own)?;
-            enable(&own.join(OURS))?;
-            make_and_try(&ours)?;
-            enable(&ours)
-        })()
-        .map_err(|error: io::Error| format!("cgroup v2 is not delegated to this user: {error}"))?;
-        Ok(Self::Version2(ours))
-    }
-
-    /// Makes a cgroup with the budgets. The sandbox's first process enters it by itself, through [`Cgroup::doors`].
+    /// Makes a cgroup with the budgets. The sandbox's first process enters it by itself, through [`Cgroup::entry`].
     ///
     /// # Errors
     /// Those of writing the controllers' files. `Ok(None)` where there are no cgroups.
@@ -138,6 +135,7 @@ impl Cgroups {
                     folders: vec![memory_folder.clone(), cpu.clone(), pids.clone()],
                     door: "tasks",
                     memory_events: memory_folder.join("memory.oom_control"),
+                    holds_cpu: true,
                 };
                 for folder in &cgroup.folders {
                     fs::create_dir(folder)?;
@@ -150,19 +148,26 @@ impl Cgroups {
                 fs::write(pids.join("pids.max"), limits.pids.to_string())?;
                 Ok(Some(cgroup))
             }
-            Self::Version2(ours) => {
-                let folder = ours.join(name);
+            Self::Version2(lent) => {
+                let folder = lent.folder.join(name);
                 let cgroup = Cgroup {
                     memory_events: folder.join("memory.events"),
                     door: "cgroup.procs",
                     folders: vec![folder.clone()],
+                    holds_cpu: lent.has_cpu,
                 };
                 fs::create_dir(&folder)?;
                 fs::write(folder.join("memory.max"), &memory)?;
-                // Only there where the kernel has swap.
-                let _ = fs::write(folder.join("memory.swap.max"), "0");
+                match fs::write(folder.join("memory.swap.max"), "0") {
+                    // Only there where the kernel has swap.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    result => result?,
+                }
+                // One killed process would leave a sandbox that works on without it.
                 fs::write(folder.join("memory.oom.group"), "1")?;
-                fs::write(folder.join("cpu.max"), format!("{quota} {PERIOD_MICROSECONDS}"))?;
+                if lent.has_cpu {
+                    fs::write(folder.join("cpu.max"), format!("{quota} {PERIOD_MICROSECONDS}"))?;
+                }
                 fs::write(folder.join("pids.max"), limits.pids.to_string())?;
                 Ok(Some(cgroup))
             }
@@ -174,20 +179,30 @@ impl Cgroups {
     pub(crate) fn folders(&self) -> Vec<&Path> {
         match self {
             Self::Version1 { memory, cpu, pids } => vec![memory, cpu, pids],
-            Self::Version2(folder) => vec![folder],
+            Self::Version2(lent) => vec![&lent.folder],
             Self::Absent(_) => Vec::new(),
         }
     }
 }
 
 impl Cgroup {
-    /// Files that a process enters by, when it writes `0` to each.
+    /// How a process gets in.
     ///
     /// # Errors
-    /// Those of opening them.
-    pub(crate) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
+    /// Those of opening the folders and files.
+    pub(super) fn entry(&self) -> io::Result<Entry> {
         let open = |folder: &PathBuf| Ok(File::options().write(true).open(folder.join(self.door))?.into());
-        self.folders.iter().map(open).collect()
+        let doors = self.folders.iter().map(open).collect::<io::Result<_>>()?;
+        let birthplace = match self.door {
+            "cgroup.procs" => self.folders.first().map(File::open).transpose()?.map(OwnedFd::from),
+            _ => None,
+        };
+        Ok(Entry { birthplace, doors })
+    }
+
+    /// Whether it holds the CPU budget as well as the memory budget.
+    pub(super) fn holds_cpu(&self) -> bool {
+        self.holds_cpu
     }
 
     /// How many processes the kernel killed because the memory budget was used up.

@@ -15,7 +15,8 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    capabilities, ids, ids::Identity, landlock, landlock::Fence, limits, mount, mount::Tree, network, process, seccomp,
+    capabilities, cgroup::Entry, ids, ids::Identity, landlock, landlock::Fence, limits, mount, mount::Tree, network,
+    process, seccomp,
 };
 
 /// Everything that a child needs, made before the clone.
@@ -30,8 +31,8 @@ pub(super) struct Containment {
     pub(super) guest: RawFd,
     /// `/dev/null`, for the standard streams.
     pub(super) null: OwnedFd,
-    /// Files of the sandbox's cgroups, for entering them.
-    pub(super) cgroup_doors: Vec<OwnedFd>,
+    /// The way into the sandbox's cgroups.
+    pub(super) cgroup: Entry,
     /// Who the sandbox runs as.
     pub(super) identity: Identity,
     /// The file system.
@@ -103,7 +104,7 @@ pub(super) fn contain(place: &mut Containment) -> Result<Infallible, Failure> {
     // The server writes the id maps before it answers; all else needs them.
     step(F::Start, process::wait_for_go(&place.setup, &place.server))?;
     // First, so that all that follows counts; and before the cgroup namespace, whose root is the cgroup of that moment.
-    step(F::CgroupNamespace, process::enter_cgroups(&place.cgroup_doors))?;
+    step(F::CgroupNamespace, process::enter_cgroups(&place.cgroup.doors))?;
     // Sources are opened while we are still who the host knows; the new root can only be built as the new user.
     step(F::Mounts, mount::leave_propagation())?;
     part(F::Mounts, place.tree.open_sources())?;

@@ -262,11 +262,11 @@ impl Namespaces {
         let (pipe, pipe_inside) = pair(SocketType::STREAM).map_err(prepare("make a socket pair"))?;
         let open_files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let cgroup = self.cgroups.make(name, &place.limits).map_err(prepare("make a cgroup"))?;
-        let cgroup_doors = cgroup.as_ref().map_or(Ok(Vec::new()), Cgroup::doors).map_err(prepare("open a cgroup"))?;
+        let cgroup_entry = cgroup.as_ref().map(Cgroup::entry).transpose().map_err(prepare("open a cgroup"))?;
         let containment = Containment {
             setup: setup_inside,
             server: self.server.try_clone().map_err(prepare("duplicate a descriptor"))?,
-            cgroup_doors,
+            cgroup: cgroup_entry.unwrap_or_default(),
             channel: pipe_inside,
             guest: self.guest.fd().as_raw_fd(),
             null: self.null.try_clone().map_err(prepare("duplicate a descriptor"))?,
@@ -344,10 +344,13 @@ impl Namespaces {
             guarantees.insert(Guarantee::Landlock, held(&format!("Landlock version {}", self.landlock)));
         }
         let watched = |by: &str| Mechanism { strength: Strength::Watched, by: by.to_owned() };
-        let (memory, cpu) = if guard.cgroup.is_some() {
-            (held(self.cgroups.name()), held(self.cgroups.name()))
-        } else {
-            (watched("resident memory, summed by the server"), watched("RLIMIT_CPU and the server's sum"))
+        let memory = match &guard.cgroup {
+            Some(_) => held(self.cgroups.name()),
+            None => watched("resident memory, summed by the server"),
+        };
+        let cpu = match &guard.cgroup {
+            Some(cgroup) if cgroup.holds_cpu() => held(self.cgroups.name()),
+            Some(_) | None => watched("RLIMIT_CPU and the server's sum"),
         };
         guarantees.insert(Guarantee::Memory, memory);
         guarantees.insert(Guarantee::Cpu, cpu);

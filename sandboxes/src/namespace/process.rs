@@ -34,6 +34,9 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
+/// `clone3(2)`: the child is born in the cgroup of version 2 that the arguments name. Linux 5.7.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// A child in its new namespaces, waiting for the server's go.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -50,18 +53,20 @@ pub(super) struct Child {
 /// `clone(2)`'s: EPERM or ENOSPC where user namespaces are off or used up.
 pub(super) fn clone_into_namespaces(place: &mut Containment) -> io::Result<Child> {
     let mut pidfd: libc::c_int = -1;
-    // SAFETY: the flags share no memory (no CLONE_VM), so a null stack means "keep the parent's copy" (clone(2)).
-    // CLONE_PIDFD stores through the third argument, which points at a live c_int. The child's path makes system calls
-    // only and ends in execveat or _exit, so no lock of another thread can be waited for and no destructor runs twice.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::c_long::from(NAMESPACES | libc::CLONE_PIDFD | libc::SIGCHLD),
-            ptr::null::<libc::c_void>(),
-            ptr::from_mut(&mut pidfd),
-            ptr::null::<libc::c_void>(),
-            ptr::null::<libc::c_void>(),
-        )
+    let pid = match place.cgroup.birthplace.take() {
+        None => clone_here(&mut pidfd),
+        Some(birthplace) => {
+            // Born there, the child has no door to go through.
+            let doors = std::mem::take(&mut place.cgroup.doors);
+            match clone_into_cgroup(&birthplace, &mut pidfd) {
+                // The kernel is older than 5.3, or a container's filter cannot look into the call's arguments.
+                -1 if last_errno() == Errno::NOSYS => {
+                    place.cgroup.doors = doors;
+                    clone_here(&mut pidfd)
+                }
+                pid => pid,
+            }
+        }
     };
     match pid {
         -1 => Err(io::Error::last_os_error()),
@@ -73,6 +78,36 @@ pub(super) fn clone_into_namespaces(place: &mut Containment) -> io::Result<Child
             Ok(Child { pid, pidfd })
         }
     }
+}
+
+/// Clones into the server's own cgroups. Returns twice, as `clone(2)` does.
+fn clone_here(pidfd: &mut libc::c_int) -> libc::c_long {
+    // SAFETY: the flags share no memory (no CLONE_VM), so a null stack means "keep the parent's copy" (clone(2)).
+    // CLONE_PIDFD stores through the third argument, which points at a live c_int. The child's path makes system calls
+    // only and ends in execveat or _exit, so no lock of another thread can be waited for and no destructor runs twice.
+    unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            libc::c_long::from(NAMESPACES | libc::CLONE_PIDFD | libc::SIGCHLD),
+            ptr::null::<libc::c_void>(),
+            ptr::from_mut(pidfd),
+            ptr::null::<libc::c_void>(),
+            ptr::null::<libc::c_void>(),
+        )
+    }
+}
+
+/// Clones into a cgroup of version 2. Returns twice, as `clone3(2)` does.
+fn clone_into_cgroup(folder: &OwnedFd, pidfd: &mut libc::c_int) -> libc::c_long {
+    // SAFETY: clone_args is made of integers alone, for which zero is a value: "not used" for each of them (clone3(2)).
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = u64::from((NAMESPACES | libc::CLONE_PIDFD).cast_unsigned()) | CLONE_INTO_CGROUP;
+    arguments.pidfd = ptr::from_mut(pidfd) as u64;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    arguments.cgroup = u64::from(folder.as_raw_fd().cast_unsigned());
+    // SAFETY: as in `clone_here`, of which this is the same call; the arguments and the c_int that `pidfd` points at live
+    // until it returns, and the size is that of the structure.
+    unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&arguments), size_of::<libc::clone_args>()) }
 }
 
 /// Waits until the server has written our id maps. `server` is a pidfd of the server.
