@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     audit::Decision,
+    cli::terminal::causes,
     confine::{self, Confined},
     entry::Entry,
     reply::Reply,
@@ -79,7 +80,7 @@ impl Server {
         tracing::debug!(target: "cofferdam::step", "announce");
         let events = entry.announce();
         self.log.append(events).map_err(|error| {
-            failure("audit_unavailable", format!("nothing was done: the call cannot be recorded ({error})"))
+            failure("audit_unavailable", format!("nothing was done: the call cannot be recorded ({})", causes(&error)))
         })
     }
 
@@ -133,7 +134,10 @@ impl Server {
             Ok(()) => result,
             Err(error) => Err(failure(
                 "audit_unavailable",
-                format!("the call ended, but its outcome cannot be recorded ({error}); look at the workspace"),
+                format!(
+                    "the call ended, but its outcome cannot be recorded ({}); look at the workspace",
+                    causes(&error)
+                ),
             )),
         };
         tracing::debug!(target: "cofferdam::step", "reply");

@@ -85,6 +85,15 @@ pub enum ConfigError {
         /// Who we are.
         user: u32,
     },
+    /// Others may look into the state folder, and it is not empty.
+    #[error(
+        "use the state folder {path}: others may look into it; close it with `chmod 700`, or name a folder of its own \
+         with --state"
+    )]
+    OpenState {
+        /// Which.
+        path: PathBuf,
+    },
     /// The policy file cannot be read.
     #[error("read the policy file {path}; correct it, or leave out --policy to use your own file or none")]
     ReadPolicy {
@@ -186,6 +195,10 @@ pub fn prepare_state(path: &Path) -> Result<PathBuf, ConfigError> {
         return Err(ConfigError::ForeignState { path: path.to_owned(), owner: metadata.uid(), user });
     }
     if metadata.permissions().mode() & 0o077 != 0 {
+        // One with something in it may be somebody's shared folder, which closing would break.
+        if fs::read_dir(path).map_err(failed)?.next().is_some() {
+            return Err(ConfigError::OpenState { path: path.to_owned() });
+        }
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
     }
     path.canonicalize().map_err(failed)
@@ -262,6 +275,15 @@ mod tests {
         fs::set_permissions(&state, Permissions::from_mode(0o755)).unwrap();
         prepare_state(&state).unwrap();
         assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_folder_that_others_use_is_no_state_folder_and_stays_open() {
+        let root = tempfile::tempdir().unwrap();
+        fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::write(root.path().join("theirs"), "").unwrap();
+        assert!(matches!(prepare_state(root.path()), Err(ConfigError::OpenState { .. })));
+        assert_eq!(fs::metadata(root.path()).unwrap().permissions().mode() & 0o777, 0o755);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::{
     audit::ChangeCounts,
     call::{ended, failure},
+    cli::terminal::causes,
     handed_back,
     reply::{add, enforced_line, enforcement},
     run::Run,
@@ -28,7 +29,8 @@ pub(crate) struct Confined {
 
 /// Opens a sandbox for `permit`, lets `tool` work in it, destroys it, and hands back what the plan says.
 ///
-/// Only a tool that succeeded changes the workspace: what a failed or cancelled call wrote is thrown away whole.
+/// Only a tool that came to its own end and succeeded changes the workspace: what a failed, cancelled or cut-off call
+/// wrote is thrown away whole.
 pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Session>, run: &Run) -> Confined {
     let plan = permit.plan().clone();
     tracing::debug!(target: "cofferdam::step", "open");
@@ -56,11 +58,15 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
 
 impl Confined {
     fn not_opened(error: &OpenError, cancelled: Option<Ended>) -> Self {
-        let result = match cancelled {
+        let why = cancelled.or(match error {
+            OpenError::Ended(why) => Some(*why),
+            _ => None,
+        });
+        let result = match why {
             Some(why) => Err(ended(why)),
-            None => Err(failure("sandbox_unavailable", crate::cli::terminal::causes(error))),
+            None => Err(failure("sandbox_unavailable", causes(error))),
         };
-        Self { result, enforced: None, changes: None, exit: None, ended: cancelled }
+        Self { result, enforced: None, changes: None, exit: None, ended: why }
     }
 
     /// It panicked.
@@ -75,20 +81,23 @@ impl Confined {
         tracing::debug!(target: "cofferdam::step", "hand back");
         let enforced = closed.enforced.clone();
         let changed_meanwhile = closed.changed_during_call;
-        let cancelled = self.ended == Some(Ended::Cancelled);
         let Self { result, exit, ended: why, .. } = self;
-        let (result, changes) = match result {
-            Ok(_) | Err(_) if cancelled => (Err(ended(Ended::Cancelled)), None),
-            Err(failure) => (Err(failure), None),
-            Ok(mut output) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
+        let (result, changes) = match (why, result) {
+            (Some(Ended::Cancelled), _) => (Err(ended(Ended::Cancelled)), None),
+            (_, Err(failure)) => (Err(failure), None),
+            (Some(why), Ok(mut output)) => {
+                // What a run says up to the moment it was ended is worth reading; what it wrote is half done.
+                output.add_notes(vec![format!("{why}; so nothing that the run wrote is kept.")]);
+                (Ok(output), None)
+            }
+            (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
                 Ok(handed) => {
                     handed_back::tell(&mut output, &handed);
                     let could_change = closed.changeset.is_some();
                     (Ok(output), could_change.then(|| handed_back::count(&handed)))
                 }
                 Err(error) => {
-                    let causes = crate::cli::terminal::causes(&error);
-                    (Err(failure("hand_back_failed", format!("the tool succeeded, but {causes}"))), None)
+                    (Err(failure("hand_back_failed", format!("the tool succeeded, but {}", causes(&error)))), None)
                 }
             },
         };

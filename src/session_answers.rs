@@ -68,11 +68,16 @@ impl Server {
         let was_over = run.finished().is_some();
         run.stop(Ended::Cancelled);
         // The sandbox dies at once; what is waited for is the record of it.
-        let over = tokio::time::timeout(Duration::from_secs(5), run.reply()).await.is_ok();
-        let (status, text) = match (was_over, over) {
+        let reply = tokio::time::timeout(Duration::from_secs(5), run.reply()).await;
+        let (status, text) = match (was_over, reply) {
             (true, _) => ("finished", "The run was over already; get_run has its result."),
-            (false, true) => ("cancelled", "The run was ended and its sandbox destroyed. Nothing of it was kept."),
-            (false, false) => ("cancelling", "The run was told to end; get_run says when it has."),
+            (false, Ok(reply)) if reply.result.as_ref().is_err_and(|failure| failure.code == "cancelled") => {
+                ("cancelled", "The run was ended and its sandbox destroyed. Nothing of it was kept.")
+            }
+            (false, Ok(_)) => {
+                ("finished", "The run came to its end before it could be stopped; get_run has its result.")
+            }
+            (false, Err(_elapsed)) => ("cancelling", "The run was told to end; get_run says when it has."),
         };
         let mut structured = Map::new();
         structured.insert("status".into(), json!(status));

@@ -30,6 +30,11 @@ const AUTO_EXECUTING: &[&str] = &[
     ".lefthook",
     ".overcommit.yml",
     ".git-hooks",
+    // Other version control, whose settings name programs that it runs.
+    ".hg",
+    ".jj",
+    ".sl",
+    ".bzr",
     // Continuous integration.
     ".github/workflows",
     ".github/actions",

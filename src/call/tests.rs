@@ -176,3 +176,36 @@ async fn cancelling_a_run_throws_its_switch() {
     assert_eq!(run.cancel().why(), Some(Ended::Cancelled));
     ending.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cut_off_keeps_nothing_and_says_so() {
+    let playground = Playground::new();
+    fs::create_dir(playground.path("workspace/tests")).unwrap();
+    let test = "import time, unittest\nopen('half.txt', 'w').write('x')\nclass Slow(unittest.TestCase):\n    \
+                def test_slow(self):\n        time.sleep(60)\n";
+    fs::write(playground.path("workspace/tests/test_slow.py"), test).unwrap();
+    fs::write(playground.path("workspace/tests/__init__.py"), "").unwrap();
+    let server = playground.server();
+    let arguments = json!({ "runner": "unittest", "timeout_seconds": 3, "keep": ["**"] });
+    let reply = playground.call(&server, "run_tests", arguments).await;
+    let output = reply.result.as_ref().expect("what it said is told");
+    assert!(output.text.contains("nothing that the run wrote is kept"), "{}", output.text);
+    assert!(!playground.path("workspace/half.txt").exists());
+    let (_, outcome) = only_call(&playground);
+    assert_eq!((outcome.end, outcome.changes), (End::TimedOut, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_list_changes_answers_is_what_its_schema_says() {
+    let playground = Playground::new();
+    let server = playground.server();
+    playground.call(&server, "write_file", json!({ "path": ".git/hooks/x", "content": "x" })).await;
+    let reply = playground.call(&server, "list_changes", json!({})).await;
+    let answer = &reply.result.as_ref().unwrap().structured;
+    let schema = serde_json::Value::Object(cofferdam_tools::find("list_changes").unwrap().output_schema());
+    let change = answer["changes"][0].as_object().unwrap();
+    let named =
+        |schema: &serde_json::Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!(answer.keys().all(|key| named(&schema).contains(key)), "{schema}");
+    assert!(change.keys().all(|key| schema.to_string().contains(&format!("\"{key}\""))), "{schema}");
+}

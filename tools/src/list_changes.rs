@@ -28,13 +28,15 @@ struct ListChangesOutput {
     /// How many changes are held.
     total: u64,
     /// The held changes; when there are very many, the first of them.
-    held: Vec<HeldChange>,
+    changes: Vec<HeldChange>,
 }
 
 #[derive(Serialize, JsonSchema)]
 struct HeldChange {
     /// The path, relative to the workspace.
     path: String,
+    /// What it is: `added`, `modified`, `deleted` and the like.
+    change: String,
     /// Why it is held.
     reason: String,
 }

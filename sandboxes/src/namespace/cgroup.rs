@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -142,7 +142,11 @@ impl Cgroups {
                 }
                 fs::write(memory_folder.join("memory.limit_in_bytes"), &memory)?;
                 // Where swap is accounted, it is part of the budget.
-                let _ = fs::write(memory_folder.join("memory.memsw.limit_in_bytes"), &memory);
+                match File::options().write(true).open(memory_folder.join("memory.memsw.limit_in_bytes")) {
+                    Ok(mut limit) => limit.write_all(memory.as_bytes())?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
                 fs::write(cpu.join("cpu.cfs_period_us"), PERIOD_MICROSECONDS.to_string())?;
                 fs::write(cpu.join("cpu.cfs_quota_us"), quota.to_string())?;
                 fs::write(pids.join("pids.max"), limits.pids.to_string())?;

@@ -63,8 +63,9 @@ impl IdMaps {
 /// Makes a user namespace with the mapping. It lives as long as the descriptor.
 fn namespace((user, group, agent): Mapping) -> io::Result<OwnedFd> {
     let mut pidfd: libc::c_int = -1;
-    // SAFETY: no memory is shared (no CLONE_VM), the third argument points at a live c_int, and the child makes one
-    // system call in a loop, so it needs no lock of another thread.
+    let parent = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: no memory is shared (no CLONE_VM), the third argument points at a live c_int, and the child makes system
+    // calls only, so it needs no lock of another thread.
     let pid = unsafe {
         libc::syscall(
             libc::SYS_clone,
@@ -79,9 +80,13 @@ fn namespace((user, group, agent): Mapping) -> io::Result<OwnedFd> {
         -1 => return Err(io::Error::last_os_error()),
         0 => loop {
             // So that nothing is left when the server is killed in this very moment.
-            // SAFETY: PR_SET_PDEATHSIG takes a number; pause(2) takes nothing. The parent kills us.
+            // SAFETY: PR_SET_PDEATHSIG and _exit(2) take a number; getppid(2) and pause(2) take nothing. The parent kills us.
             unsafe {
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // One that was gone before that line sends no signal.
+                if libc::getppid() != parent {
+                    libc::_exit(1);
+                }
                 libc::pause();
             }
         },

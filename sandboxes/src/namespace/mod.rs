@@ -30,12 +30,13 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use cofferdam_contract::{Enforced, Guarantee, Isolation, Limits, Mechanism, Strength};
 use rustix::{
     fs::{Mode, OFlags},
-    net::{AddressFamily, SendFlags, SocketFlags, SocketType},
+    net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt::Timeout},
     process::{Pid, PidfdFlags, Resource},
 };
 
@@ -51,6 +52,9 @@ use landlock::Fence;
 use layout::Sources;
 use mount::{Source, Step, Tree};
 use process::{Child, Word};
+
+/// How long a child may take until its guest runs. It takes some milliseconds; a machine under full load, seconds.
+const LONGEST_START: Duration = Duration::from_secs(20);
 
 /// What a sandbox is to be.
 #[derive(Debug, Clone)]
@@ -289,6 +293,9 @@ impl Namespaces {
         rustix::net::send(&setup, &[1], SendFlags::NOSIGNAL)
             .map_err(io::Error::from)
             .map_err(prepare("start the sandbox"))?;
+        rustix::net::sockopt::set_socket_timeout(&setup, Timeout::Recv, Some(LONGEST_START))
+            .map_err(io::Error::from)
+            .map_err(prepare("bound the time of a start"))?;
         // Before listening: the talk is over when nobody holds the child's end any more.
         drop(containment);
         let upper = hear_until_started(&setup, &described, &view_steps)?;

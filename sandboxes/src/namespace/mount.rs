@@ -6,6 +6,7 @@
 
 use std::{
     ffi::{CStr, CString},
+    mem::ManuallyDrop,
     ops::Range,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -135,7 +136,9 @@ impl Tree {
         for (index, source) in self.sources.iter_mut().enumerate() {
             if let Source::Path(path, attributes) = source {
                 let number = |errno| (u32::try_from(steps + index).unwrap_or(u32::MAX), errno);
-                *source = Source::Ready(clone_mount(path, *attributes).map_err(number)?);
+                let mount = clone_mount(path, *attributes).map_err(number)?;
+                // Not dropped: giving back its memory could wait for a lock that no thread of this process holds.
+                let _path = ManuallyDrop::new(std::mem::replace(source, Source::Ready(mount)));
             }
         }
         Ok(())

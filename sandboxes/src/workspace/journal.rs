@@ -19,6 +19,9 @@ use super::{
 
 const NAME: &str = "journal.json";
 
+/// Where one that cannot be read is put.
+const ASIDE: &str = "journal.json.unreadable";
+
 /// A hand-back under way.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Journal {
@@ -54,7 +57,16 @@ impl Journal {
         match fs::read(workspace.state().join(NAME)) {
             // Noted, and the power failed before it was on the disk: nothing was committed.
             Ok(text) if text.is_empty() => Ok(None),
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Ok(text) => match serde_json::from_slice(&text) {
+                Ok(journal) => Ok(Some(journal)),
+                // What is committed is on the disk before it counts; so this was only noted, and the power failed.
+                Err(error) => {
+                    let (from, to) = (workspace.state().join(NAME), workspace.state().join(ASIDE));
+                    tracing::warn!(%error, moved_to = %to.display(), "a journal that cannot be read is put aside");
+                    fs::rename(from, to)?;
+                    Ok(None)
+                }
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
