@@ -12,9 +12,10 @@ use super::*;
 use crate::workspace::{Patience, TreePath, Workspace};
 
 struct House {
-    folder: tempfile::TempDir,
-    session: Arc<Session>,
+    /// First, so that nothing is prepared any more while the folder is removed.
     yard: Yard,
+    session: Arc<Session>,
+    folder: tempfile::TempDir,
 }
 
 /// Every way to make a view.
