@@ -25,6 +25,6 @@ mod yard;
 pub use cancel::Cancel;
 pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
-pub use scratch::ScratchError;
+pub use scratch::{BeganEmpty, ScratchError, ScratchNote};
 pub use workspace::*;
 pub use yard::{OpenError, Report, Yard, YardError, YardOptions};

@@ -17,7 +17,7 @@ use crate::{
     cancel::Cancel,
     conversation::{Event, NotReady},
     ready::{Ready, Silence},
-    scratch::Volumes,
+    scratch::{ScratchNote, Volumes},
     workspace::{Bounds, Changeset, ChangesetError, Marks, Stamp, TreePath, Workspace},
 };
 
@@ -65,6 +65,8 @@ pub struct Closed {
     pub changeset: Option<Changeset>,
     /// When it was taken, on the workspace's own clock.
     pub stamp: Stamp,
+    /// What is to be known about its scratch volumes.
+    pub scratch: Vec<ScratchNote>,
     /// Whether somebody changed what it looked at: its result may mix two states.
     pub changed_during_call: bool,
 }
@@ -109,10 +111,11 @@ impl OpenSandbox {
     /// [`ChangesetError`] when what it wrote cannot be read or is beyond the gate's bounds; nothing can come back then.
     pub fn close(self) -> Result<Closed, ChangesetError> {
         self.cancel.forget();
-        let Self { permit, workspace, mut ready, stamp, volumes, .. } = self;
+        let Self { permit, workspace, mut ready, stamp, mut volumes, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
         // Every process is gone when this returns, so what is walked below stands still.
         drop(ready);
+        let scratch = volumes.as_mut().map_or(Vec::new(), Volumes::notes);
         let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| &scratch.at);
         let hidden: Vec<TreePath> =
             places.filter_map(|at| at.strip_prefix(workspace.root()).ok()).filter_map(TreePath::new).collect();
@@ -129,7 +132,7 @@ impl OpenSandbox {
                 workspace.changed_since(&stamp, &read, &hidden, read.len())
             }
         };
-        Ok(Closed { permit, enforced, changeset, stamp, changed_during_call })
+        Ok(Closed { permit, enforced, changeset, stamp, scratch, changed_during_call })
     }
 
     /// Sends a frame and waits for the event that answers it.
@@ -184,7 +187,8 @@ impl OpenSandbox {
             return Err(self.end(Ended::Deadline));
         }
         if now >= self.next_tick {
-            if let Some(why) = self.budget.exceeded(self.ready.guard.pid()) {
+            let scratch = self.volumes.as_mut().and_then(Volumes::exceeded);
+            if let Some(why) = self.budget.exceeded(self.ready.guard.pid()).or(scratch) {
                 return Err(self.end(why));
             }
             self.next_tick = Instant::now() + TICK;

@@ -21,13 +21,13 @@ use crate::{
     budget::{Budget, Memory},
     cancel::Cancel,
     guest_program::GuestProgram,
-    namespace::{Cgroups, Namespaces, Place, Root, StartError, View},
+    namespace::{Cgroups, Holding, Namespaces, Place, Root, StartError, View},
     open::{OpenSandbox, Parts},
     pool::{Access, Key, Pool},
     ready::Ready,
     reap,
     root::{self, Host, HostRoot},
-    scratch::{ScratchError, Volumes},
+    scratch::{Closer, Means, Request, ScratchError, Volumes, Waiting},
     submount,
     workspace::{LayersError, Session, Stamp, WorkspaceError},
 };
@@ -67,6 +67,8 @@ struct Preparer {
 struct Ground {
     host: Host,
     namespaces: Namespaces,
+    means: Means,
+    closer: Arc<Closer>,
     pool: Pool,
     roots: Mutex<BTreeMap<PathBuf, (Instant, Arc<HostRoot>)>>,
     next: AtomicU64,
@@ -168,15 +170,24 @@ impl Yard {
     /// # Errors
     /// [`YardError`]. Whether sandboxes can be opened shows only when one is; see [`Yard::doctor`].
     pub fn new(options: YardOptions) -> Result<Self, YardError> {
+        Self::with_means(options, Means::default())
+    }
+
+    /// The same, with other means to make scratch volumes.
+    fn with_means(options: YardOptions, means: Means) -> Result<Self, YardError> {
         let guest = Arc::new(GuestProgram::load().map_err(YardError::Guest)?);
         let cgroups = Cgroups::find(&reap::owner());
         let removed = reap::reap(&cgroups);
         if removed > 0 {
             tracing::info!(removed, "removed the cgroups of servers that are gone");
         }
+        let closer = Closer::start()
+            .map_err(|source| StartError::Prepare { operation: "start the thread that unmounts", source })?;
         let ground = Arc::new(Ground {
             host: options.host,
             namespaces: Namespaces::new(guest, cgroups)?,
+            means,
+            closer: Arc::new(closer),
             pool: Pool::new(options.pool_size),
             roots: Mutex::default(),
             next: AtomicU64::new(0),
@@ -222,8 +233,7 @@ impl Yard {
             Cgroups::Version1 { .. } | Cgroups::Version2(_) => Memory::Cgroup,
             Cgroups::Absent(_) => Memory::Watched,
         };
-        let uppers = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.volume.join("upper"));
-        let budget = Budget::new(permit.limits(), memory, uppers);
+        let budget = Budget::new(permit.limits(), memory);
         let (workspace, cancel) = (Arc::clone(workspace), cancel.clone());
         Ok(OpenSandbox::new(Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel }))
     }
@@ -255,9 +265,17 @@ impl Yard {
     ) -> Result<(Ready, Stamp, Option<Volumes>), OpenError> {
         let workspace = session.workspace();
         let host_root = self.ground.host_root(workspace.root());
-        let volumes = Volumes::take(workspace.root(), workspace.state(), &host_root, deadline, cancel, &mut || {
-            tracing::info!("waiting for another run on this workspace to end");
-        });
+        let request = Request {
+            workspace: workspace.root(),
+            workspace_id: workspace.id(),
+            state: workspace.state(),
+            root: &host_root,
+            limits: permit.limits(),
+            means: &self.ground.means,
+            closer: &self.ground.closer,
+        };
+        let mut tell = || tracing::info!("waiting for another run on this workspace to end");
+        let volumes = Volumes::take(request, Waiting { deadline, cancel, tell: Some(&mut tell) });
         let volumes = volumes.map_err(|error| match error {
             ScratchError::Ended(why) => OpenError::Ended(why),
             error @ ScratchError::Prepare { .. } => OpenError::Scratch(error),
@@ -274,6 +292,7 @@ impl Yard {
             view: View::Private { held: &held },
             root: Root::Host(&host_root),
             scratch: volumes.scratch(),
+            holding: volumes.holding(),
             limits: permit.limits(),
             environment: &environment,
         };
@@ -325,6 +344,7 @@ impl Ground {
             },
             root: Root::Bare,
             scratch: &[],
+            holding: Holding::Nothing,
             limits,
             environment: &BTreeMap::new(),
         };
@@ -445,7 +465,7 @@ fn require(permit: &Permit, enforced: &Enforced) -> Result<(), OpenError> {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,7 +9,7 @@ use cofferdam_contract::{
 use cofferdam_policy::{BUILTIN, Layer, LayerName, Permit, Policy, ToolShape, Verdict};
 
 use super::*;
-use crate::workspace::Workspace;
+use crate::{scratch::ScratchNote, workspace::Workspace};
 
 struct House {
     folder: tempfile::TempDir,
@@ -19,6 +19,15 @@ struct House {
 
 impl House {
     fn new(pool_size: usize) -> Self {
+        Self::with_means(pool_size, Means::default())
+    }
+
+    /// On a machine that has no loop devices.
+    fn without_loop_devices() -> Self {
+        Self::with_means(0, Means { control: "/dev/absent/loop-control".into(), ..Means::default() })
+    }
+
+    fn with_means(pool_size: usize, means: Means) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = |name: &str| folder.path().canonicalize().unwrap().join(name);
         for name in ["work", "state", "home"] {
@@ -29,7 +38,7 @@ impl House {
         let session = Arc::new(Session::open(Arc::new(workspace), "default").unwrap());
         let environment = std::env::vars_os().collect();
         let host = Host { home: place("home"), state: place("state"), environment };
-        let yard = Yard::new(YardOptions { host, pool_size }).unwrap();
+        let yard = Yard::with_means(YardOptions { host, pool_size }, means).unwrap();
         Self { folder, session, yard }
     }
 
@@ -253,6 +262,61 @@ fn scratch_volumes_keep_what_a_run_wrote_and_the_workspace_does_not_get_it() {
     }
     assert!(!house.work().join("target").exists());
     assert_eq!(fs::read_to_string(house.work().join("node_modules/seed")).unwrap(), "seed");
+}
+
+/// A call with a budget of 24 MiB that writes 64 MiB to a scratch volume.
+fn overfill(house: &House) -> (OpenSandbox, Result<(Exit, String), SandboxError>) {
+    fs::write(house.work().join("Cargo.toml"), "").unwrap();
+    let limits = Limits { disk_mb: 24, ..Limits::FILES };
+    let permit = permit(Work::Execute, HandBack::Nothing, limits);
+    let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+    let script =
+        "for n in 1 2 3 4; do head -c 16777216 /dev/zero > target/$n; sync target/$n; sleep 0.6; done; echo on";
+    let result = execute(&mut sandbox, "sh", &["-c", script]);
+    (sandbox, result)
+}
+
+#[test]
+fn what_does_not_fit_on_scratch_volumes_is_refused_where_there_is_an_image_and_ends_the_call_where_there_is_none() {
+    for house in [House::new(0), House::without_loop_devices()] {
+        let (sandbox, result) = overfill(&house);
+        let disk = sandbox.enforced().guarantees[&Guarantee::Disk].clone();
+        let closed = sandbox.close().unwrap();
+        match disk.strength {
+            Strength::Enforced => {
+                assert!(rustix::process::geteuid().is_root());
+                let (exit, text) = result.unwrap();
+                assert_eq!(exit, Exit::Code(0));
+                assert!(text.contains("No space left on device") && text.ends_with("on\n"), "{text}");
+                assert_eq!(closed.scratch, [ScratchNote::Full]);
+                assert_eq!(disk.by, "size of a tmpfs and of the scratch volumes' image");
+            }
+            Strength::Watched => {
+                assert_eq!(result, Err(SandboxError::Ended(Ended::DiskFull)));
+                assert_eq!(closed.scratch, [ScratchNote::ThrownAway]);
+                let why = if rustix::process::geteuid().is_root() { "/dev/absent/loop-control" } else { "only root" };
+                assert!(disk.by.contains("measured by the server") && disk.by.contains(why), "{disk:?}");
+            }
+            Strength::Absent => panic!("{disk:?}"),
+        }
+        drop(closed);
+        // The next run begins with room.
+        let limits = Limits { disk_mb: 24, ..Limits::FILES };
+        let permit = permit(Work::Execute, HandBack::Nothing, limits);
+        let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+        let script = "ls target; head -c 16777216 /dev/zero > target/5 && echo fits";
+        assert_eq!(execute(&mut sandbox, "sh", &["-c", script]).unwrap(), (Exit::Code(0), "fits\n".to_owned()));
+    }
+}
+
+#[test]
+fn a_call_that_requires_its_disk_budget_is_refused_where_it_would_be_watched() {
+    let house = House::without_loop_devices();
+    fs::write(house.work().join("Cargo.toml"), "").unwrap();
+    let operator = "version = 1\nrequire = [\"disk\"]";
+    let permit = permit_under(operator, Work::Execute, HandBack::Nothing, Limits::FILES);
+    let opened = house.yard.open(permit, &house.session, &Cancel::new());
+    assert!(matches!(opened, Err(OpenError::Floor { guarantee: Guarantee::Disk, .. })), "{opened:?}");
 }
 
 #[test]

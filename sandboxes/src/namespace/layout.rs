@@ -12,13 +12,16 @@ use std::{
 };
 
 use super::{
-    Place, Scratch, View,
+    Holding, Place, Scratch, View,
     mount::{NO_DEVICES, NO_EXECUTE, NO_SETUID, READ_ONLY, Source, Step, Tree},
 };
 use crate::root::{EtcEntry, HOME, HostRoot, Kind, Written};
 
 /// The folder that layers are attached below while the sandbox is built.
 const LAYERS: &str = ".layers";
+
+/// Where the image of scratch volumes is attached, below the layers.
+const IMAGE: &str = "i";
 
 /// Bytes of `/dev/shm` in percent of the memory budget is not a promise of any tool; half is the kernel's own default for a tmpfs.
 const SHARED_MEMORY_PART: u64 = 2;
@@ -216,8 +219,16 @@ impl Layout<'_> {
         } else {
             self.overlay(at, &format!("lowerdir={lowers},userxattr"), u64::from(libc::MS_RDONLY as u32))?;
         }
+        match place.holding {
+            Holding::Nothing | Holding::Folders { .. } => {}
+            Holding::Image(mount) => {
+                let at = format!("{LAYERS}/{IMAGE}");
+                self.folder(&at)?;
+                self.attach(Source::Ready(mount.try_clone_to_owned()?), &at)?;
+            }
+        }
         for (number, scratch) in place.scratch.iter().enumerate() {
-            self.scratch(scratch, number)?;
+            self.scratch(scratch, number, place.holding)?;
             writable.push(path_text(&scratch.at)?);
         }
         self.tree.steps.push(Step::Detach(c_text(LAYERS)?));
@@ -225,11 +236,16 @@ impl Layout<'_> {
     }
 
     /// A scratch volume: an overlay always, since a bind would print its source in mountinfo.
-    fn scratch(&mut self, scratch: &Scratch, number: usize) -> io::Result<()> {
+    fn scratch(&mut self, scratch: &Scratch, number: usize, holding: Holding<'_>) -> io::Result<()> {
         self.parents(&scratch.at)?;
         let at = relative(&scratch.at)?;
         self.tree.steps.push(Step::Folder(at.clone(), 0o755));
-        let volume = self.layer(&scratch.volume, &format!("s{number}"), NO_SETUID | NO_DEVICES)?;
+        let volume = match holding {
+            Holding::Nothing | Holding::Folders { .. } => {
+                self.layer(&scratch.volume, &format!("s{number}"), NO_SETUID | NO_DEVICES)?
+            }
+            Holding::Image(_) => format!("{LAYERS}/{IMAGE}/{}", path_text(&scratch.volume)?),
+        };
         let lower = match &scratch.seed {
             Seed::Empty => {
                 let empty = format!("{LAYERS}/e{number}");

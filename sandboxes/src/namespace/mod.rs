@@ -13,6 +13,7 @@ mod ids;
 mod landlock;
 mod layout;
 mod limits;
+mod loop_mount;
 mod mount;
 mod network;
 mod process;
@@ -23,7 +24,7 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{fs::MetadataExt, net::UnixStream},
     },
     path::{Path, PathBuf},
@@ -39,7 +40,9 @@ use rustix::{
 };
 
 pub(crate) use cgroup::Cgroups;
+pub(crate) use ids::agent_of;
 pub(crate) use layout::{Root, Seed};
+pub(crate) use loop_mount::{LoopMountError, mount_file};
 
 use crate::guest_program::GuestProgram;
 use cgroup::Cgroup;
@@ -64,6 +67,8 @@ pub(crate) struct Place<'a> {
     pub(crate) root: Root<'a>,
     /// Scratch volumes.
     pub(crate) scratch: &'a [Scratch],
+    /// What holds the scratch volumes on the host.
+    pub(crate) holding: Holding<'a>,
     /// Budgets.
     pub(crate) limits: Limits,
     /// The environment of all programs inside.
@@ -85,12 +90,26 @@ pub(crate) enum View<'a> {
     },
 }
 
+/// What holds scratch volumes on the host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Holding<'a> {
+    /// There are none.
+    Nothing,
+    /// Folders of the host's own file system.
+    Folders {
+        /// Why it is not an image.
+        why: &'a str,
+    },
+    /// A mount of a file system of the budget's size, which no namespace has yet.
+    Image(BorrowedFd<'a>),
+}
+
 /// A folder inside that keeps what is written to it between calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scratch {
     /// Its absolute path inside.
     pub(crate) at: PathBuf,
-    /// The volume: a folder of ours with `upper` and `work` in it.
+    /// The volume, a folder of ours with `upper` and `work` in it: its absolute path, or its name in the image.
     pub(crate) volume: PathBuf,
     /// What it starts with.
     pub(crate) seed: Seed,
@@ -303,10 +322,12 @@ impl Namespaces {
         };
         guarantees.insert(Guarantee::Memory, memory);
         guarantees.insert(Guarantee::Cpu, cpu);
-        let disk = if place.scratch.is_empty() {
-            held("size of a tmpfs")
-        } else {
-            watched("size of a tmpfs; scratch volumes are measured by the server")
+        let disk = match place.holding {
+            Holding::Nothing => held("size of a tmpfs"),
+            Holding::Image(_) => held("size of a tmpfs and of the scratch volumes' image"),
+            Holding::Folders { why } => {
+                watched(&format!("size of a tmpfs; scratch volumes are measured by the server: {why}"))
+            }
         };
         guarantees.insert(Guarantee::Disk, disk);
         Enforced { backend: "namespace".into(), isolation: Isolation::Namespace, guarantees }
