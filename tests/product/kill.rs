@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::harness::{Dice, Era, Place, Process, Server, Tree};
+use crate::harness::{Dice, Era, Place, Process, Server};
 
 /// Kills in all.
 const MOMENTS: usize = 100;
@@ -167,10 +167,18 @@ fn cgroups_of(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// What lies in the state folder, without the log's content and what runs leave in scratch volumes on purpose.
+/// What lies in the state folder, by name, without what runs leave in scratch volumes on purpose.
 fn state(place: &Place) -> BTreeSet<PathBuf> {
-    let scratch = |path: &Path| path.components().any(|part| part.as_os_str() == "scratch");
-    Tree::of(&place.state()).paths().filter(|path| !scratch(path)).map(Path::to_path_buf).collect()
+    let (mut names, mut folders) = (BTreeSet::new(), vec![place.state()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "scratch") {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+            names.insert(entry.path());
+        }
+    }
+    names
 }
 
 /// The workspace holds what it held, and files of a run that are whole.
