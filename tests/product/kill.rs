@@ -6,14 +6,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use crate::harness::{Dice, Era, Person, Place, Process, Server, Tree};
+use crate::harness::{Dice, Era, Person, Place, Process, Server};
 
 /// Kills of the invoker's server.
 const MOMENTS: usize = 100;
@@ -170,10 +170,18 @@ fn cgroups_of(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// What lies in the state folder, without the log's content and what runs leave in scratch volumes on purpose.
+/// What lies in the state folder, by name, without what runs leave in scratch volumes on purpose.
 fn state(place: &Place) -> BTreeSet<PathBuf> {
-    let scratch = |path: &Path| path.components().any(|part| part.as_os_str() == "scratch");
-    Tree::of(&place.state()).paths().filter(|path| !scratch(path)).map(Path::to_path_buf).collect()
+    let (mut names, mut folders) = (BTreeSet::new(), vec![place.state()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "scratch") {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+            names.insert(entry.path());
+        }
+    }
+    names
 }
 
 /// The workspace holds what it held, and files of a run that are whole.

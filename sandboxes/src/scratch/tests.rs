@@ -1,3 +1,5 @@
+//! Scratch volumes on the real kernel: lent, filled, thrown away.
+
 use super::*;
 use crate::cancel::Cancel;
 
