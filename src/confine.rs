@@ -106,6 +106,11 @@ impl Confined {
                 let text = "The workspace changed during the call.";
                 add(&mut output, "workspace_changed_during_call", json!(true), text);
             }
+            if !closed.scratch.is_empty() {
+                let notes: Vec<String> = closed.scratch.iter().map(ToString::to_string).collect();
+                let text = notes.iter().map(|note| format!("Note: {note}.")).collect::<Vec<_>>().join("\n");
+                add(&mut output, "scratch_volumes", json!(notes), &text);
+            }
             if plan.work == Work::Execute {
                 let text = format!("Ran in: {}", enforced_line(&enforced));
                 add(&mut output, "sandbox", json!(enforcement(&enforced)), &text);

@@ -1,34 +1,21 @@
-//! Budgets that no kernel mechanism holds here: looked at from time to time while a call runs.
+//! Budgets of processes and of a view on disk that no kernel mechanism holds here: looked at from time to time while a call runs.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use cofferdam_contract::{Ended, Limits};
 use rustix::process::Pid;
 
+use crate::scratch::Watch;
+
 /// How often budgets are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(200);
-
-/// How long a scratch volume may go without being measured. A walk that takes long is repeated less often: it may take a
-/// twentieth of the time.
-const UNMEASURED: Duration = Duration::from_secs(1);
-
-/// Bytes of a block of `stat(2)`.
-const BLOCK_BYTES: u64 = 512;
-
-/// Files and folders that a scratch volume may gain for each MiB of disk budget: an inode weighs 4 KiB here.
-const INODES_PER_MIB: u64 = 256;
 
 /// What is watched of one sandbox.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limits: Limits,
     memory: Memory,
-    scratch: Vec<Volume>,
+    view: Option<Watch>,
 }
 
 /// Who holds the memory budget.
@@ -40,38 +27,10 @@ pub(crate) enum Memory {
     Watched,
 }
 
-/// A scratch volume on disk.
-#[derive(Debug)]
-struct Volume {
-    upper: PathBuf,
-    at_start: Usage,
-    /// Free blocks of its file system when its use was last measured.
-    free: u64,
-    /// When it was last measured, and how long that took.
-    measured: Instant,
-    cost: Duration,
-}
-
-/// What a folder takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Usage {
-    bytes: u64,
-    inodes: u64,
-}
-
 impl Budget {
-    /// Watches a sandbox with these budgets and scratch volumes.
-    pub(crate) fn new(limits: Limits, memory: Memory, uppers: impl Iterator<Item = PathBuf>) -> Self {
-        let scratch = uppers
-            .map(|upper| Volume {
-                at_start: usage(&upper),
-                free: free_bytes(&upper),
-                upper,
-                measured: Instant::now(),
-                cost: Duration::ZERO,
-            })
-            .collect();
-        Self { limits, memory, scratch }
+    /// Watches a sandbox with these budgets, whose writes to the view go to the folder `view` on disk if there is one.
+    pub(crate) fn new(limits: Limits, memory: Memory, view: Option<PathBuf>) -> Self {
+        Self { limits, memory, view: view.map(|view| Watch::of_growth(view, &limits)) }
     }
 
     /// Looks at the sandbox whose first process is `pid`, and says which budget is used up.
@@ -87,55 +46,8 @@ impl Budget {
                 return Some(Ended::OutOfMemory);
             }
         }
-        let budget = Usage { bytes: self.limits.disk_mb << 20, inodes: self.limits.disk_mb * INODES_PER_MIB };
-        self.scratch.iter_mut().any(|volume| volume.has_grown_beyond(budget)).then_some(Ended::DiskFull)
+        self.view.as_mut().is_some_and(Watch::is_beyond).then_some(Ended::DiskFull)
     }
-}
-
-impl Volume {
-    /// Measures by walking when the file system's free space says that something large may have been written, or when
-    /// the last time was long ago.
-    fn has_grown_beyond(&mut self, budget: Usage) -> bool {
-        let free = free_bytes(&self.upper);
-        let step = budget.bytes / 8;
-        let plenty = free > budget.bytes.saturating_mul(4);
-        let needed = if plenty { step } else { step.min(64 << 20) };
-        // What others delete meanwhile hides what is written here, so it is measured from time to time all the same.
-        let due = self.measured.elapsed() >= UNMEASURED.max(self.cost * 20);
-        if self.free.saturating_sub(free) < needed && !due {
-            return false;
-        }
-        self.free = free;
-        let before = Instant::now();
-        let now = usage(&self.upper);
-        (self.measured, self.cost) = (Instant::now(), before.elapsed());
-        now.bytes.saturating_sub(self.at_start.bytes) > budget.bytes
-            || now.inodes.saturating_sub(self.at_start.inodes) > budget.inodes
-    }
-}
-
-/// Free bytes of a file system, with each free inode that is missing counted as a block of 4 KiB.
-fn free_bytes(path: &Path) -> u64 {
-    rustix::fs::statvfs(path)
-        .map_or(u64::MAX, |status| (status.f_bavail * status.f_frsize).saturating_add(status.f_favail * 4096))
-}
-
-/// What lies below a folder of ours. Links are not followed; what cannot be read counts nothing.
-fn usage(folder: &Path) -> Usage {
-    let mut sum = Usage::default();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-            sum.bytes += metadata.blocks() * BLOCK_BYTES;
-            sum.inodes += 1;
-            if metadata.is_dir() {
-                folders.push(entry.path());
-            }
-        }
-    }
-    sum
 }
 
 /// A process and all that it started and that still live. Orphans are children of the sandbox's first process.
@@ -185,15 +97,5 @@ mod tests {
         let all = descendants(own);
         assert_eq!(all.first(), Some(&own.as_raw_nonzero().get()));
         assert!(resident_bytes(own.as_raw_nonzero().get()) > 0);
-    }
-
-    #[test]
-    fn a_folder_is_measured_with_all_below_it() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("a")).unwrap();
-        fs::write(folder.path().join("a/b"), vec![1_u8; 100_000]).unwrap();
-        let usage = usage(folder.path());
-        assert_eq!(usage.inodes, 2);
-        assert!(usage.bytes >= 100_000, "{usage:?}");
     }
 }

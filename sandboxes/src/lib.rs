@@ -28,7 +28,7 @@ mod yard;
 pub use cancel::Cancel;
 pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
-pub use scratch::ScratchError;
+pub use scratch::{BeganEmpty, ScratchError, ScratchNote};
 pub use view::{StageError, ViewMechanism};
 pub use workspace::*;
 pub use yard::{OpenError, Report, Yard, YardError, YardOptions};

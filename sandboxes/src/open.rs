@@ -17,7 +17,7 @@ use crate::{
     cancel::Cancel,
     conversation::{Event, NotReady},
     ready::{Ready, Silence},
-    scratch::Volumes,
+    scratch::{ScratchNote, Volumes},
     view,
     worker::{Refill, Worker},
     workspace::{Bounds, Changeset, ChangesetError, Marks, Stamp, TreePath, Workspace},
@@ -71,6 +71,8 @@ pub struct Closed {
     pub changeset: Option<Changeset>,
     /// When it was taken, on the workspace's own clock.
     pub stamp: Stamp,
+    /// What is to be known about its scratch volumes.
+    pub scratch: Vec<ScratchNote>,
     /// Whether somebody changed what it looked at: its result may mix two states.
     pub changed_during_call: bool,
 }
@@ -117,7 +119,7 @@ impl OpenSandbox {
     /// [`ChangesetError`] when what it wrote cannot be read or is beyond the gate's bounds; nothing can come back then.
     pub fn close(self) -> Result<Closed, ChangesetError> {
         self.cancel.forget();
-        let Self { permit, workspace, mut ready, stamp, volumes, worker, _refill, .. } = self;
+        let Self { permit, workspace, mut ready, stamp, mut volumes, worker, _refill, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
         let stage = std::mem::take(&mut ready.stage);
         match permit.plan().work {
@@ -126,6 +128,7 @@ impl OpenSandbox {
             Work::ReadFiles | Work::Session(_) => {}
         }
         worker.destroy(ready);
+        let scratch = volumes.as_mut().map_or(Vec::new(), Volumes::notes);
         let places = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.at.as_path());
         let hidden = view::points(workspace.root(), places);
         let bounds = Bounds::of_bytes(permit.limits().disk_mb << 20);
@@ -144,7 +147,7 @@ impl OpenSandbox {
                 workspace.changed_since(&stamp, &read, &hidden, read.len())
             }
         };
-        Ok(Closed { permit, enforced, changeset, stamp, changed_during_call })
+        Ok(Closed { permit, enforced, changeset, stamp, scratch, changed_during_call })
     }
 
     /// Sends a frame and waits for the event that answers it.
@@ -199,7 +202,8 @@ impl OpenSandbox {
             return Err(self.end(Ended::Deadline));
         }
         if now >= self.next_tick {
-            if let Some(why) = self.budget.exceeded(self.ready.guard.pid()) {
+            let scratch = self.volumes.as_mut().and_then(Volumes::exceeded);
+            if let Some(why) = self.budget.exceeded(self.ready.guard.pid()).or(scratch) {
                 return Err(self.end(why));
             }
             self.next_tick = Instant::now() + TICK;

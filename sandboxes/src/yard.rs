@@ -20,13 +20,13 @@ use crate::{
     call_folder,
     cancel::Cancel,
     guest_program::GuestProgram,
-    namespace::{Cgroups, Namespaces, Place, Root, StartError},
+    namespace::{Cgroups, Holding, Namespaces, Place, Root, StartError},
     open::{OpenSandbox, Parts},
     pool::{Access, Key, Pool},
     ready::Ready,
     reap,
     root::{self, Host, HostRoot},
-    scratch::{ScratchError, Seeding, Volumes},
+    scratch::{Closer, Means, Request, ScratchError, Seeding, Volumes, Waiting},
     submount::Mounts,
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
@@ -57,6 +57,8 @@ pub struct Yard {
 struct Ground {
     host: Host,
     namespaces: Namespaces,
+    means: Means,
+    closer: Arc<Closer>,
     pool: Pool,
     views: Views,
     roots: Mutex<BTreeMap<PathBuf, (Instant, Arc<HostRoot>)>>,
@@ -165,7 +167,7 @@ impl Yard {
     /// # Errors
     /// [`YardError`]. Whether sandboxes can be opened shows only when one is; see [`Yard::doctor`].
     pub fn new(options: YardOptions) -> Result<Self, YardError> {
-        Self::with_views(options, Views::tried())
+        Self::with_means(options, Views::tried(), Means::default())
     }
 
     /// As [`Yard::new`], with views made in one way and no other: calls are refused where the machine does not give it.
@@ -173,10 +175,10 @@ impl Yard {
     /// # Errors
     /// [`YardError`].
     pub fn with_view(options: YardOptions, mechanism: ViewMechanism) -> Result<Self, YardError> {
-        Self::with_views(options, Views::ordered(mechanism))
+        Self::with_means(options, Views::ordered(mechanism), Means::default())
     }
 
-    fn with_views(options: YardOptions, views: Views) -> Result<Self, YardError> {
+    fn with_means(options: YardOptions, views: Views, means: Means) -> Result<Self, YardError> {
         let guest = Arc::new(GuestProgram::load().map_err(YardError::Guest)?);
         let cgroups = Cgroups::find(&reap::owner(), &options.host.environment);
         let removed = reap::reap(&cgroups);
@@ -187,9 +189,13 @@ impl Yard {
         if removed > 0 {
             tracing::info!(removed, "removed the folders of calls whose server is gone");
         }
+        let closer = Closer::start()
+            .map_err(|source| StartError::Prepare { operation: "start the thread that unmounts", source })?;
         let ground = Arc::new(Ground {
             host: options.host,
             namespaces: Namespaces::new(guest, cgroups)?,
+            means,
+            closer: Arc::new(closer),
             pool: Pool::new(options.pool_size),
             views,
             roots: Mutex::default(),
@@ -244,9 +250,7 @@ impl Yard {
             Cgroups::Version1 { .. } | Cgroups::Version2(_) => Memory::Cgroup,
             Cgroups::Absent(_) => Memory::Watched,
         };
-        let uppers = volumes.iter().flat_map(Volumes::scratch).map(|scratch| scratch.volume.join("upper"));
-        let uppers = uppers.chain(ready.stage.watched());
-        let budget = Budget::new(permit.limits(), memory, uppers);
+        let budget = Budget::new(permit.limits(), memory, ready.stage.watched());
         let (workspace, cancel) = (Arc::clone(workspace), cancel.clone());
         let worker = Arc::clone(&self.worker);
         Ok(OpenSandbox::new(Parts {
@@ -312,10 +316,19 @@ impl Yard {
             ViewMechanism::Overlay | ViewMechanism::OverlayOnFolder => Seeding::Layer,
             ViewMechanism::Copy => Seeding::Copy,
         };
-        let mut waiting = || tracing::info!("waiting for another run on this workspace to end");
-        let (root, state) = (workspace.root(), workspace.state());
-        let volumes = Volumes::take(root, state, &host_root, deadline, cancel, &mut waiting, seeding);
-        let volumes = volumes.map_err(|error| match error {
+        let request = Request {
+            workspace: workspace.root(),
+            workspace_id: workspace.id(),
+            state: workspace.state(),
+            root: &host_root,
+            limits: permit.limits(),
+            means: &self.ground.means,
+            closer: &self.ground.closer,
+            seeding,
+        };
+        let mut tell = || tracing::info!("waiting for another run on this workspace to end");
+        let volumes = Volumes::take(request, Waiting { deadline, cancel, tell: Some(&mut tell) });
+        let mut volumes = volumes.map_err(|error| match error {
             ScratchError::Ended(why) => OpenError::Ended(why),
             error @ ScratchError::Prepare { .. } => OpenError::Scratch(error),
         })?;
@@ -339,6 +352,7 @@ impl Yard {
             view: stage.view(Access::Write, &held),
             root: Root::Host(&host_root),
             scratch: volumes.scratch(),
+            holding: volumes.holding(),
             limits: permit.limits(),
             environment: &environment,
         };
@@ -408,6 +422,7 @@ impl Ground {
             view: stage.view(access, &held),
             root: Root::Bare,
             scratch: &[],
+            holding: Holding::Nothing,
             limits,
             environment: &BTreeMap::new(),
         };
@@ -510,7 +525,7 @@ fn require(permit: &Permit, enforced: &Enforced) -> Result<(), OpenError> {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,7 +9,10 @@ use cofferdam_contract::{
 use cofferdam_policy::{BUILTIN, Layer, LayerName, Permit, Policy, ToolShape, Verdict};
 
 use super::*;
-use crate::workspace::{Patience, TreePath, Workspace};
+use crate::{
+    scratch::ScratchNote,
+    workspace::{Patience, TreePath, Workspace},
+};
 
 struct House {
     /// First, so that nothing is prepared any more while the folder is removed.
@@ -28,6 +31,12 @@ impl House {
 
     fn with_view(pool_size: usize, mechanism: ViewMechanism) -> Self {
         Self::made(|options| Yard::with_view(YardOptions { pool_size, ..options }, mechanism))
+    }
+
+    /// On a machine that has no loop devices.
+    fn without_loop_devices(mechanism: ViewMechanism) -> Self {
+        let means = Means { control: "/dev/absent/loop-control".into(), ..Means::default() };
+        Self::made(|options| Yard::with_means(options, Views::ordered(mechanism), means))
     }
 
     fn made(yard: impl FnOnce(YardOptions) -> Result<Yard, YardError>) -> Self {
@@ -269,6 +278,81 @@ fn scratch_volumes_keep_what_a_run_wrote_and_the_workspace_does_not_get_it() {
         assert!(!house.work().join("target").exists());
         assert_eq!(fs::read_to_string(house.work().join("node_modules/seed")).unwrap(), "seed");
     }
+}
+
+/// A call with a budget of 24 MiB that writes 64 MiB to a scratch volume.
+fn overfill(house: &House) -> (OpenSandbox, Result<(Exit, String), SandboxError>) {
+    fs::write(house.work().join("Cargo.toml"), "").unwrap();
+    let limits = Limits { disk_mb: 24, ..Limits::FILES };
+    let permit = permit(Work::Execute, HandBack::Nothing, limits);
+    let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+    let script =
+        "for n in 1 2 3 4; do head -c 16777216 /dev/zero > target/$n; sync target/$n; sleep 0.6; done; echo on";
+    let result = execute(&mut sandbox, "sh", &["-c", script]);
+    (sandbox, result)
+}
+
+#[test]
+fn what_does_not_fit_on_scratch_volumes_is_refused_where_there_is_an_image_and_ends_the_call_where_there_is_none() {
+    let is_root = rustix::process::geteuid().is_root();
+    for (mechanism, has_loop_devices) in MECHANISMS.into_iter().flat_map(|way| [(way, true), (way, false)]) {
+        let house = match has_loop_devices {
+            true => House::with_view(0, mechanism),
+            false => House::without_loop_devices(mechanism),
+        };
+        let why = match mechanism {
+            ViewMechanism::Copy => "a machine without overlays shows them as folders",
+            ViewMechanism::Overlay | ViewMechanism::OverlayOnFolder if !is_root => "only root can mount one",
+            ViewMechanism::Overlay | ViewMechanism::OverlayOnFolder => "/dev/absent/loop-control",
+        };
+        let has_image = is_root && has_loop_devices && mechanism != ViewMechanism::Copy;
+        let (sandbox, result) = overfill(&house);
+        let disk = sandbox.enforced().guarantees[&Guarantee::Disk].clone();
+        let closed = sandbox.close().unwrap();
+        let (strength, by) = match (has_image, mechanism) {
+            (true, ViewMechanism::Overlay) => (Strength::Enforced, "size of a tmpfs and of the scratch volumes' image"),
+            (true, _) => (
+                Strength::Watched,
+                "size of a tmpfs and of the scratch volumes' image; the view is measured by the server",
+            ),
+            (false, ViewMechanism::Overlay) => {
+                (Strength::Watched, "size of a tmpfs; scratch volumes are measured by the server: ")
+            }
+            (false, _) => (
+                Strength::Watched,
+                "size of a tmpfs; the view and scratch volumes are measured by the server, the volumes since ",
+            ),
+        };
+        assert_eq!(disk.strength, strength, "{disk:?}");
+        if has_image {
+            assert_eq!(disk.by, by);
+            let (exit, text) = result.unwrap();
+            assert_eq!(exit, Exit::Code(0));
+            assert!(text.contains("No space left on device") && text.ends_with("on\n"), "{text}");
+            assert_eq!(closed.scratch, [ScratchNote::Full]);
+        } else {
+            assert!(disk.by.starts_with(by) && disk.by.contains(why), "{disk:?}");
+            assert_eq!(result, Err(SandboxError::Ended(Ended::DiskFull)), "{mechanism:?}");
+            assert_eq!(closed.scratch, [ScratchNote::ThrownAway]);
+        }
+        drop(closed);
+        // The next run begins with room.
+        let limits = Limits { disk_mb: 24, ..Limits::FILES };
+        let permit = permit(Work::Execute, HandBack::Nothing, limits);
+        let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+        let script = "ls target; head -c 16777216 /dev/zero > target/5 && echo fits";
+        assert_eq!(execute(&mut sandbox, "sh", &["-c", script]).unwrap(), (Exit::Code(0), "fits\n".to_owned()));
+    }
+}
+
+#[test]
+fn a_call_that_requires_its_disk_budget_is_refused_where_it_would_be_watched() {
+    let house = House::without_loop_devices(ViewMechanism::Overlay);
+    fs::write(house.work().join("Cargo.toml"), "").unwrap();
+    let operator = "version = 1\nrequire = [\"disk\"]";
+    let permit = permit_under(operator, Work::Execute, HandBack::Nothing, Limits::FILES);
+    let opened = house.yard.open(permit, &house.session, &Cancel::new());
+    assert!(matches!(opened, Err(OpenError::Floor { guarantee: Guarantee::Disk, .. })), "{opened:?}");
 }
 
 #[test]

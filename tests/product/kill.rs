@@ -6,14 +6,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use crate::harness::{Dice, Era, Person, Place, Process, Server, Tree};
+use crate::harness::{Dice, Era, Person, Place, Process, Server};
 
 /// Kills of the invoker's server.
 const MOMENTS: usize = 100;
@@ -146,6 +146,13 @@ fn left(place: &Place, running: &[Process]) -> Vec<Process> {
     left
 }
 
+/// Loop devices with a file of the place: they hold a root server's scratch volumes.
+fn loop_devices(place: &Place) -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
+    let files = devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
+    files.filter(|file| file.contains(place.all().to_str().unwrap())).collect()
+}
+
 /// Cgroups that carry the dead server's name.
 fn cgroups_of(id: u32) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -163,17 +170,26 @@ fn cgroups_of(id: u32) -> Vec<PathBuf> {
     found
 }
 
-/// What lies in the state folder, without the log's content and what runs leave in scratch volumes on purpose.
+/// What lies in the state folder, by name, without what runs leave in scratch volumes on purpose.
 fn state(place: &Place) -> BTreeSet<PathBuf> {
-    let scratch = |path: &Path| path.components().any(|part| part.as_os_str() == "scratch");
-    Tree::of(&place.state()).paths().filter(|path| !scratch(path)).map(Path::to_path_buf).collect()
+    let (mut names, mut folders) = (BTreeSet::new(), vec![place.state()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "scratch") {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            }
+            names.insert(entry.path());
+        }
+    }
+    names
 }
 
 /// The workspace holds what it held, and files of a run that are whole.
 fn assert_workspace_is_whole(place: &Place, after: Step) {
     for path in place.tree().paths() {
         let name = path.to_str().unwrap();
-        let known = matches!(name, "notes.txt" | "tests" | "tests/__init__.py" | "tests/test_many.py" | "out");
+        let known =
+            matches!(name, "Cargo.toml" | "notes.txt" | "tests" | "tests/__init__.py" | "tests/test_many.py" | "out");
         let number = name.strip_prefix("out/").and_then(|name| name.strip_suffix(".txt"));
         assert!(known || number.is_some_and(|number| number.parse::<usize>().is_ok()), "{name} after {after:?}");
         if number.is_some() {
@@ -196,7 +212,13 @@ fn nothing_survives_an_ordinary_users_killed_server_either() {
 
 fn kill_and_look(place: Place, moments: usize) {
     let suite = suite();
-    let place = place.and(&[("notes.txt", "one\n"), ("tests/__init__.py", ""), ("tests/test_many.py", &suite)]);
+    let place = place.and(&[
+        // Which gives the runs a scratch volume.
+        ("Cargo.toml", ""),
+        ("notes.txt", "one\n"),
+        ("tests/__init__.py", ""),
+        ("tests/test_many.py", &suite),
+    ]);
     let keep = json!({ "runner": "unittest", "keep": ["out/**"] });
     let (status, value) = place.call("run_tests", &keep);
     assert_eq!(status, 0, "{value}");
@@ -218,9 +240,9 @@ fn kill_and_look(place: Place, moments: usize) {
         *counts.entry(step).or_default() += 1;
 
         let begun = Instant::now();
-        while !left(&place, &running).is_empty() {
-            let left = left(&place, &running);
-            assert!(begun.elapsed() < GONE_WITHIN, "killed in {step:?}, and these survive: {left:?}");
+        while !left(&place, &running).is_empty() || !loop_devices(&place).is_empty() {
+            let (left, devices) = (left(&place, &running), loop_devices(&place));
+            assert!(begun.elapsed() < GONE_WITHIN, "killed in {step:?}, and these survive: {left:?} {devices:?}");
             thread::sleep(Duration::from_millis(5));
         }
         slowest = slowest.max(begun.elapsed());
@@ -251,4 +273,42 @@ fn kill_and_look(place: Place, moments: usize) {
     let shown = String::from_utf8(place.run(&["audit", "show", "--last", "1000"]).stdout).unwrap();
     assert!(shown.contains("lost") && !shown.contains("no end"), "{shown}");
     assert_eq!(place.call("run_tests", &keep).0, 0, "it works as before");
+}
+
+/// A suite that writes to a scratch volume until it is killed, and the next time finds what it wrote.
+const WRITER: &str = "import os, time, unittest
+
+
+class Writer(unittest.TestCase):
+    def test_writer(self):
+        again = os.path.exists('target/0')
+        for number in range(0 if again else 600):
+            with open(f'target/{number}', 'wb') as file:
+                file.write(b'x' * (1 << 20))
+            time.sleep(0.05)
+        self.assertTrue(again)
+";
+
+#[test]
+fn a_server_that_is_killed_while_a_run_writes_to_a_scratch_volume_leaves_no_device_and_the_next_run_has_the_volume() {
+    let place = Place::with(&[("Cargo.toml", ""), ("tests/__init__.py", ""), ("tests/test_writer.py", WRITER)]);
+    let mut server = start(&place, "0");
+    server.begin("run_tests", json!({ "runner": "unittest" }));
+    assert!(server.logs("step: run\n", 1, Duration::from_secs(20)), "{}", server.log());
+    thread::sleep(Duration::from_secs(3));
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(!loop_devices(&place).is_empty(), is_root, "an ordinary user's volumes are folders");
+    let running = server.processes();
+    assert!(running.len() > 1, "the suite runs: {running:?}");
+    server.kill();
+    let begun = Instant::now();
+    while !left(&place, &running).is_empty() || !loop_devices(&place).is_empty() {
+        let (left, devices) = (left(&place, &running), loop_devices(&place));
+        assert!(begun.elapsed() < GONE_WITHIN, "these survive: {left:?} {devices:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(place.all().to_str().unwrap()), "{mounts}");
+    let (status, value) = place.call("run_tests", &json!({ "runner": "unittest" }));
+    assert_eq!(status, 0, "the volume is there, with what was written: {value}");
 }

@@ -59,6 +59,11 @@ impl Identity {
     }
 }
 
+/// Who owns what sandboxes of the workspace `workspace_id` write: the host's user and group id.
+pub(crate) fn agent_of(workspace_id: &str) -> (u32, u32) {
+    Identity::of_workspace(workspace_id).host()
+}
+
 /// Maps the agent's id in the child's user namespace to its host id.
 ///
 /// # Errors

@@ -12,13 +12,16 @@ use std::{
 };
 
 use super::{
-    Place, Scratch, Upper, View, Writes,
+    Holding, Place, Scratch, Upper, View, Writes,
     mount::{NO_DEVICES, NO_EXECUTE, NO_SETUID, READ_ONLY, Source, Step, Tree},
 };
 use crate::root::{EtcEntry, HOME, HostRoot, Kind, Written};
 
 /// The folder that layers are attached below while the sandbox is built.
 const LAYERS: &str = ".layers";
+
+/// Where the image of scratch volumes is attached, below the layers.
+const IMAGE: &str = "i";
 
 /// Bytes of `/dev/shm` in percent of the memory budget is not a promise of any tool; half is the kernel's own default for a tmpfs.
 const SHARED_MEMORY_PART: u64 = 2;
@@ -225,16 +228,24 @@ impl Layout<'_> {
             None => self.overlay(at, &format!("lowerdir={lowers},userxattr"), u64::from(libc::MS_RDONLY as u32))?,
         }
         self.tree.view_steps = first..self.tree.steps.len();
+        match place.holding {
+            Holding::Nothing | Holding::Folders { .. } => {}
+            Holding::Image(mount) => {
+                let at = format!("{LAYERS}/{IMAGE}");
+                self.folder(&at)?;
+                self.attach(Source::Ready(mount.try_clone_to_owned()?), &at)?;
+            }
+        }
         for (number, scratch) in place.scratch.iter().enumerate() {
-            self.scratch(scratch, number)?;
+            self.scratch(scratch, number, place.holding)?;
             writable.push(path_text(&scratch.at)?);
         }
         self.tree.steps.push(Step::Detach(c_text(LAYERS)?));
         Ok(())
     }
 
-    /// The workspace as a copy, with scratch volumes as they lie in our state: for a machine without overlays. Here
-    /// mountinfo names folders of our state.
+    /// The workspace as a copy, with scratch volumes as they lie in our state, never in an image: for a machine without
+    /// overlays. Here mountinfo names folders of our state.
     fn copied(&mut self, place: &Place<'_>, copy: &Path, writes: Writes, writable: &mut Vec<String>) -> io::Result<()> {
         let at = relative(place.workspace)?;
         match writes {
@@ -269,11 +280,16 @@ impl Layout<'_> {
     }
 
     /// A scratch volume: an overlay always, since a bind would print its source in mountinfo.
-    fn scratch(&mut self, scratch: &Scratch, number: usize) -> io::Result<()> {
+    fn scratch(&mut self, scratch: &Scratch, number: usize, holding: Holding<'_>) -> io::Result<()> {
         self.parents(&scratch.at)?;
         let at = relative(&scratch.at)?;
         self.tree.steps.push(Step::Folder(at.clone(), 0o755));
-        let volume = self.layer(&scratch.volume, &format!("s{number}"), NO_SETUID | NO_DEVICES)?;
+        let volume = match holding {
+            Holding::Nothing | Holding::Folders { .. } => {
+                self.layer(&scratch.volume, &format!("s{number}"), NO_SETUID | NO_DEVICES)?
+            }
+            Holding::Image(_) => format!("{LAYERS}/{IMAGE}/{}", path_text(&scratch.volume)?),
+        };
         let lower = match &scratch.seed {
             Seed::Empty => {
                 let empty = format!("{LAYERS}/e{number}");

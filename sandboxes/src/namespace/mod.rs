@@ -13,6 +13,7 @@ mod ids;
 mod landlock;
 mod layout;
 mod limits;
+mod loop_mount;
 mod mount;
 mod network;
 mod process;
@@ -24,7 +25,7 @@ use std::{
     io,
     ops::Range,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{fs::MetadataExt, net::UnixStream},
     },
     path::{Path, PathBuf},
@@ -41,7 +42,9 @@ use rustix::{
 };
 
 pub(crate) use cgroup::Cgroups;
+pub(crate) use ids::agent_of;
 pub(crate) use layout::{Root, Seed};
+pub(crate) use loop_mount::{LoopMountError, mount_file};
 
 use crate::{guest_program::GuestProgram, view::ViewMechanism};
 use cgroup::Cgroup;
@@ -69,6 +72,8 @@ pub(crate) struct Place<'a> {
     pub(crate) root: Root<'a>,
     /// Scratch volumes.
     pub(crate) scratch: &'a [Scratch],
+    /// What holds the scratch volumes on the host.
+    pub(crate) holding: Holding<'a>,
     /// Budgets.
     pub(crate) limits: Limits,
     /// The environment of all programs inside.
@@ -117,12 +122,26 @@ pub(crate) enum Writes {
     Kept,
 }
 
+/// What holds scratch volumes on the host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Holding<'a> {
+    /// There are none.
+    Nothing,
+    /// Folders of the host's own file system.
+    Folders {
+        /// Why it is not an image.
+        why: &'a str,
+    },
+    /// A mount of a file system of the budget's size, which no namespace has yet.
+    Image(BorrowedFd<'a>),
+}
+
 /// A folder inside that keeps what is written to it between calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Scratch {
     /// Its absolute path inside.
     pub(crate) at: PathBuf,
-    /// The volume: a folder of ours with `upper` and `work` in it.
+    /// The volume, a folder of ours with `upper` and `work` in it: its absolute path, or its name in the image.
     pub(crate) volume: PathBuf,
     /// What it starts with.
     pub(crate) seed: Seed,
@@ -320,7 +339,6 @@ impl Namespaces {
 
     /// What a sandbox that was started has. Every step of `contain` succeeded, or there would be none.
     fn enforced(&self, guard: &Guard, place: &Place<'_>) -> Enforced {
-        let held = |by: &str| Mechanism { strength: Strength::Enforced, by: by.to_owned() };
         let mut guarantees = BTreeMap::from([
             (Guarantee::UserNamespace, held("user namespace")),
             (Guarantee::MountNamespace, held("mount namespace, pivot_root")),
@@ -361,18 +379,7 @@ impl Namespaces {
         };
         guarantees.insert(Guarantee::Memory, memory);
         guarantees.insert(Guarantee::Cpu, cpu);
-        let on_disk = match &place.view {
-            View::Private { upper: Upper::Folder(_), .. } | View::Copied { writes: Writes::Kept, .. } => true,
-            View::ReadOnly { .. }
-            | View::Private { upper: Upper::Temporary, .. }
-            | View::Copied { writes: Writes::Refused, .. } => false,
-        };
-        let disk = match (on_disk, place.scratch.is_empty()) {
-            (false, true) => held("size of a tmpfs"),
-            (false, false) => watched("size of a tmpfs; scratch volumes are measured by the server"),
-            (true, _) => watched("size of a tmpfs; the view and scratch volumes are measured by the server"),
-        };
-        guarantees.insert(Guarantee::Disk, disk);
+        guarantees.insert(Guarantee::Disk, disk(place));
         Enforced { backend: "namespace".into(), isolation: Isolation::Namespace, guarantees }
     }
 }
@@ -438,6 +445,40 @@ impl Sources for HostSources<'_> {
             }
             Identity::Own { .. } => Ok(Source::Path(layout::c_path(path)?, attributes)),
         }
+    }
+}
+
+/// What the kernel holds.
+fn held(by: &str) -> Mechanism {
+    Mechanism { strength: Strength::Enforced, by: by.to_owned() }
+}
+
+/// What the server looks at.
+fn watched(by: &str) -> Mechanism {
+    Mechanism { strength: Strength::Watched, by: by.to_owned() }
+}
+
+/// What bounds the disk that a call takes: for all that it can write to, a size that the kernel holds or the server's eye.
+fn disk(place: &Place<'_>) -> Mechanism {
+    let is_view_on_disk = match &place.view {
+        View::Private { upper: Upper::Folder(_), .. } | View::Copied { writes: Writes::Kept, .. } => true,
+        View::ReadOnly { .. }
+        | View::Private { upper: Upper::Temporary, .. }
+        | View::Copied { writes: Writes::Refused, .. } => false,
+    };
+    match (place.holding, is_view_on_disk) {
+        (Holding::Nothing, false) => held("size of a tmpfs"),
+        (Holding::Image(_), false) => held("size of a tmpfs and of the scratch volumes' image"),
+        (Holding::Folders { why }, false) => {
+            watched(&format!("size of a tmpfs; scratch volumes are measured by the server: {why}"))
+        }
+        (Holding::Nothing, true) => watched("size of a tmpfs; the view is measured by the server"),
+        (Holding::Image(_), true) => {
+            watched("size of a tmpfs and of the scratch volumes' image; the view is measured by the server")
+        }
+        (Holding::Folders { why }, true) => watched(&format!(
+            "size of a tmpfs; the view and scratch volumes are measured by the server, the volumes since {why}"
+        )),
     }
 }
 

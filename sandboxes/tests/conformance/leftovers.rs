@@ -1,4 +1,4 @@
-//! What is left on the host: mounts, processes, cgroups, users and files that carry one of our names.
+//! What is left on the host: mounts, loop devices, processes, cgroups, users and files that carry one of our names.
 
 use std::{
     fs,
@@ -36,6 +36,7 @@ pub(crate) fn of_run(base: &Path, servers: &[u32], user: &str) -> Vec<String> {
     let base_text = base.display().to_string();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     left.extend(mounts.lines().filter(|line| line.contains(&base_text)).map(|line| format!("mount: {line}")));
+    left.extend(loop_devices_with(&base_text).iter().map(|device| format!("loop device {device}")));
     left.extend(processes_with(&base_text).iter().map(|pid| format!("process {pid}")));
     left.extend(guests_of(servers).iter().map(|pid| format!("guest {pid}")));
     let mut folders = Vec::new();
@@ -53,6 +54,15 @@ pub(crate) fn of_run(base: &Path, servers: &[u32], user: &str) -> Vec<String> {
         }
     }
     left
+}
+
+/// Loop devices whose file's path holds `text`.
+pub(crate) fn loop_devices_with(text: &str) -> Vec<String> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let ours = devices.filter(|device| {
+        fs::read_to_string(device.path().join("loop/backing_file")).is_ok_and(|file| file.contains(text))
+    });
+    ours.map(|device| device.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Guests whose server was one of ours: their parent is gone, so they are found by name.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use cofferdam_contract::{Ended, Exit, Guarantee, Sandbox as _, Strength};
+use cofferdam_sandboxes::ScratchNote;
 
 use super::{Row, ensure, row};
 use crate::{
@@ -190,25 +191,39 @@ fn used_mb(folder: &Path) -> u64 {
 /// second, and a watcher looks five times in it.
 const MOST_SCRATCH_MB: u64 = 640;
 
+/// What the host's files may take more than what they hold, in MiB.
+const OVERHEAD_MB: u64 = 8;
+
 fn scratch_is_bounded(stage: &Stage) -> Result<Cell, String> {
     let site = stage.site("P38s");
     site.write_on_host("Cargo.toml", "[package]\nname = \"scratch\"\nversion = \"0.1.0\"\n");
     let target = site.workspace.join("target").display().to_string();
     let mut held = Strength::Enforced;
     let mut problems = Vec::new();
+    let before = used_mb(&stage.state);
     for (kind, most) in [("bytes", "1024"), ("inodes", "100000")] {
         let mut open = site.open(&Ask::execute());
         held = held.min(enforced(&open).strength(Guarantee::Disk));
         let report = run(&mut open, "./probe", &["P38", kind, &target, most], |_, _| {});
-        drop(open);
-        let stopped = report.ended() == Some(Ended::DiskFull)
-            || report.result("result").is_some_and(|result| ["ENOSPC", "EDQUOT"].contains(&result));
-        if !stopped {
-            problems.push(format!("{kind}: {}", report.seen()));
+        let refused = report.result("result").is_some_and(|result| ["ENOSPC", "EDQUOT"].contains(&result));
+        // A kernel's bound refuses, and the call goes on; a watcher ends the call, and what it wrote is thrown away.
+        let (stopped, most, note) = match held {
+            Strength::Enforced => (refused, SMALL.disk_mb + OVERHEAD_MB, ScratchNote::Full),
+            Strength::Watched | Strength::Absent => {
+                (refused || report.ended() == Some(Ended::DiskFull), MOST_SCRATCH_MB, ScratchNote::ThrownAway)
+            }
+        };
+        let taken = used_mb(&stage.state).saturating_sub(before);
+        let told = close(open).scratch;
+        if !stopped || !told.contains(&note) {
+            problems.push(format!("{kind}: {}, and it was told {told:?}", report.seen()));
         }
-        let taken = used_mb(&stage.state);
-        if taken > MOST_SCRATCH_MB {
+        if taken > most {
             problems.push(format!("{kind} took {taken} MiB of the host's disk"));
+        }
+        let kept = used_mb(&stage.state).saturating_sub(before);
+        if held < Strength::Enforced && kept > OVERHEAD_MB {
+            problems.push(format!("{kind}: {kept} MiB stayed on the host's disk"));
         }
     }
     if problems.is_empty() { strength(held) } else { Err(problems.join("; ")) }

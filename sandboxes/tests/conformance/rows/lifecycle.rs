@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 
 use super::{Row, ensure, row};
 use crate::{
-    leftovers::{cgroups_of_server, processes_with},
+    leftovers::{cgroups_of_server, loop_devices_with, processes_with},
     stage::{Ask, Stage, User, close, read_file, run, write_file},
     table::Cell,
 };
@@ -291,7 +291,7 @@ fn nothing_grows(stage: &Stage) -> Result<Cell, String> {
     };
     let asks = [Ask::read(), Ask::write(), Ask::execute(), Ask::execute().keeping_all()];
     asks.iter().try_for_each(&play)?;
-    let before = Standing::of(stage);
+    let before = Standing::settled(stage);
     for ask in asks.iter().cycle().take(CALLS) {
         play(ask)?;
     }
@@ -302,7 +302,8 @@ fn nothing_grows(stage: &Stage) -> Result<Cell, String> {
     let mut open = site.open(&Ask::execute());
     let _ = run(&mut open, "no-such-program", &[], |_, _| {});
     drop(open);
-    let after = Standing::of(stage);
+    let after = Standing::settled(stage);
+    ensure(after.loop_devices == 0, || format!("loop devices are left: {after:?}"))?;
     ensure(before == after, || format!("{before:?} became {after:?}"))?;
     Ok(Cell::Holds)
 }
@@ -313,12 +314,25 @@ struct Standing {
     descriptors: usize,
     threads: usize,
     mounts: usize,
+    loop_devices: usize,
     children: usize,
     cgroups: usize,
     files: usize,
 }
 
 impl Standing {
+    /// What it holds when the images of scratch volumes are unmounted, which happens behind a call's back.
+    fn settled(stage: &Stage) -> Self {
+        let before = Instant::now();
+        loop {
+            let now = Self::of(stage);
+            if now.loop_devices == 0 || before.elapsed() > SOON {
+                return now;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn of(stage: &Stage) -> Self {
         let count = |folder: &str| fs::read_dir(folder).into_iter().flatten().count();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -331,6 +345,7 @@ impl Standing {
         Self {
             descriptors: count("/proc/self/fd"),
             threads: count("/proc/self/task"),
+            loop_devices: loop_devices_with(&base).len(),
             mounts: mounts.lines().filter(|line| line.contains(&base)).count(),
             children: children.sum(),
             cgroups: cgroups_of_server(std::process::id()),
