@@ -38,7 +38,15 @@ until_() {
     done
 }
 
-is_prepared() { ls "$scopes${1%/server}"/*-*-*/*/cgroup.procs 2>/dev/null | head -n 1 | xargs -r grep -q .; }
+# A sandbox that was prepared ahead waits there, with its first process in it.
+prepared() { grep -l . "$scopes${1%/server}"/*-*-*/*/cgroup.procs 2>/dev/null | head -n 1; }
+is_prepared() { [ -n "$(prepared "$1")" ]; }
+ask() {
+    echo '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"check","version":"1"}}}'
+    echo '{"jsonrpc":"2.0","method":"notifications/initialized"}'
+    echo '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"read_file","arguments":{"path":"a.txt"}}}'
+}
+answered() { grep -q hello "$1"; }
 in_its_scope() { scope_of "$1" | grep -qE '/cofferdam-.*\.scope/cofferdam/server$'; }
 nothing_is_left() {
     ! find /sys/fs/cgroup -name 'cofferdam*' | grep . && ! grep -qs cofferdam-guest /proc/[0-9]*/cmdline \
@@ -46,17 +54,22 @@ nothing_is_left() {
 }
 
 servers_come_and_go() {
-    rm -f /tmp/$who/in && mkfifo /tmp/$who/in
     for number in 1 2; do
-        /check/bin/cofferdam serve --workspace "$work" < /tmp/$who/in > /tmp/$who/out$number 2>&1 &
+        rm -f /tmp/$who/in$number && mkfifo /tmp/$who/in$number
+        /check/bin/cofferdam serve --workspace "$work" < /tmp/$who/in$number > /tmp/$who/out$number 2>&1 &
         eval "server$number=$!"
     done
-    exec 3> /tmp/$who/in
-    until_ 20 in_its_scope "$server1" && until_ 20 in_its_scope "$server2" || { echo "no scope"; return 1; }
+    exec 3> /tmp/$who/in1 4> /tmp/$who/in2
+    ask >&3
+    ask >&4
+    for number in 1 2; do
+        until_ 60 answered /tmp/$who/out$number || { cat /tmp/$who/out$number; return 1; }
+    done
+    in_its_scope "$server1" && in_its_scope "$server2" || { echo "no scope"; return 1; }
     one=$(scope_of "$server1") two=$(scope_of "$server2")
     [ "$one" != "$two" ] || { echo "both are in $one"; return 1; }
     until_ 20 is_prepared "$one" && until_ 20 is_prepared "$two" || { echo "nothing was born there"; return 1; }
-    sandbox=$(dirname "$(ls "$scopes${one%/server}"/*-*-*/*/cgroup.procs | head -n 1)")
+    sandbox=$(dirname "$(prepared "$one")")
     quota=$(($(nproc) * 90000))
     for pair in "memory.oom.group=1" "cpu.max=$quota 100000"; do
         [ "$(cat "$sandbox/${pair%%=*}")" = "${pair#*=}" ] || { echo "$pair does not hold"; return 1; }
@@ -65,7 +78,7 @@ servers_come_and_go() {
         grep -qE '^[0-9]+$' "$sandbox/$file" || { echo "$file is $(cat "$sandbox/$file")"; return 1; }
     done
     kill -9 "$server1" "$server2"
-    exec 3>&-
+    exec 3>&- 4>&-
     until_ 5 nothing_is_left "$1" || { nothing_is_left "$1"; return 1; }
 }
 
@@ -95,15 +108,20 @@ if [ "$who" = root ]; then
     row container "a private, writable cgroup v2 is used by its first process" \
         expect 'delegated: /$' enforced \
         systemd-run --pipe --wait -q -E HOME=/root -p Delegate=yes unshare -C -m \
-        sh -c "mount -t cgroup2 none /sys/fs/cgroup; exec /check/bin/cofferdam doctor --workspace $work"
+        sh -c "umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec /check/bin/cofferdam doctor --workspace $work"
     row company "beside other processes it hands nothing on, and doctor says so" \
         expect 'other processes are in its cgroup v2' watched \
         systemd-run --pipe --wait -q -E HOME=/root -p Delegate=yes unshare -C -m \
-        sh -c "mount -t cgroup2 none /sys/fs/cgroup; /check/bin/cofferdam doctor --workspace $work; :"
+        sh -c "umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; /check/bin/cofferdam doctor --workspace $work; :"
+    # As somebody else's login would: the user's bus is there, and still the service is the machine's.
+    systemctl start user@1000.service
     row machine "an ordinary user is not taken out of a service of the machine's" \
         expect "is not this user's to leave" watched \
         systemd-run --pipe --wait -q --uid=agent -E HOME=/home/agent sh -c \
         'mkdir -p /tmp/w; /check/bin/cofferdam doctor --workspace /tmp/w; :'
+    row given "a delegated service of the machine's is its user's to use" \
+        expect 'delegated: /system.slice/run-.*\.service$' enforced \
+        systemd-run --pipe --wait -q --uid=agent -E HOME=/home/agent -p Delegate=yes /check/bin/cofferdam doctor --workspace /tmp/w
     row kill "two servers have two scopes with all budgets, and kill -9 leaves nothing" servers_come_and_go --system
     row rows "P35, P37, P43 and P61 are enforced" conformance root P35,P37,P43,P61
     su -l agent -c 'sh /check/run user'
@@ -112,6 +130,9 @@ else
     row delegated "a delegated scope from outside is used as it is" \
         expect 'delegated: .*/run-.*\.scope$' enforced \
         systemd-run --user --scope -q -p Delegate=yes /check/bin/cofferdam doctor --workspace "$work"
+    row limited "a delegated scope with a limit is used as it is, below its limit" \
+        expect 'delegated: .*/run-.*\.scope$' enforced \
+        systemd-run --user --scope -q -p Delegate=yes -p MemoryMax=900M /check/bin/cofferdam doctor --workspace "$work"
     row limit "a scope with a limit is not left, and doctor says so" \
         expect 'would lift its limit memory.max of run-' watched \
         systemd-run --user --scope -q -p MemoryMax=900M /check/bin/cofferdam doctor --workspace "$work"

@@ -12,6 +12,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     io::Read,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -70,19 +71,10 @@ pub(super) fn enter(place: &Place, owner: &str, environment: &BTreeMap<OsString,
     let members = fs::read_to_string(place.folder().join("cgroup.procs")).unwrap_or_default();
     let has_parent = others(&members, parent) < members.lines().count();
     let slice = manager.slice(place, if has_parent { Company::Parent } else { Company::Strangers })?;
-    let busctl = BUSCTL.into_iter().find(|path| Path::new(path).exists()).ok_or("there is no busctl to ask with")?;
     let scope = format!("cofferdam-{owner}.scope");
     let deadline = Instant::now() + PATIENCE;
-    let asked = Command::new(busctl)
-        .env_clear()
-        .envs(manager.environment())
-        .args(manager.request(&scope, slice.as_deref(), std::process::id()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("busctl does not start: {error}"))?;
-    answer(asked, deadline)?;
+    let request = manager.request(&scope, slice.as_deref(), std::process::id());
+    manager.ask(request, deadline).map_err(|why| format!("the service manager made no scope: {why}"))?;
     // The answer names a job; the manager moves us when it gets to that.
     loop {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -94,6 +86,36 @@ pub(super) fn enter(place: &Place, owner: &str, environment: &BTreeMap<OsString,
         }
         thread::sleep(LOOK);
     }
+}
+
+/// Whether `unit` is this user's to use below its cgroup, where systemd left no mark that we can read.
+pub(super) fn is_delegated(place: &Place, unit: &Path, environment: &BTreeMap<OsString, OsString>) -> bool {
+    let uid = rustix::process::geteuid().as_raw();
+    let Ok(manager) = Manager::in_charge(uid, environment) else {
+        return is_given(place, unit, uid);
+    };
+    match &manager {
+        // Root reads every mark.
+        Manager::System => false,
+        Manager::User { uid, .. } if place.own.starts_with(users_manager(*uid)) => {
+            let answered = manager.ask(manager.question(unit), Instant::now() + PATIENCE);
+            answered.is_ok_and(|answer| answer.trim() == "b true")
+        }
+        Manager::User { uid, .. } => is_given(place, unit, *uid),
+    }
+}
+
+/// Whether the machine's manager gave an ordinary user the unit's cgroup, which it does for delegated ones alone. Below a
+/// user's manager all belongs to the user, and says nothing.
+fn is_given(place: &Place, unit: &Path, uid: u32) -> bool {
+    uid != 0
+        && !place.own.starts_with(users_manager(uid))
+        && fs::metadata(place.mount.join(unit)).is_ok_and(|folder| folder.uid() == uid)
+}
+
+/// What a user's manager is in charge of, in systemd's fixed layout.
+fn users_manager(uid: u32) -> PathBuf {
+    format!("user.slice/user-{uid}.slice/user@{uid}.service").into()
 }
 
 /// Whether whoever started us is in our cgroup.
@@ -128,11 +150,11 @@ impl Manager {
         Ok(Self::User { uid, environment })
     }
 
-    /// The manager's own cgroup below the mount, in systemd's fixed layout.
+    /// The manager's own cgroup below the mount.
     fn own_cgroup(&self) -> PathBuf {
         match self {
             Self::System => "init.scope".into(),
-            Self::User { uid, .. } => format!("user.slice/user-{uid}.slice/user@{uid}.service/init.scope").into(),
+            Self::User { uid, .. } => users_manager(*uid).join("init.scope"),
         }
     }
 
@@ -162,13 +184,37 @@ impl Manager {
                 if !place.own.starts_with(&user) {
                     return Err(format!("{unit} is not this user's to leave: add Delegate=yes to it"));
                 }
-                match place.own.strip_prefix(user.join(format!("user@{uid}.service"))) {
+                match place.own.strip_prefix(users_manager(*uid)) {
                     Ok(below) => below,
                     Err(_) => return Ok(None),
                 }
             }
         };
         Ok(below.ancestors().find(|path| path.extension().is_some_and(|kind| kind == "slice")).map(name))
+    }
+
+    /// Asks the manager by `busctl`, and returns what it answered.
+    fn ask(&self, arguments: Vec<String>, deadline: Instant) -> Result<String, String> {
+        let busctl =
+            BUSCTL.into_iter().find(|path| Path::new(path).exists()).ok_or("there is no busctl to ask with")?;
+        let asked = Command::new(busctl)
+            .env_clear()
+            .envs(self.environment())
+            .args([self.bus(), "--timeout=3"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("busctl does not start: {error}"))?;
+        answer(asked, deadline)
+    }
+
+    fn bus(&self) -> &'static str {
+        match self {
+            Self::System => "--system",
+            Self::User { .. } => "--user",
+        }
     }
 
     fn environment(&self) -> BTreeMap<&'static str, OsString> {
@@ -178,10 +224,21 @@ impl Manager {
         }
     }
 
-    /// The arguments of `busctl(1)`. Delegate= includes all controllers that the manager has itself; with CollectMode= a
+    /// The arguments of `busctl(1)` for whether a unit is delegated.
+    fn question(&self, unit: &Path) -> Vec<String> {
+        let unit = name(unit);
+        let interface = if unit.ends_with(".scope") { "Scope" } else { "Service" };
+        let [path, interface] = [
+            format!("/org/freedesktop/systemd1/unit/{}", escaped(&unit)),
+            format!("org.freedesktop.systemd1.{interface}"),
+        ];
+        ["get-property".into(), "org.freedesktop.systemd1".into(), path, interface, "Delegate".into()].into()
+    }
+
+    /// The arguments of `busctl(1)` for a scope. Delegate= includes all controllers that the manager has itself; with CollectMode= a
     /// scope in which something was killed for want of memory does not stay behind as failed (`systemd.unit(5)`).
     fn request(&self, scope: &str, slice: Option<&str>, pid: u32) -> Vec<String> {
-        let (bus, pid) = (if *self == Self::System { "--system" } else { "--user" }, pid.to_string());
+        let pid = pid.to_string();
         let mut properties = vec![
             vec!["Description", "s", "Cofferdam and its sandboxes"],
             vec!["PIDs", "au", "1", &pid],
@@ -191,8 +248,6 @@ impl Manager {
         properties.extend(slice.map(|slice| vec!["Slice", "s", slice]));
         let number = properties.len().to_string();
         let call = [
-            bus,
-            "--timeout=3",
             "call",
             "org.freedesktop.systemd1",
             "/org/freedesktop/systemd1",
@@ -207,8 +262,18 @@ impl Manager {
     }
 }
 
-/// Waits for `busctl`, and kills it if it takes too long.
-fn answer(mut asked: Child, deadline: Instant) -> Result<(), String> {
+/// A unit's name as a part of an object's path (`sd_bus_path_encode(3)`).
+fn escaped(unit: &str) -> String {
+    let encode = |(place, byte): (usize, u8)| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        b'0'..=b'9' if place > 0 => char::from(byte).to_string(),
+        byte => format!("_{byte:02x}"),
+    };
+    unit.bytes().enumerate().map(encode).collect()
+}
+
+/// Waits for `busctl`, and kills it if it takes too long. Returns what it printed.
+fn answer(mut asked: Child, deadline: Instant) -> Result<String, String> {
     let status = loop {
         match asked.try_wait() {
             Ok(Some(status)) => break status,
@@ -216,18 +281,18 @@ fn answer(mut asked: Child, deadline: Instant) -> Result<(), String> {
             Ok(None) | Err(_) => {
                 let _ = asked.kill();
                 let _ = asked.wait();
-                return Err(format!("the service manager did not answer within {PATIENCE:?}"));
+                return Err(format!("no answer within {PATIENCE:?}"));
             }
         }
     };
-    if status.success() {
-        return Ok(());
+    // Pipes of a program that has ended, and that says a line.
+    let (mut printed, mut complained) = (String::new(), String::new());
+    let _ = asked.stdout.take().map(|pipe| pipe.take(4096).read_to_string(&mut printed));
+    let _ = asked.stderr.take().map(|pipe| pipe.take(4096).read_to_string(&mut complained));
+    match status.success() {
+        true => Ok(printed),
+        false => Err(complained.lines().next_back().unwrap_or_default().trim().to_owned()),
     }
-    let mut said = String::new();
-    // A pipe of a program that ended; what it could not say is not waited for.
-    let _ = asked.stderr.take().map(|stderr| stderr.take(4096).read_to_string(&mut said));
-    let said = said.lines().next_back().unwrap_or_default().trim();
-    Err(format!("the service manager made no scope: {said}"))
 }
 
 /// The first limit that we would leave: of our own cgroup, up to its unit. Slices stay above us.
@@ -328,9 +393,31 @@ mod tests {
     }
 
     #[test]
+    fn a_unit_is_asked_about_by_its_object() {
+        let words = user().question(Path::new("a.slice/run-r1.scope")).join(" ");
+        let path = "/org/freedesktop/systemd1/unit/run_2dr1_2escope";
+        assert!(words.ends_with(&format!("{path} org.freedesktop.systemd1.Scope Delegate")), "{words}");
+        assert!(user().question(Path::new("x@1.service")).join(" ").contains("/x_401_2eservice "));
+    }
+
+    #[test]
+    fn what_the_machine_gave_a_user_is_the_users_and_what_lies_below_a_users_manager_says_nothing() {
+        let mount = tempfile::tempdir().unwrap();
+        let uid = fs::metadata(mount.path()).unwrap().uid();
+        let given = |uid: u32, unit: &str| {
+            let place = Place { mount: mount.path().into(), own: unit.into() };
+            fs::create_dir_all(place.folder()).unwrap();
+            is_given(&place, Path::new(unit), uid)
+        };
+        assert_eq!(given(uid, "system.slice/runner.service"), uid != 0);
+        assert!(!given(uid + 1, "system.slice/runner.service"));
+        assert!(!given(uid + 1, &format!("{}/a.scope", users_manager(uid + 1).display())));
+    }
+
+    #[test]
     fn the_request_counts_its_properties() {
         let words = user().request("cofferdam-1-2-0.scope", Some("app.slice"), 12).join(" ");
-        assert!(words.starts_with("--user --timeout=3 call org.freedesktop.systemd1 "), "{words}");
+        assert!(words.starts_with("call org.freedesktop.systemd1 "), "{words}");
         assert!(words.contains(" cofferdam-1-2-0.scope fail 5 "), "{words}");
         assert!(words.contains(" PIDs au 1 12 Delegate b true "), "{words}");
         assert!(words.ends_with(" Slice s app.slice 0"), "{words}");
@@ -339,13 +426,15 @@ mod tests {
 
     #[test]
     fn a_manager_that_does_not_answer_is_not_waited_for() {
-        let start = |line: &str| Command::new("/bin/sh").args(["-c", line]).stderr(Stdio::piped()).spawn().unwrap();
+        let start = |line: &str| {
+            Command::new("/bin/sh").args(["-c", line]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
         let before = Instant::now();
         let why = answer(start("exec sleep 60"), Instant::now() + Duration::from_millis(50)).unwrap_err();
-        assert!(why.contains("did not answer"), "{why}");
+        assert!(why.contains("no answer"), "{why}");
         assert!(before.elapsed() < Duration::from_secs(30));
         let why = answer(start("echo Call failed: no >&2; exit 1"), Instant::now() + PATIENCE * 30).unwrap_err();
         assert!(why.ends_with("Call failed: no"), "{why}");
-        answer(start("exit 0"), Instant::now() + PATIENCE * 30).unwrap();
+        assert_eq!(answer(start("echo b true"), Instant::now() + PATIENCE * 30).unwrap(), "b true\n");
     }
 }

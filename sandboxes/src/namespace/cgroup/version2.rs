@@ -19,9 +19,9 @@ use super::{OURS, make_and_try, remove, scope};
 /// The cgroup that servers themselves are in.
 const SERVER: &str = "server";
 
-/// By which systemd marks what it gave away: `trusted.` since version 236, `user.` since 251 (`systemd.resource-control(5)`,
-/// and its `cgroup-util.c`).
-const MARKS: [&str; 2] = ["user.delegate", "trusted.delegate"];
+/// By which systemd marks what it gave away (its `cgroup-util.c`, `cg_is_delegated`). Only root can read the first, and a
+/// user's manager of version 252 sets neither (measured).
+const MARKS: [&str; 2] = ["trusted.delegate", "user.delegate"];
 
 /// A subtree for one yard's sandboxes.
 #[derive(Debug, Clone)]
@@ -52,7 +52,7 @@ pub(super) fn find(owner: &str, environment: &BTreeMap<OsString, OsString>) -> R
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let place = Place::read()?;
-    let why = match delegated(&place).and_then(|()| settle(&place, owner)) {
+    let why = match delegated(&place, environment).and_then(|()| settle(&place, owner)) {
         Ok(lent) => return Ok(lent),
         Err(why) => why,
     };
@@ -70,20 +70,18 @@ impl Place {
     /// From the texts of `/proc/self/cgroup` (`cgroups(7)`) and `mountinfo` (`proc_pid_mountinfo(5)`).
     fn parse(own: &str, mounts: &str) -> Result<Self, String> {
         let own = own.lines().find_map(|line| line.strip_prefix("0::")).ok_or("no cgroup v2")?;
-        let (root, mount) = mounts
-            .lines()
-            .filter_map(|line| line.split_once(" - "))
-            .find(|(_, kind)| kind.starts_with("cgroup2 "))
-            .and_then(|(place, _)| {
-                let mut fields = place.split(' ').skip(3);
-                Some((fields.next()?, fields.next()?))
-            })
-            .ok_or("cgroup v2 is not mounted")?;
-        // A container may be shown a part of the tree, or none that it is in (`/../…`).
-        let own = Path::new(own).strip_prefix(root).map_err(|_| "our own cgroup v2 is not in what is mounted of it")?;
-        if own.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err("our own cgroup v2 is not in what is mounted of it".into());
-        }
+        let mut mounts = mounts.lines().filter_map(|line| {
+            let (place, _) = line.split_once(" - ").filter(|(_, kind)| kind.starts_with("cgroup2 "))?;
+            let mut fields = place.split(' ').skip(3);
+            Some((fields.next()?, fields.next()?))
+        });
+        // A container may be shown a part of the tree, or none that it is in (`/..`), or several.
+        let is_below = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        let found = mounts.find_map(|(root, mount)| {
+            let own = Path::new(own).strip_prefix(root).ok().filter(|own| is_below(own))?;
+            Some((own, mount))
+        });
+        let (own, mount) = found.ok_or("our own cgroup v2 is not in what is mounted of it")?;
         // Another yard of this process was here first.
         let own = match own.ends_with(Path::new(OURS).join(SERVER)) {
             true => own.parent().and_then(Path::parent).expect("it has at least these two parts"),
@@ -105,13 +103,17 @@ impl Place {
 
 /// Refuses a cgroup that the service manager keeps to itself. Outside of any unit (in a container, or without systemd)
 /// whoever may write there may have it.
-fn delegated(place: &Place) -> Result<(), String> {
+fn delegated(place: &Place, environment: &BTreeMap<OsString, OsString>) -> Result<(), String> {
     let Some(unit) = place.unit() else { return Ok(()) };
     let folder = place.mount.join(unit);
     let mut value = [0_u8; 8];
     let is_marked =
         MARKS.iter().any(|mark| matches!(rustix::fs::getxattr(&folder, *mark, &mut value), Ok(1) if value[0] == b'1'));
-    if is_marked { Ok(()) } else { Err(format!("{} is not delegated (Delegate=yes)", name(unit))) }
+    if is_marked || scope::is_delegated(place, unit, environment) {
+        Ok(())
+    } else {
+        Err(format!("{} is not delegated (Delegate=yes)", name(unit)))
+    }
 }
 
 /// The last part of a cgroup's path, which names the unit.
@@ -198,10 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn of_several_mounts_the_one_that_shows_us_is_taken() {
+        let mounts = "25 1 0:23 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+                      26 1 0:23 / /own rw - cgroup2 cgroup2 rw";
+        assert_eq!(Place::parse("0::/\n", mounts).unwrap().folder(), Path::new("/own"));
+    }
+
+    #[test]
     fn a_cgroup_that_is_not_shown_is_refused() {
         let elsewhere = "25 1 0:23 /docker/1 /cgroups rw - cgroup2 cgroup2 rw";
         Place::parse("0::/docker/2\n", elsewhere).unwrap_err();
         Place::parse("0::/../docker/2\n", MOUNTS).unwrap_err();
+        Place::parse("0::/\n", "25 1 0:23 /../.. /sys/fs/cgroup rw - cgroup2 cgroup2 rw").unwrap_err();
         Place::parse("4:memory:/x\n", MOUNTS).unwrap_err();
         Place::parse("0::/x\n", "24 1 0:22 / /proc rw - proc proc rw").unwrap_err();
     }
