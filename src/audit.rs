@@ -22,8 +22,8 @@ pub mod verify;
 pub use attendance::Attendance;
 pub use log::{AppendError, Log, OpenError};
 pub use record::{
-    Call, ChangeCounts, ChangesDecided, Client, Decision, End, Enforcement, Event, Intent, Lost, Outcome,
-    OutputSummary, Record, Recovered,
+    Action, Call, ChangeCounts, ChangesDecided, ChangesOrdered, Client, Decision, End, Enforcement, Event, Intent,
+    Lost, Outcome, OutputSummary, Record, Recovered,
 };
 pub use verify::{Broken, Verified, verify};
 

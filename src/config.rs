@@ -55,7 +55,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// No home folder.
-    #[error("find the home folder: HOME is not set to an absolute path; set it, or XDG_CONFIG_HOME and XDG_STATE_HOME")]
+    #[error("find the home folder: HOME is not set to an absolute path; set it")]
     NoHome,
     /// The state folder cannot be made.
     #[error("make the state folder {path}; set XDG_STATE_HOME or --state to a folder that you may write")]

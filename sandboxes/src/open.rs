@@ -203,7 +203,7 @@ impl OpenSandbox {
         }
         if now >= self.next_tick {
             let scratch = self.volumes.as_mut().and_then(Volumes::exceeded);
-            if let Some(why) = self.budget.exceeded(self.ready.guard.pid()).or(scratch) {
+            if let Some(why) = self.budget.exceeded(self.ready.guard.pid(), &self.ready.temporary).or(scratch) {
                 return Err(self.end(why));
             }
             self.next_tick = Instant::now() + TICK;

@@ -31,6 +31,7 @@ const HELLO: Duration = Duration::from_secs(20);
 pub(crate) struct Ready {
     pub(crate) line: Line,
     pub(crate) guard: Guard,
+    pub(crate) temporary: OwnedFd,
     pub(crate) upper: Option<OwnedFd>,
     pub(crate) enforced: Enforced,
     /// Kept so that the held layers stay while they are mounted.
@@ -66,7 +67,7 @@ impl Ready {
     /// # Errors
     /// [`Silence`] when it says something else or nothing; the sandbox is destroyed.
     pub(crate) fn new(started: Started, layers: Layers, stage: Stage) -> Result<Self, Silence> {
-        let Started { pipe, upper, enforced, guard } = started;
+        let Started { pipe, temporary, upper, enforced, guard } = started;
         pipe.set_nonblocking(true).map_err(|_| Silence::Gone)?;
         let line = Line {
             conversation: Conversation::new(),
@@ -74,7 +75,7 @@ impl Ready {
             pipe,
             bytes: vec![0; READ_BYTES].into(),
         };
-        let mut ready = Self { line, guard, upper, enforced, _layers: layers, stage };
+        let mut ready = Self { line, guard, temporary, upper, enforced, _layers: layers, stage };
         match ready.line.hear(Instant::now() + HELLO)? {
             Event::Ready => Ok(ready),
             Event::File(_) | Event::Output(..) | Event::Exited { .. } | Event::NotStarted(_) | Event::Program(_) => {

@@ -101,7 +101,10 @@ pub enum AppendError {
     #[error("the audit log was moved or removed while in use; start the server again to begin a new one")]
     Moved,
     /// The last line is complete and wrong: somebody changed the file.
-    #[error("the audit log's last line was changed ({why}); look at it with `cofferdam audit verify`")]
+    #[error(
+        "the audit log's last line was changed ({why}); look at it with `cofferdam audit verify`, and move the file aside \
+         to begin a new one"
+    )]
     Damaged {
         /// What is wrong with it.
         why: String,
@@ -316,7 +319,7 @@ impl Writer {
 mod tests {
     use std::{fs, time::UNIX_EPOCH};
 
-    use super::super::{ChangesDecided, Verified, path, verify};
+    use super::super::{Action, ChangesDecided, Verified, path, verify};
     use super::*;
 
     fn clock() -> Clock {
@@ -325,9 +328,9 @@ mod tests {
 
     fn event(text: &str) -> Event {
         Event::Changes(ChangesDecided {
-            session: "default".into(),
+            session: text.into(),
             workspace: "/w".into(),
-            action: text.into(),
+            action: Action::Apply,
             done: 0,
             paths: Vec::new(),
         })

@@ -29,7 +29,9 @@ pub enum Event {
     Outcome(Box<Outcome>),
     /// A call's server was killed before the call ended.
     Lost(Lost),
-    /// A person decided about held changes.
+    /// A person decided about held changes, and it is about to be done.
+    ChangesOrdered(ChangesOrdered),
+    /// What a person decided about held changes was done.
     Changes(ChangesDecided),
     /// A line that was being written when its writer died was removed.
     Recovered(Recovered),
@@ -191,15 +193,40 @@ pub struct Lost {
     pub since: String,
 }
 
-/// A person's decision about held changes.
+/// What a person wants done with held changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Put them into the workspace.
+    Apply,
+    /// Forget them.
+    Discard,
+}
+
+/// A person's order about held changes, before it is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangesOrdered {
+    /// The session's name.
+    pub session: String,
+    /// The workspace's absolute path.
+    pub workspace: String,
+    /// What is to be done.
+    pub action: Action,
+    /// How many files or folders were named.
+    pub named: u64,
+    /// The first of them, at most 20; `.` for everything.
+    pub paths: Vec<String>,
+}
+
+/// What was done with held changes by a person's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangesDecided {
     /// The session's name.
     pub session: String,
     /// The workspace's absolute path.
     pub workspace: String,
-    /// "apply" or "discard".
-    pub action: String,
+    /// What was done.
+    pub action: Action,
     /// How many paths it was done to.
     pub done: u64,
     /// The first of those paths, at most 20.

@@ -94,7 +94,7 @@ fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
                 found.lost += 1;
                 open.remove(&lost.call);
             }
-            Event::Changes(_) => {}
+            Event::ChangesOrdered(_) | Event::Changes(_) => {}
             Event::Recovered(_) => found.recovered += 1,
         }
         found.head = digest;

@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     fs::File,
     io::{BufRead, BufReader},
+    num::NonZeroUsize,
     path::Path,
 };
 
@@ -34,8 +35,8 @@ pub(super) enum Audit {
 #[derive(Debug, Args)]
 pub(super) struct Show {
     /// How many calls
-    #[arg(long, default_value_t = 20)]
-    last: usize,
+    #[arg(long, default_value = "20")]
+    last: NonZeroUsize,
     /// Prints the log's own lines
     #[arg(long)]
     json: bool,
@@ -46,8 +47,8 @@ pub(super) struct Show {
 pub(super) fn run(command: &Audit, state: &Path, colour: Colour) -> Exit {
     let path = audit::path(state);
     match command {
-        Audit::Show(show) if show.json => show_lines(&path, show.last),
-        Audit::Show(show) => show_calls(&path, show.last, colour),
+        Audit::Show(show) if show.json => show_lines(&path, show.last.get()),
+        Audit::Show(show) => show_calls(&path, show.last.get(), colour),
         Audit::Verify => verify(&path, colour),
     }
 }
@@ -110,7 +111,7 @@ fn show_calls(path: &Path, last: usize, colour: Colour) -> Exit {
                     ends.entry(lost.call.clone()).or_insert(Ending::Lost);
                 }
             }
-            Event::Changes(_) | Event::Recovered(_) => {}
+            Event::ChangesOrdered(_) | Event::Changes(_) | Event::Recovered(_) => {}
         },
         Err(_) => unreadable += 1,
     });

@@ -15,7 +15,7 @@ use super::{
     terminal::{Colour, Mark, causes, note, print},
 };
 use crate::{
-    audit::{self, ChangesDecided, Event, Log},
+    audit::{self, Action, ChangesDecided, ChangesOrdered, Event, Log},
     config, handed_back,
     server::{Setup, Unusable, open_session},
 };
@@ -142,6 +142,9 @@ impl Desk {
     }
 
     fn apply(&self, paths: &[TreePath], colour: Colour) -> Exit {
+        if let Err(exit) = self.announce(Action::Apply, paths) {
+            return exit;
+        }
         let released = match self.session.apply(paths, &patience()) {
             Ok(released) => released,
             Err(error) => return failed(&error),
@@ -160,10 +163,13 @@ impl Desk {
             print("nothing is held there");
         }
         let exit = if held.is_empty() { Exit::Success } else { Exit::Person };
-        self.record("apply", applied, exit)
+        self.record(Action::Apply, applied, exit)
     }
 
     fn discard(&self, paths: &[TreePath], colour: Colour) -> Exit {
+        if let Err(exit) = self.announce(Action::Discard, paths) {
+            return exit;
+        }
         let discarded = match self.session.discard(paths, &patience()) {
             Ok(discarded) => discarded,
             Err(error) => return failed(&error),
@@ -174,17 +180,30 @@ impl Desk {
         if discarded.is_empty() {
             print("nothing is held there");
         }
-        self.record("discard", &discarded, Exit::Success)
+        self.record(Action::Discard, &discarded, Exit::Success)
     }
 
-    fn record(&self, action: &str, done: &[Change], exit: Exit) -> Exit {
-        if done.is_empty() {
-            return exit;
-        }
+    /// Puts the order on the disk, before anything is done.
+    fn announce(&self, action: Action, paths: &[TreePath]) -> Result<(), Exit> {
+        let name = |path: &TreePath| if *path == TreePath::root() { ".".to_owned() } else { path.to_string() };
+        let event = Event::ChangesOrdered(ChangesOrdered {
+            session: self.session.name().to_owned(),
+            workspace: self.session.workspace().root().to_string_lossy().into_owned(),
+            action,
+            named: paths.len() as u64,
+            paths: paths.iter().take(RECORDED).map(name).collect(),
+        });
+        self.log.append(vec![event]).map_err(|error| {
+            note(format_args!("cofferdam: nothing was done: the order failed to be recorded: {}", causes(&error)));
+            Exit::NoAudit
+        })
+    }
+
+    fn record(&self, action: Action, done: &[Change], exit: Exit) -> Exit {
         let event = Event::Changes(ChangesDecided {
             session: self.session.name().to_owned(),
             workspace: self.session.workspace().root().to_string_lossy().into_owned(),
-            action: action.to_owned(),
+            action,
             done: done.len() as u64,
             paths: done.iter().take(RECORDED).map(|change| change.path.to_string()).collect(),
         });

@@ -28,8 +28,7 @@ const MAX_INPUT: u32 = 1 << 16;
 /// Builds and runs every target.
 ///
 /// # Errors
-/// When a target finds something or does not build. Where there is no nightly compiler it says so and ends well: that
-/// machine cannot fuzz, and CI's can.
+/// When a target finds something or does not build. Where there is no nightly compiler it says so and ends well.
 pub(crate) fn run(fuzz: &Fuzz) -> Result<(), Error> {
     let Some(toolchain) = nightly() else {
         eprintln!(

@@ -1,11 +1,14 @@
 //! Where everything lies in a sandbox's file system: from a [`Place`] to the sources and steps that build it.
 //!
+//! All that a call writes to memory lies in one temporary file system of its disk limit, parts of which are shown in
+//! several places: with one each, every place would have the whole limit.
+//!
 //! Order matters in four places: a temporary file system comes before what is shown below it, parents come before
-//! children, layers come before the overlay that uses them and are taken out of sight after it, and links come last:
+//! children, layers come before the overlay that uses them and are taken out of sight at the end, and links come last:
 //! until the new root is entered an absolute link would lead to the host's file of that name.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     io,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
@@ -17,19 +20,19 @@ use super::{
 };
 use crate::root::{EtcEntry, HOME, HostRoot, Kind, Written};
 
-/// The folder that layers are attached below while the sandbox is built.
+/// Where the temporary file system lies while the sandbox is built, with the layers attached below.
 const LAYERS: &str = ".layers";
+
+/// The view's layer for writes, in the temporary file system.
+pub(super) const UPPER: &CStr = c"u";
 
 /// Where the image of scratch volumes is attached, below the layers.
 const IMAGE: &str = "i";
 
-/// Bytes of `/dev/shm` in percent of the memory budget is not a promise of any tool; half is the kernel's own default for a tmpfs.
-const SHARED_MEMORY_PART: u64 = 2;
-
-/// Files and folders of one temporary file system. A full `node_modules` has some 100,000.
+/// Files and folders of the temporary file system. A full `node_modules` has some 100,000.
 const MOST_INODES: u64 = 1_000_000;
 
-/// Files and folders for each MiB of a temporary file system: an inode weighs some 4 KiB, which no size counts.
+/// Files and folders for each MiB of it: an inode weighs some 4 KiB, which no size counts.
 const INODES_PER_MEBIBYTE: u64 = 256;
 
 /// Files and folders of the smallest one.
@@ -72,7 +75,7 @@ pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(T
         Root::Bare => {}
         Root::Host(root) => layout.host(root)?,
     }
-    layout.devices(place)?;
+    layout.devices()?;
     layout.processes()?;
     let mut writable = vec![
         "/tmp".to_owned(),
@@ -82,6 +85,8 @@ pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(T
         "/dev/mqueue".to_owned(),
     ];
     layout.view(place, &mut writable)?;
+    layout.tree.steps.push(Step::HandOver(c_text(LAYERS)?));
+    layout.tree.steps.push(Step::Detach(c_text(LAYERS)?));
     layout.tree.steps.append(&mut layout.links);
     let writable = writable.into_iter().map(CString::new).collect::<Result<_, _>>()?;
     Ok((layout.tree, writable))
@@ -107,9 +112,14 @@ impl Layout<'_> {
         for folder in ["dev", "proc", "tmp", "run", "var", "var/tmp", "home", "home/agent"] {
             self.folder(folder)?;
         }
-        self.temporary("tmp", place.limits.disk_mb, "1777")?;
-        self.temporary("var/tmp", place.limits.disk_mb, "1777")?;
-        self.temporary("home/agent", place.limits.disk_mb, "0755")
+        self.folder(LAYERS)?;
+        self.temporary(LAYERS, place.limits.disk_mb)?;
+        for folder in ["var", "home", "dev"] {
+            self.folder(&format!("{LAYERS}/{folder}"))?;
+        }
+        self.part("tmp", 0o1777)?;
+        self.part("var/tmp", 0o1777)?;
+        self.part("home/agent", 0o755)
     }
 
     fn host(&mut self, root: &HostRoot) -> io::Result<()> {
@@ -141,9 +151,10 @@ impl Layout<'_> {
         Ok(())
     }
 
-    fn devices(&mut self, place: &Place<'_>) -> io::Result<()> {
+    fn devices(&mut self) -> io::Result<()> {
         for name in DEVICES {
-            let source = self.sources.system(&Path::new("/dev").join(name), NO_SETUID | NO_EXECUTE)?;
+            // A device can be written all the same; what covers files of /proc is one of these mounts again.
+            let source = self.sources.system(&Path::new("/dev").join(name), READ_ONLY | NO_SETUID | NO_EXECUTE)?;
             let at = format!("dev/{name}");
             self.file(&at)?;
             self.attach(source, &at)?;
@@ -157,7 +168,7 @@ impl Layout<'_> {
             self.link(target, link)?;
         }
         self.folder("dev/shm")?;
-        self.temporary("dev/shm", place.limits.memory_mb / SHARED_MEMORY_PART, "1777")?;
+        self.part("dev/shm", 0o1777)?;
         self.folder("dev/mqueue")?;
         self.tree.steps.push(Step::Queues(c_text("dev/mqueue")?));
         Ok(())
@@ -188,8 +199,6 @@ impl Layout<'_> {
             // The workspace itself, live.
             return self.bind(place.workspace, at, READ_ONLY | NO_SETUID | NO_DEVICES);
         }
-        self.folder(LAYERS)?;
-        self.temporary(LAYERS, place.limits.disk_mb, "0755")?;
         let mut lowers = Vec::new();
         for (number, layer) in held.iter().enumerate() {
             lowers.push(self.layer(layer, &format!("h{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?);
@@ -208,12 +217,11 @@ impl Layout<'_> {
         let first = self.tree.steps.len();
         match upper {
             Some(Upper::Temporary) => {
-                let (upper, work) = (format!("{LAYERS}/u"), format!("{LAYERS}/k"));
+                let (upper, work) = (format!("{LAYERS}/{}", UPPER.to_string_lossy()), format!("{LAYERS}/k"));
                 self.folder(&upper)?;
                 self.folder(&work)?;
                 self.tree.steps.push(Step::Attribute(c_text(&upper)?));
                 self.overlay(at, &format!("lowerdir={lowers},upperdir={upper},workdir={work},userxattr"), 0)?;
-                self.tree.steps.push(Step::HandOver(c_text(&upper)?));
                 writable.push(path_text(place.workspace)?);
             }
             Some(Upper::Folder(folder)) => {
@@ -240,7 +248,6 @@ impl Layout<'_> {
             self.scratch(scratch, number, place.holding)?;
             writable.push(path_text(&scratch.at)?);
         }
-        self.tree.steps.push(Step::Detach(c_text(LAYERS)?));
         Ok(())
     }
 
@@ -367,13 +374,18 @@ impl Layout<'_> {
         Ok(())
     }
 
-    fn temporary(&mut self, at: &str, size_mb: u64, mode: &str) -> io::Result<()> {
+    /// Shows a part of the temporary file system at the place that it has there too: mountinfo names both.
+    fn part(&mut self, at: &str, mode: u32) -> io::Result<()> {
+        self.tree.steps.push(Step::Part { name: c_text(&format!("{LAYERS}/{at}"))?, at: c_text(at)?, mode });
+        Ok(())
+    }
+
+    fn temporary(&mut self, at: &str, size_mb: u64) -> io::Result<()> {
         let inodes = size_mb.saturating_mul(INODES_PER_MEBIBYTE).clamp(LEAST_INODES, MOST_INODES);
         self.tree.steps.push(Step::Temporary {
             at: c_text(at)?,
             bytes: c_text(&mebibytes(size_mb))?,
             inodes: c_text(&inodes.to_string())?,
-            mode: c_text(mode)?,
         });
         Ok(())
     }

@@ -59,6 +59,9 @@ use process::{Child, Word};
 /// How long a child may take until its guest runs. It takes some milliseconds; a machine under full load, seconds.
 const LONGEST_START: Duration = Duration::from_secs(20);
 
+/// How a folder of the sandbox's is opened.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
 /// What a sandbox is to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Place<'a> {
@@ -166,7 +169,9 @@ pub(crate) struct Namespaces {
 pub(crate) struct Started {
     /// The guest's pipe.
     pub(crate) pipe: UnixStream,
-    /// The folder inside that takes the view's writes; `None` where nothing inside does.
+    /// The temporary file system: all that it can write to memory as files.
+    pub(crate) temporary: OwnedFd,
+    /// The folder in it that takes the view's writes; `None` where nothing in it does.
     pub(crate) upper: Option<OwnedFd>,
     /// What is enforced.
     pub(crate) enforced: Enforced,
@@ -317,8 +322,16 @@ impl Namespaces {
             .map_err(prepare("bound the time of a start"))?;
         // Before listening: the talk is over when nobody holds the child's end any more.
         drop(containment);
-        let upper = hear_until_started(&setup, &described, &view_steps)?;
-        Ok(Started { pipe: UnixStream::from(pipe), upper, enforced: self.enforced(&guard, place), guard })
+        let temporary = hear_until_started(&setup, &described, &view_steps)?;
+        let upper = match place.view {
+            View::Private { upper: Upper::Temporary, .. } => Some(
+                rustix::fs::openat(&temporary, layout::UPPER, FOLDER, Mode::empty())
+                    .map_err(io::Error::from)
+                    .map_err(prepare("open the layer for writes"))?,
+            ),
+            View::Private { upper: Upper::Folder(_), .. } | View::ReadOnly { .. } | View::Copied { .. } => None,
+        };
+        Ok(Started { pipe: UnixStream::from(pipe), temporary, upper, enforced: self.enforced(&guard, place), guard })
     }
 
     fn launch(&self, containment: Containment) -> Result<Launched, StartError> {
@@ -371,7 +384,7 @@ impl Namespaces {
         let watched = |by: &str| Mechanism { strength: Strength::Watched, by: by.to_owned() };
         let memory = match &guard.cgroup {
             Some(_) => held(self.cgroups.name()),
-            None => watched("resident memory, summed by the server"),
+            None => watched("memory of processes and files, summed by the server"),
         };
         let cpu = match &guard.cgroup {
             Some(cgroup) if cgroup.holds_cpu() => held(self.cgroups.name()),
@@ -505,19 +518,20 @@ fn block_all_signals() {
 }
 
 /// Listens to the child until the guest runs or something failed.
-fn hear_until_started(
-    setup: &OwnedFd,
-    described: &[String],
-    view_steps: &Range<usize>,
-) -> Result<Option<OwnedFd>, StartError> {
-    let mut upper = None;
+fn hear_until_started(setup: &OwnedFd, described: &[String], view_steps: &Range<usize>) -> Result<OwnedFd, StartError> {
+    let mut temporary = None;
     loop {
         let word = process::hear(setup)
             .map_err(|source| StartError::Prepare { operation: "hear from the sandbox", source })?;
         match word {
-            Word::Upper(folder) => upper = Some(folder),
+            Word::Temporary(folder) => temporary = Some(folder),
             Word::Failed(failure) => return Err(explain(failure, described, view_steps)),
-            Word::Closed => return Ok(upper),
+            Word::Closed => {
+                return temporary.ok_or(StartError::Prepare {
+                    operation: "hear from the sandbox",
+                    source: io::ErrorKind::UnexpectedEof.into(),
+                });
+            }
         }
     }
 }

@@ -59,8 +59,10 @@ pub(super) enum Step {
     File(CString, Vec<u8>),
     /// Attaches source number `.0`.
     Attach(usize, CString),
-    /// Mounts a tmpfs of at most `bytes` and `inodes`, its root with mode 1777 if `shared`, else 0755.
-    Temporary { at: CString, bytes: CString, inodes: CString, mode: CString },
+    /// Mounts a tmpfs of at most `bytes` and `inodes`.
+    Temporary { at: CString, bytes: CString, inodes: CString },
+    /// Makes the folder `name` with these permissions, and shows it at `at` too.
+    Part { name: CString, at: CString, mode: u32 },
     /// Mounts the new process namespace's proc.
     Processes(CString),
     /// Mounts the new ipc namespace's POSIX message queues.
@@ -99,11 +101,12 @@ impl Step {
             Self::File(at, _) => ("the file", at),
             Self::Attach(_, at) => ("what is mounted at", at),
             Self::Temporary { at, .. } => ("the temporary file system", at),
+            Self::Part { at, .. } => ("the temporary folder", at),
             Self::Processes(at) => ("the process list", at),
             Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
             Self::Attribute(at) => ("the marks of the layer for writes", at),
-            Self::HandOver(at) => ("the layer for writes", at),
+            Self::HandOver(at) => ("what is handed over of", at),
             Self::Detach(at) => ("what is below", at),
             Self::Freeze(at) => ("the read-only", at),
             Self::Cover(at) => ("the cover of", at),
@@ -146,7 +149,7 @@ impl Tree {
 
     /// Builds the new root and makes it the working directory.
     pub(super) fn build(&self, setup: &OwnedFd) -> Result<(), (u32, Errno)> {
-        let root = temporary(c"16m", c"65536", c"0755").map_err(|errno| (u32::MAX, errno))?;
+        let root = temporary(c"16m", c"65536").map_err(|errno| (u32::MAX, errno))?;
         // On top of the present root: no path of the host is needed for it, and the sources are open already.
         attach(&root, c"/").map_err(|errno| (u32::MAX, errno))?;
         rustix::process::fchdir(&root).map_err(|errno| (u32::MAX, errno))?;
@@ -179,7 +182,13 @@ impl Tree {
             Step::Link(target, at) => rustix::fs::symlinkat(target.as_c_str(), CWD, at.as_c_str()),
             Step::File(at, contents) => write_file(at, contents),
             Step::Attach(source, at) => attach(self.source(*source)?, at),
-            Step::Temporary { at, bytes, inodes, mode } => attach(&temporary(bytes, inodes, mode)?, at),
+            Step::Temporary { at, bytes, inodes } => attach(&temporary(bytes, inodes)?, at),
+            Step::Part { name, at, mode } => {
+                rustix::fs::mkdirat(CWD, name.as_c_str(), Mode::RWXU)?;
+                // The umask took its part of a mode given to mkdir.
+                rustix::fs::chmod(name.as_c_str(), Mode::from_raw_mode(*mode))?;
+                rustix::mount::mount_bind(name.as_c_str(), at.as_c_str())
+            }
             Step::Processes(at) => processes(at),
             Step::Queues(at) => queues(at),
             Step::Overlay { at, data, flags } => rustix::mount::mount(
@@ -286,11 +295,11 @@ fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-fn temporary(bytes: &CStr, inodes: &CStr, mode: &CStr) -> Result<OwnedFd, Errno> {
+fn temporary(bytes: &CStr, inodes: &CStr) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, c"size", bytes)?;
     rustix::mount::fsconfig_set_string(&context, c"nr_inodes", inodes)?;
-    rustix::mount::fsconfig_set_string(&context, c"mode", mode)?;
+    rustix::mount::fsconfig_set_string(&context, c"mode", c"0755")?;
     rustix::mount::fsconfig_create(&context)?;
     rustix::mount::fsmount(
         &context,

@@ -193,8 +193,8 @@ pub(super) fn report(setup: &OwnedFd, failure: Failure) {
 /// What a child said while it was being contained.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// Here is the view's upper folder.
-    Upper(OwnedFd),
+    /// Here is the temporary file system.
+    Temporary(OwnedFd),
     /// This failed.
     Failed(Failure),
     /// The guest was started, or the child is gone.
@@ -222,7 +222,7 @@ pub(super) fn hear(setup: &OwnedFd) -> io::Result<Word> {
     };
     match (received.bytes, folder) {
         (0, _) => Ok(Word::Closed),
-        (12, Some(folder)) => Ok(Word::Upper(folder)),
+        (12, Some(folder)) => Ok(Word::Temporary(folder)),
         (12, None) => {
             let facility = Facility::ALL.into_iter().find(|facility| *facility as u32 == number(0..4));
             let facility = facility.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;

@@ -102,10 +102,9 @@ const MEMORY: [(&str, &str); 10] = [
     ("sockets", "512"),
 ];
 
-/// Kinds that a watcher does not see, because no process has them resident: files in memory that are not mapped,
-/// System V segments that are not attached, buffers of the kernel. Only a cgroup counts these; the result of a call says
-/// by what its memory was held.
-const UNSEEN: [&str; 4] = ["memfd", "sysv", "pipes", "sockets"];
+/// Kinds that a watcher does not see, because no process has them: System V segments that are not attached, buffers of
+/// the kernel. Only a cgroup counts these; the result of a call says by what its memory was held.
+const UNSEEN: [&str; 3] = ["sysv", "pipes", "sockets"];
 
 fn memory_is_bounded(stage: &Stage) -> Result<Cell, String> {
     let site = stage.site("P37");
@@ -124,7 +123,7 @@ fn memory_is_bounded(stage: &Stage) -> Result<Cell, String> {
             && taken <= SMALL.memory_mb + 64;
         let unseen = held == Strength::Watched && UNSEEN.contains(&kind);
         let told = match kind {
-            _ if unseen => by.contains("resident memory"),
+            _ if unseen => by.contains("summed by the server"),
             // Nothing but the budget stops these, and the call must be told so.
             "heap" | "children" => ended,
             _ => ended || refused,
