@@ -1,7 +1,8 @@
 //! The audit log: what was asked, what was decided, what came of it.
 //!
 //! One JSON line per event in `audit/log.jsonl` of the state folder (0600). An *intent* is on the disk before a
-//! sandbox exists; an *outcome* is on the disk before the caller sees the result. What cannot be written is refused.
+//! call is given a sandbox; an *outcome* is on the disk before the caller sees the result, or, for a call that could only
+//! read, in the file then and on the disk within 50 ms. What cannot be written is refused.
 //!
 //! Each line ends with the SHA-256 of everything before it in that line (`sha256`), and names the previous line's
 //! (`prev`). So a changed, removed, added or reordered line shows, and so does every single changed byte.

@@ -4,7 +4,7 @@
 //!
 //! There is no second way to run anything. Each step takes what the step before made: a [`Plan`] is only made from
 //! parsed arguments, a [`Permit`] only from a judged plan, a sandbox only from a permit, and the permit is used up.
-//! Nothing is opened before the intent is on the disk, and nothing is answered before the outcome is.
+//! Nothing is opened before the intent is on the disk, and nothing is answered before the outcome is in the log.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -126,11 +126,14 @@ impl Server {
         result
     }
 
-    /// Puts the outcome on the disk, and only then gives it out.
+    /// Puts the outcome into the log, and only then gives it out: onto the disk, or, where the call could only read and its
+    /// intent is there, on the way to it.
     fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
         tracing::debug!(target: "cofferdam::step", "record");
+        let only_reads = entry.only_reads();
         let events = entry.conclude(&result, run);
-        let result = match self.log.append(events) {
+        let written = if only_reads { self.log.append_soon(events) } else { self.log.append(events) };
+        let result = match written {
             Ok(()) => result,
             Err(error) => Err(failure(
                 "audit_unavailable",

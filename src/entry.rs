@@ -1,6 +1,6 @@
 //! What the audit log will say about one call, collected while the call is made.
 
-use cofferdam_contract::{Ended, Enforced, Plan};
+use cofferdam_contract::{Ended, Enforced, Plan, Work};
 use cofferdam_tools::{Failure, Output};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,8 @@ const NAME_BYTES: usize = 128;
 pub(crate) struct Entry {
     intent: Intent,
     announced: Announced,
+    /// Whether a plan was made, and what it does.
+    work: Option<Work>,
     facts: Facts,
     ended: Option<Ended>,
 }
@@ -58,6 +60,7 @@ impl Entry {
                 policy_sha256: policy_sha256.clone(),
             },
             announced: Announced::No,
+            work: None,
             facts: Facts { call: run.call().0.clone(), policy_sha256, ..Facts::default() },
             ended: None,
         }
@@ -66,6 +69,12 @@ impl Entry {
     /// Notes what was planned.
     pub(crate) fn planned(&mut self, plan: &Plan) {
         self.intent.plan_sha256 = Some(hex(&cofferdam_policy::digest(plan)));
+        self.work = Some(plan.work.clone());
+    }
+
+    /// Whether the call could change nothing, and its intent is on the disk: its outcome may come there soon after.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.announced == Announced::Yes && matches!(self.work, Some(Work::ReadFiles))
     }
 
     /// Notes what was decided.

@@ -1,9 +1,9 @@
 //! What is done between calls: used sandboxes are destroyed and new ones prepared, on a thread of its own.
 //!
-//! What a call's outcome depends on happens in the call: its processes are killed there, and where a view was written
-//! they are waited for. The rest takes time and changes no outcome: the wait for the last process of a sandbox that only
-//! read, the removal of cgroups, the closing of what it held. A clone of this process, which every start needs, makes
-//! all of its threads slower for some milliseconds; so the start of the next sandbox waits until the answer is out.
+//! What a call's outcome depends on happens in the call: where a view was written, its processes are killed and waited for
+//! there. The rest takes time and changes no outcome: the end of a sandbox that only read, the removal of cgroups, the
+//! closing of what it held. The end of a process and the clone of this one, which every start needs, make all of our
+//! threads slower for some milliseconds; so both wait until the answer is out.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use crate::{pool::Access, ready::Ready, workspace::Session};
 /// it himself, so a few are enough.
 const WAITING: usize = 24;
 
-/// How long after a call's sandbox the next one is started: a call's outcome is on the disk and its answer written some
+/// How long after a call its sandbox is destroyed and the next one started: a call's outcome is on the disk and its answer written some
 /// two milliseconds after it.
 const SETTLE: Duration = Duration::from_millis(8);
 
@@ -55,12 +55,15 @@ impl Worker {
         let (jobs, received) = mpsc::sync_channel(WAITING);
         let work = move || {
             while let Ok(job) = received.recv() {
-                match job {
-                    Job::Destroy(ready) => drop(ready),
-                    Job::Prepare(order) => {
-                        thread::sleep(SETTLE);
-                        prepare(&order);
+                thread::sleep(SETTLE);
+                // What has come meanwhile belongs to the same call, as a rule.
+                let mut next = Some(job);
+                while let Some(job) = next {
+                    match job {
+                        Job::Destroy(ready) => drop(ready),
+                        Job::Prepare(order) => prepare(&order),
                     }
+                    next = received.try_recv().ok();
                 }
             }
         };
@@ -75,9 +78,8 @@ impl Worker {
         }
     }
 
-    /// Kills a sandbox, and has the rest done between calls.
+    /// Has a sandbox destroyed between calls.
     pub(crate) fn destroy(&self, ready: Ready) {
-        ready.guard.kill();
         if let Some(jobs) = &self.jobs {
             // What finds no room comes back, and is destroyed here.
             let _ = jobs.try_send(Job::Destroy(Box::new(ready)));

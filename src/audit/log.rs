@@ -5,6 +5,10 @@
 //! at once pay for few. Several servers may share one log: a batch is written under the file's lock, and the chain goes
 //! on from whatever line is last by then.
 //!
+//! The outcome of a call that only read is written at once and synced soon after, together with what else came: a machine
+//! that loses power in between has the call's intent, and the next server records the call as lost. A sync that fails
+//! stops the log, whoever asked for it.
+//!
 //! A writer that dies in the middle of a line leaves a torn one. The next batch, of whatever server, removes it and
 //! records that it did. Nothing else ever shortens the log.
 
@@ -14,7 +18,11 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -28,6 +36,10 @@ use sha2::{Digest, Sha256};
 /// Another server holds the lock for one batch. One that holds it this long is stopped or stuck.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long what is to be synced soon waits for company. Longer than a call takes, so that a run of calls pays for it with
+/// the syncs of its intents.
+const SOON: Duration = Duration::from_millis(50);
+
 /// The open log.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -39,6 +51,17 @@ struct Shared {
     /// What waits for the writer, in the order in which it came.
     waiting: Mutex<Vec<Request>>,
     writer: Mutex<Writer>,
+    unsynced: Arc<Unsynced>,
+    /// Wakes the thread that syncs what is to be synced soon. It ends with the log.
+    soon: mpsc::SyncSender<()>,
+}
+
+/// What is written and not on the disk yet.
+#[derive(Debug, Default)]
+struct Unsynced {
+    is_any: AtomicBool,
+    /// Why it will never be known to be on the disk.
+    failed: Mutex<Option<AppendError>>,
 }
 
 #[derive(Debug)]
@@ -128,8 +151,28 @@ impl Log {
     pub fn open(state: &Path, clock: Clock) -> Result<Self, OpenError> {
         let path = super::path(state);
         let mut writer = Writer::open(&path, clock)?;
-        writer.append(Vec::new()).map_err(|source| OpenError::Tail { path, source })?;
-        Ok(Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer: Mutex::new(writer) }) })
+        writer.append(Vec::new(), Durability::Now).map_err(|source| OpenError::Tail { path: path.clone(), source })?;
+        let unsynced = Arc::clone(&writer.unsynced);
+        let soon = sync_soon(&writer.file, Arc::clone(&unsynced)).map_err(|source| OpenError::File { path, source })?;
+        let writer = Mutex::new(writer);
+        Ok(Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer, unsynced, soon }) })
+    }
+
+    /// Appends `events` in this order, without another event between them. They are in the file when this returns, and on
+    /// the disk within [`SOON`].
+    ///
+    /// # Errors
+    /// [`AppendError`] when any of them is not in the file, or something before them could not be brought to the disk.
+    pub fn append_soon(&self, events: Vec<Event>) -> Result<(), AppendError> {
+        self.still_whole()?;
+        locked(&self.shared.writer).append(events, Durability::Soon)?;
+        // One wake is enough for all that waits.
+        let _ = self.shared.soon.try_send(());
+        Ok(())
+    }
+
+    fn still_whole(&self) -> Result<(), AppendError> {
+        locked(&self.shared.unsynced.failed).clone().map_or(Ok(()), Err)
     }
 
     /// Appends `events` in this order, without another event between them, and returns when they are on the disk. Blocks
@@ -138,6 +181,7 @@ impl Log {
     /// # Errors
     /// [`AppendError`] when any of them is not.
     pub fn append(&self, events: Vec<Event>) -> Result<(), AppendError> {
+        self.still_whole()?;
         let (written, answer) = mpsc::sync_channel(1);
         locked(&self.shared.waiting).push(Request { events, written });
         let mut writer = locked(&self.shared.writer);
@@ -158,8 +202,37 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts the thread that syncs what is to be synced soon.
+fn sync_soon(file: &File, unsynced: Arc<Unsynced>) -> io::Result<mpsc::SyncSender<()>> {
+    let file = file.try_clone()?;
+    let (soon, asked) = mpsc::sync_channel(1);
+    let sync = move || {
+        for () in asked {
+            thread::sleep(SOON);
+            if unsynced.is_any.swap(false, Ordering::SeqCst)
+                && let Err(error) = file.sync_data()
+            {
+                tracing::error!(%error, "the audit log did not reach the disk");
+                *locked(&unsynced.failed) = Some(error.into());
+            }
+        }
+    };
+    thread::Builder::new().name("audit".into()).spawn(sync)?;
+    Ok(soon)
+}
+
+/// When a batch is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    /// Before it is called written.
+    Now,
+    /// Soon after.
+    Soon,
+}
+
 struct Writer {
     path: PathBuf,
+    unsynced: Arc<Unsynced>,
     file: File,
     clock: Clock,
     /// Where the file ended after our last batch; `None` when that is not known.
@@ -203,7 +276,7 @@ impl Writer {
             Ok(file)
         };
         let file = open().map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file, clock, tail: None, recovered: None })
+        Ok(Self { path: path.to_owned(), unsynced: Arc::default(), file, clock, tail: None, recovered: None })
     }
 
     /// Writes what waits, as one batch, and tells everybody who waits.
@@ -214,7 +287,7 @@ impl Writer {
             events.extend(request.events);
             waiting.push(request.written);
         }
-        let result = self.append(events);
+        let result = self.append(events, Durability::Now);
         if let Err(error) = &result {
             tracing::error!(error = error as &dyn std::error::Error, "the audit log cannot be written");
         }
@@ -225,9 +298,9 @@ impl Writer {
     }
 
     /// Writes one batch under the file's lock.
-    fn append(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+    fn append(&mut self, events: Vec<Event>, durability: Durability) -> Result<(), AppendError> {
         self.lock()?;
-        let result = self.append_locked(events);
+        let result = self.append_locked(events, durability);
         if result.is_err() {
             self.tail = None;
         }
@@ -235,7 +308,7 @@ impl Writer {
         result
     }
 
-    fn append_locked(&mut self, events: Vec<Event>) -> Result<(), AppendError> {
+    fn append_locked(&mut self, events: Vec<Event>, durability: Durability) -> Result<(), AppendError> {
         let start = self.find_tail()?;
         let mut tail = start.clone();
         let mut bytes = Vec::new();
@@ -248,7 +321,12 @@ impl Writer {
         }
         tail.size += bytes.len() as u64;
         if !bytes.is_empty() {
-            let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+            // Before the sync: what another thread writes during it must be synced again.
+            self.unsynced.is_any.store(durability == Durability::Soon, Ordering::SeqCst);
+            let written = self.file.write_all(&bytes).and_then(|()| match durability {
+                Durability::Now => self.file.sync_data(),
+                Durability::Soon => Ok(()),
+            });
             if let Err(error) = written {
                 // The disk is full, as a rule. What was half written must not stay as a torn line;
                 // if this fails as well, the next batch mends it.
@@ -350,6 +428,30 @@ mod tests {
         assert_eq!(checked(state.path()).records, 4);
         let mode = fs::metadata(path(state.path())).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_appended_soon_is_chained_with_the_rest_and_synced_by_itself() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        log.append(vec![event("a")]).unwrap();
+        log.append_soon(vec![event("b")]).unwrap();
+        assert_eq!(checked(state.path()).records, 2, "it is in the file at once");
+        let begun = Instant::now();
+        while log.shared.unsynced.is_any.load(Ordering::SeqCst) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it was never synced");
+            thread::sleep(Duration::from_millis(5));
+        }
+        log.append(vec![event("c")]).unwrap();
+        assert_eq!(checked(state.path()).records, 3);
+    }
+
+    #[test]
+    fn a_sync_that_failed_stops_the_log() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        *locked(&log.shared.unsynced.failed) = Some(io::Error::other("the disk is gone").into());
+        assert!(log.append(vec![event("a")]).is_err() && log.append_soon(vec![event("a")]).is_err());
     }
 
     #[test]

@@ -422,11 +422,6 @@ impl Guard {
     pub(crate) fn end(&self) {
         process::kill_and_reap(self.pidfd.as_fd());
     }
-
-    /// Kills every process of the sandbox, and does not wait.
-    pub(crate) fn kill(&self) {
-        process::kill(self.pidfd.as_fd());
-    }
 }
 
 impl Drop for Guard {
