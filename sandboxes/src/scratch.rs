@@ -12,7 +12,8 @@
 //! either kind begins empty when it is nearly full.
 //!
 //! An upper folder may be in use by one overlay at a time (kernel documentation, `overlayfs.rst`), so executing calls on
-//! one workspace take turns, across servers too.
+//! one workspace take turns, across servers too. An image stays mounted for a moment after a call, for the same server's
+//! next one ([`closer`]).
 
 mod closer;
 mod image;
