@@ -148,7 +148,9 @@ impl Server {
 fn find(name: &str, entry: &mut Entry) -> Result<&'static dyn Tool, Failure> {
     cofferdam_tools::find(name).ok_or_else(|| {
         entry.decided(Decision::UnknownTool, None);
-        failure("unknown_tool", format!("there is no tool `{}`", crate::plain::name(name)))
+        let names: Vec<&str> = cofferdam_tools::all().iter().map(|tool| tool.name()).collect();
+        let text = format!("there is no tool `{}`; there are {}", crate::plain::name(name), names.join(", "));
+        failure("unknown_tool", text)
     })
 }
 

@@ -188,7 +188,10 @@ impl ServerHandler for Adapter {
             "tools/list" | "server/discover" | "initialize" | "ping" => {
                 Err(ErrorData::invalid_params(format!("the parameters of {} are malformed", request.method), None))
             }
-            method => Err(ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, method.to_owned(), None)),
+            method => {
+                let text = format!("there is no method {method} here");
+                Err(ErrorData::new(rmcp::model::ErrorCode::METHOD_NOT_FOUND, text, None))
+            }
         }
     }
 }

@@ -66,7 +66,7 @@ impl Playground {
 
     /// The audit log, checked.
     pub(crate) fn verified(&self) -> Verified {
-        audit::verify(&audit::path(&self.path("state"))).unwrap()
+        audit::verify(&audit::path(&self.path("state")), None).unwrap()
     }
 
     /// What the audit log says.

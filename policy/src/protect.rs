@@ -134,6 +134,14 @@ const AUTO_EXECUTING: &[&str] = &[
     ".cargo/config.toml",
     "rust-toolchain",
     "rust-toolchain.toml",
+    // Installed packages: run by the next `python`, `node` or activated shell, and in no `git status`.
+    ".venv",
+    "venv",
+    ".tox",
+    ".nox",
+    "site-packages",
+    "*.pth",
+    "node_modules",
     // Wrappers that people and tools run by habit.
     "gradlew*",
     "gradle/wrapper",
@@ -310,6 +318,8 @@ mod tests {
             ".claude/settings.json",
             ".pre-commit-config.yaml",
             "packages/a/.npmrc",
+            "backend/.venv/lib/python3.11/site-packages/a.pth",
+            "node_modules/a/index.js",
             ".yarnrc.yml",
             ".pnp.cjs",
             ".pnpmfile.cjs",

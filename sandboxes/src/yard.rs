@@ -375,7 +375,7 @@ impl Yard {
             workspace: workspace.root(),
             workspace_id: workspace.id(),
             view: stage.view(Access::Write, &held),
-            root: Root::Host(&host_root),
+            root: Root::Host { root: &host_root, mounts: &self.ground.mounts },
             scratch: volumes.scratch(),
             holding: volumes.holding(),
             limits: permit.limits(),

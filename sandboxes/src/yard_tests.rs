@@ -63,6 +63,40 @@ impl House {
     }
 }
 
+#[test]
+fn nothing_in_a_shown_folder_reaches_the_host() {
+    let house = House::made(|mut options| {
+        options.host.environment.remove(std::ffi::OsStr::new("CARGO_HOME"));
+        let bin = options.host.home.join(".cargo/bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("tool"), "").unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o666);
+        rustix::fs::mknodat(rustix::fs::CWD, bin.join("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        // The umask took its part.
+        rustix::fs::chmod(bin.join("pipe"), mode).unwrap();
+        Yard::new(options)
+    });
+    let bin = house.folder.path().canonicalize().unwrap().join("home/.cargo/bin");
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let reader = rustix::fs::open(bin.join("pipe"), flags, rustix::fs::Mode::empty()).unwrap();
+    let tool = fs::File::open(bin.join("tool")).unwrap();
+    rustix::fs::flock(&tool, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let bin = bin.display();
+    let script = format!("flock -n {bin}/tool echo free; timeout 1 sh -c 'echo stolen > {bin}/pipe'; echo sent $?");
+    let mut said = String::new();
+    let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
+    let command = Command {
+        program: "sh".into(),
+        arguments: vec!["-c".into(), script],
+        directory: WorkspacePath::workspace(),
+        environment: BTreeMap::new(),
+    };
+    sandbox.execute(&command, &mut |_, bytes| said.push_str(&String::from_utf8_lossy(bytes))).unwrap();
+    // A pipe that nobody inside reads cannot be opened for writing; 124 is timeout(1)'s.
+    assert_eq!(said, "free\nsent 124\n");
+    assert_eq!(rustix::io::read(&reader, &mut [0; 8]), Ok(0), "nobody wrote to the host's pipe");
+}
+
 /// A permit for a plan, minted by the builtin policy.
 fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
     permit_under("version = 1", work, hand_back, limits)

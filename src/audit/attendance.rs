@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn counts(state: &Path) -> (u64, u64) {
-        let found = verify(&path(state)).unwrap();
+        let found = verify(&path(state), None).unwrap();
         (found.lost, found.intents_without_outcome)
     }
 

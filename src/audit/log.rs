@@ -337,7 +337,7 @@ mod tests {
     }
 
     fn checked(state: &Path) -> Verified {
-        verify(&path(state)).unwrap()
+        verify(&path(state), None).unwrap()
     }
 
     #[test]

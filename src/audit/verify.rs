@@ -33,6 +33,12 @@ pub enum Broken {
     /// The file could not be read.
     #[error("read the audit log")]
     Read(#[source] io::Error),
+    /// The line that was last at an earlier check is not there.
+    #[error("no line has the sha256 {head}: the log was cut off or written anew")]
+    Shortened {
+        /// The digest that was kept.
+        head: String,
+    },
     /// A line does not fit.
     #[error("line {line}: {why}")]
     Line {
@@ -45,16 +51,18 @@ pub enum Broken {
 
 /// Checks the log at `path`.
 ///
-/// Finds every changed, added, removed or reordered line but those cut off at the end.
+/// Finds every changed, added, removed or reordered line but those cut off at the end; with a head that was kept from an
+/// earlier check, those as well.
 ///
 /// # Errors
-/// [`Broken`] with the first line that does not fit.
-pub fn verify(path: &Path) -> Result<Verified, Broken> {
+/// [`Broken`] with the first line that does not fit, or when no line has the digest `kept`.
+pub fn verify(path: &Path, kept: Option<&str>) -> Result<Verified, Broken> {
     let file = File::open(path).map_err(Broken::Read)?;
-    check(BufReader::with_capacity(1 << 16, file))
+    check(BufReader::with_capacity(1 << 16, file), kept)
 }
 
-fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
+fn check(mut log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> {
+    let mut missing = kept.filter(|kept| *kept != NO_PREVIOUS);
     let mut found = Verified {
         records: 0,
         intents: 0,
@@ -70,7 +78,10 @@ fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
         (&mut log).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(Broken::Read)?;
         if line.is_empty() {
             found.intents_without_outcome = open.len() as u64;
-            return Ok(found);
+            return match missing {
+                Some(head) => Err(Broken::Shortened { head: head.to_owned() }),
+                None => Ok(found),
+            };
         }
         let number = found.records + 1;
         let broken = |why: String| Broken::Line { line: number, why };
@@ -97,6 +108,7 @@ fn check(mut log: impl BufRead) -> Result<Verified, Broken> {
             Event::ChangesOrdered(_) | Event::Changes(_) => {}
             Event::Recovered(_) => found.recovered += 1,
         }
+        missing = missing.filter(|head| *head != digest);
         found.head = digest;
         found.records = number;
     }
@@ -168,15 +180,15 @@ mod tests {
 
     #[test]
     fn an_unchanged_log_is_verified_and_counted() {
-        let found = check(small_log().concat().as_slice()).unwrap();
+        let found = check(small_log().concat().as_slice(), None).unwrap();
         assert_eq!((found.records, found.intents, found.intents_without_outcome), (5, 3, 1));
-        assert_eq!(check(&b""[..]).unwrap().records, 0);
+        assert_eq!(check(&b""[..], None).unwrap().records, 0);
     }
 
     #[test]
     fn a_lost_call_is_not_open_any_more() {
         let lost = Event::Lost(Lost { call: Call("call-1".into()), tool: "read_file".into(), since: "then".into() });
-        let found = check(lines([intent(1), intent(2), lost]).concat().as_slice()).unwrap();
+        let found = check(lines([intent(1), intent(2), lost]).concat().as_slice(), None).unwrap();
         assert_eq!((found.intents_without_outcome, found.lost), (1, 1));
     }
 
@@ -186,33 +198,33 @@ mod tests {
         for index in 0..log.len() - 1 {
             let mut removed = log.clone();
             removed.remove(index);
-            assert!(check(removed.concat().as_slice()).is_err(), "removed {index}");
+            assert!(check(removed.concat().as_slice(), None).is_err(), "removed {index}");
             let mut swapped = log.clone();
             swapped.swap(index, index + 1);
-            assert!(check(swapped.concat().as_slice()).is_err(), "swapped {index}");
+            assert!(check(swapped.concat().as_slice(), None).is_err(), "swapped {index}");
             let mut doubled = log.clone();
             doubled.insert(index, log[index].clone());
-            assert!(check(doubled.concat().as_slice()).is_err(), "doubled {index}");
+            assert!(check(doubled.concat().as_slice(), None).is_err(), "doubled {index}");
         }
     }
 
     #[test]
     fn a_log_cut_at_a_line_still_verifies_as_the_module_says() {
         let log = small_log();
-        assert_eq!(check(log[..3].concat().as_slice()).unwrap().records, 3);
+        assert_eq!(check(log[..3].concat().as_slice(), None).unwrap().records, 3);
     }
 
     #[test]
     fn a_log_cut_within_a_line_does_not_verify() {
         let bytes = small_log().concat();
-        let torn = check(&bytes[..bytes.len() - 1]);
+        let torn = check(&bytes[..bytes.len() - 1], None);
         assert!(matches!(torn, Err(Broken::Line { line: 5, .. })), "{torn:?}");
     }
 
     #[test]
     fn an_endless_line_is_refused_without_being_held() {
         let endless = io::repeat(b'x');
-        assert!(matches!(check(BufReader::new(endless)), Err(Broken::Line { line: 1, .. })));
+        assert!(matches!(check(BufReader::new(endless), None), Err(Broken::Line { line: 1, .. })));
     }
 
     proptest! {
@@ -221,7 +233,18 @@ mod tests {
             let mut bytes = small_log().concat();
             let at = index.index(bytes.len());
             bytes[at] ^= mask;
-            prop_assert!(check(bytes.as_slice()).is_err(), "byte {at}");
+            prop_assert!(check(bytes.as_slice(), None).is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_kept_head_shows_that_the_end_was_cut_off() {
+        let lines = small_log();
+        let (all, cut) = (lines.concat(), lines[..lines.len() - 1].concat());
+        let head = check(all.as_slice(), None).unwrap().head;
+        let earlier = check(cut.as_slice(), None).unwrap().head;
+        assert!(check(all.as_slice(), Some(&earlier)).is_ok(), "what came after it is no harm");
+        assert!(check(all.as_slice(), Some(&head)).is_ok());
+        assert!(matches!(check(cut.as_slice(), Some(&head)), Err(Broken::Shortened { .. })));
     }
 }

@@ -27,8 +27,16 @@ pub(super) enum Audit {
     /// Checks that no line was changed, removed, added or reordered
     ///
     /// A chain of digests cannot show lines that were cut off at the end, nor a file that was rewritten as a whole.
-    /// Keep a copy of the printed head elsewhere to notice those.
-    Verify,
+    /// Keep a copy of the printed head elsewhere, and give it with --head the next time, to notice those.
+    Verify(Verify),
+}
+
+/// What to compare with.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The head that an earlier check printed: a line with this digest must still be there
+    #[arg(long, value_name = "SHA256")]
+    head: Option<String>,
 }
 
 /// What to show.
@@ -49,12 +57,12 @@ pub(super) fn run(command: &Audit, state: &Path, colour: Colour) -> Exit {
     match command {
         Audit::Show(show) if show.json => show_lines(&path, show.last.get()),
         Audit::Show(show) => show_calls(&path, show.last.get(), colour),
-        Audit::Verify => verify(&path, colour),
+        Audit::Verify(Verify { head }) => verify(&path, head.as_deref(), colour),
     }
 }
 
-fn verify(path: &Path, colour: Colour) -> Exit {
-    match audit::verify(path) {
+fn verify(path: &Path, kept: Option<&str>, colour: Colour) -> Exit {
+    match audit::verify(path, kept) {
         Ok(found) => {
             print(format_args!("{} {}", colour.paint(Mark::Good, "whole"), path.display()));
             print(format_args!("records: {}, calls: {}", found.records, found.intents));

@@ -159,10 +159,11 @@ impl Desk {
         for note in notes {
             print(format_args!("note: {}", handed_back::note(note)));
         }
-        if applied.is_empty() && held.is_empty() {
-            print("nothing is held there");
-        }
-        let exit = if held.is_empty() { Exit::Success } else { Exit::Person };
+        let exit = match (applied.is_empty(), held.is_empty()) {
+            (true, true) => nothing_there(paths),
+            (false, true) => Exit::Success,
+            (true | false, false) => Exit::Person,
+        };
         self.record(Action::Apply, applied, exit)
     }
 
@@ -177,10 +178,8 @@ impl Desk {
         for change in &discarded {
             print(format_args!("{} {}", colour.paint(Mark::Warn, "discarded"), change.path));
         }
-        if discarded.is_empty() {
-            print("nothing is held there");
-        }
-        self.record(Action::Discard, &discarded, Exit::Success)
+        let exit = if discarded.is_empty() { nothing_there(paths) } else { Exit::Success };
+        self.record(Action::Discard, &discarded, exit)
     }
 
     /// Puts the order on the disk, before anything is done.
@@ -215,6 +214,16 @@ impl Desk {
             }
         }
     }
+}
+
+/// That nothing is held is what somebody who named no path wanted, and not what somebody who did expects.
+fn nothing_there(paths: &[TreePath]) -> Exit {
+    if paths.contains(&TreePath::root()) {
+        print("nothing is held");
+        return Exit::Success;
+    }
+    note(format_args!("cofferdam: nothing is held there; `cofferdam changes list` shows what is"));
+    Exit::Failed
 }
 
 fn patience() -> Patience<'static> {

@@ -1,11 +1,11 @@
 //! `cofferdam doctor`: what is enforced on this machine, what was found, what is missing and the command that mends it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use cofferdam_contract::{Enforced, Guarantee, Kind, Strength};
 use cofferdam_policy::Verdict;
-use cofferdam_sandboxes::Report;
+use cofferdam_sandboxes::{Report, Session, WorkspaceError};
 use serde_json::{Map, json};
 
 use super::{
@@ -14,7 +14,9 @@ use super::{
     terminal::{Colour, Mark, causes, note, print},
 };
 use crate::{
-    audit, config, plain,
+    audit,
+    config::{self, ConfigError},
+    plain,
     reply::word,
     server::{Setup, Unusable, load_policy, open_session, open_yard},
 };
@@ -23,7 +25,8 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The exit status is 0 when every call can have its sandbox, 4 when none can be opened that is strong enough,
-and 2 when the workspace or the configuration is wrong.")]
+and 2 when the workspace or the configuration is wrong. A workspace that cannot be used is named; the rest of the
+report is then of an empty folder.")]
 pub(super) struct Doctor {
     /// Prints the report as JSON
     #[arg(long)]
@@ -33,8 +36,8 @@ pub(super) struct Doctor {
 /// Looks at the machine and reports.
 #[must_use]
 pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
-    let report = match look(setup) {
-        Ok(report) => report,
+    let (report, refused) = match look(setup) {
+        Ok(looked) => looked,
         Err(error) => {
             note(format_args!("cofferdam: failed to {}", causes(&error)));
             return unusable(&error);
@@ -44,6 +47,7 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
         print(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "workspace": setup.workspace,
+            "workspace_refused": refused.as_ref().map(|why| causes(why)),
             "state": setup.folders.state,
             "enforced": report.enforced.as_ref().ok(),
             "cannot_open": report.enforced.as_ref().err(),
@@ -64,34 +68,52 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
             "notes": report.notes,
         }));
     } else {
-        show(&report, setup, colour);
+        show(&report, setup, refused.as_ref(), colour);
     }
-    match report.enforced {
-        Ok(_) => Exit::Success,
-        Err(_) => Exit::NoSandbox,
+    match (report.enforced, refused) {
+        (Err(_), _) => Exit::NoSandbox,
+        (Ok(_), Some(_)) => Exit::Usage,
+        (Ok(_), None) => Exit::Success,
     }
 }
 
-/// Opens a sandbox as `run_tests` would get it, and closes it again.
-fn look(setup: &Setup) -> Result<Report, Unusable> {
+/// Tries a sandbox in the workspace, or, if that cannot be used, in an empty folder that stands in for it: what the
+/// machine offers is worth knowing all the same. Says why it was refused.
+fn look(setup: &Setup) -> Result<(Report, Option<WorkspaceError>), Unusable> {
     let state = config::prepare_state(&setup.folders.state)?;
-    let session = open_session(setup, &state)?;
-    let policy = load_policy(setup, &setup.workspace)?;
-    let yard = open_yard(setup, &state)?;
     // Not being able to record is a reason for every call to be refused; better known now.
     drop(audit::Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?);
+    let refused = match open_session(setup, &state) {
+        Ok(session) => return Ok((try_sandbox(setup, &state, &session)?, None)),
+        Err(Unusable::Workspace(refused)) => refused,
+        Err(error) => return Err(error),
+    };
+    let refuse = |source| Unusable::Config(ConfigError::MakeState { path: std::env::temp_dir(), source });
+    let stand_in = tempfile::tempdir().map_err(refuse)?;
+    let [workspace, own_state] = ["workspace", "state"].map(|name| stand_in.path().join(name));
+    std::fs::create_dir(&workspace).map_err(refuse)?;
+    let own_state = config::prepare_state(&own_state)?;
+    let setup = Setup { workspace, ..setup.clone() };
+    let session = open_session(&setup, &own_state)?;
+    Ok((try_sandbox(&setup, &own_state, &session)?, Some(refused)))
+}
+
+/// Opens a sandbox as `run_tests` would get it, and closes it again.
+fn try_sandbox(setup: &Setup, state: &Path, session: &Arc<Session>) -> Result<Report, Unusable> {
+    let policy = load_policy(setup, &setup.workspace)?;
+    let yard = open_yard(setup, state)?;
     let project = cofferdam_tools::Project { workspace: session.workspace().root().to_string_lossy().into_owned() };
     let plan = cofferdam_tools::find("run_tests").map(|tool| tool.plan(&Map::new(), &project));
     match plan {
         Some(Ok(plan)) => match policy.judge(plan) {
-            Verdict::Allow(permit) => Ok(yard.doctor(permit, &session)),
+            Verdict::Allow(permit) => Ok(yard.doctor(permit, session)),
             Verdict::Ask(_) | Verdict::Deny(_) => Err(Unusable::NothingToTry),
         },
         Some(Err(_)) | None => Err(Unusable::NothingToTry),
     }
 }
 
-fn show(report: &Report, setup: &Setup, colour: Colour) {
+fn show(report: &Report, setup: &Setup, refused: Option<&WorkspaceError>, colour: Colour) {
     heading("Sandbox", colour);
     match &report.enforced {
         Ok(enforced) => show_enforced(enforced, colour),
@@ -115,6 +137,10 @@ fn show(report: &Report, setup: &Setup, colour: Colour) {
     }
     heading("Places", colour);
     print(format_args!("  workspace: {}", setup.workspace.display()));
+    if let Some(refused) = refused {
+        let why = format!("it cannot be used: {}. Name another with --workspace", causes(refused));
+        print(format_args!("             {}", colour.paint(Mark::Bad, plain::lines(&why))));
+    }
     print(format_args!("  state:     {}", setup.folders.state.display()));
     print(format_args!("  policy:    {} (if it is there)", setup.folders.policy().display()));
 }

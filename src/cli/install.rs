@@ -217,7 +217,7 @@ fn write(planned: &Planned) -> Result<Option<PathBuf>, InstallError> {
     };
     // A link stays a link: people keep their configuration in repositories.
     let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-    let mode = fs::metadata(&real).map_or(0o600, |metadata| metadata.permissions().mode() & 0o777);
+    let mode = fs::metadata(&real).map_or(0o644, |metadata| metadata.permissions().mode() & 0o777);
     let fresh = with_suffix(&real, &format!("cofferdam-{}", std::process::id()));
     let written = write_new(&fresh, &planned.after, mode).and_then(|()| fs::rename(&fresh, &real));
     if written.is_err() {

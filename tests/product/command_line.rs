@@ -195,6 +195,17 @@ fn the_doctor_says_what_is_enforced() {
 }
 
 #[test]
+fn the_doctor_speaks_of_the_machine_where_the_workspace_is_refused() {
+    for place in places() {
+        let output = place.run(&["doctor", "--workspace", "/"]);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+        for told in ["it cannot be used", "--workspace", "user_namespace", "rust"] {
+            assert!(text(&output).contains(told), "{told}: {}", text(&output));
+        }
+    }
+}
+
+#[test]
 fn nothing_is_coloured_outside_a_terminal() {
     let place = place();
     for arguments in [&["doctor"][..], &["call", "list_files"], &["audit", "show"], &["policy", "show"]] {

@@ -25,6 +25,9 @@ const OURS: &str = "cofferdam";
 /// The length of the CPU quota's period, in microseconds (the kernel's default, `sched-bwc.rst`).
 const PERIOD_MICROSECONDS: u64 = 100_000;
 
+/// The part of the memory budget that buffers of sockets may take beside it, where they are counted apart.
+const SOCKET_PART: u64 = 8;
+
 /// The CPU quota of a period: a tenth of each core is left to the host under full load. Asked for once: the answer takes
 /// some twelve system calls.
 static QUOTA_MICROSECONDS: LazyLock<u64> = LazyLock::new(|| {
@@ -144,6 +147,15 @@ impl Cgroups {
                 // Where swap is accounted, it is part of the budget.
                 match File::options().write(true).open(memory_folder.join("memory.memsw.limit_in_bytes")) {
                     Ok(mut limit) => limit.write_all(memory.as_bytes())?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+                // Buffers of sockets count only where they have a limit of their own (kernel documentation,
+                // `cgroup-v1/memory.rst`, "Kernel memory"); version 2 counts them with the rest.
+                match File::options().write(true).open(memory_folder.join("memory.kmem.tcp.limit_in_bytes")) {
+                    Ok(mut limit) => {
+                        limit.write_all((limits.memory_mb << 20).div_ceil(SOCKET_PART).to_string().as_bytes())?
+                    }
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }

@@ -3,14 +3,13 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    ffi::CStr,
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::Mutex,
 };
 
-use rustix::{fs::CWD, mount::OpenTreeFlags};
+use rustix::mount::OpenTreeFlags;
 
 use super::{
     mount::{ID_MAP, MountAttributes, mount_setattr},
@@ -27,7 +26,7 @@ pub(super) struct IdMaps {
 }
 
 impl IdMaps {
-    /// Clones the mount at `path` so that files of `owner` (user and group) appear as those of host id `agent`.
+    /// Clones the mount of `folder` from there on, so that files of `owner` (user and group) appear as those of host id `agent`.
     ///
     /// Files of other owners appear as nobody's.
     ///
@@ -35,13 +34,13 @@ impl IdMaps {
     /// EINVAL where the file system cannot map ids; EPERM without CAP_SYS_ADMIN.
     pub(super) fn clone_mapped(
         &self,
-        path: &CStr,
+        folder: BorrowedFd<'_>,
         owner: (u32, u32),
         agent: u32,
         attributes: u64,
     ) -> io::Result<OwnedFd> {
-        let mount =
-            rustix::mount::open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        let mount = rustix::mount::open_tree(folder, c"", flags)?;
         let mut known = self.known.lock().expect("no thread panics while it makes a namespace");
         let namespace = match known.entry((owner.0, owner.1, agent)) {
             Entry::Occupied(entry) => entry.into_mut(),

@@ -9,8 +9,12 @@
 
 use std::{
     ffi::{CStr, CString},
-    io,
-    os::unix::ffi::OsStrExt,
+    fs::File,
+    io::{self, Read},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{OpenOptionsExt, PermissionsExt},
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -18,13 +22,22 @@ use super::{
     Holding, Place, Scratch, Upper, View, Writes,
     mount::{NO_DEVICES, NO_EXECUTE, NO_SETUID, READ_ONLY, Source, Step, Tree},
 };
-use crate::root::{EtcEntry, HOME, HostRoot, Kind, Written};
+use crate::{
+    root::{EtcEntry, HOME, HostRoot, Kind, Written},
+    submount::Mounts,
+};
 
 /// Where the temporary file system lies while the sandbox is built, with the layers attached below.
 const LAYERS: &str = ".layers";
 
 /// The view's layer for writes, in the temporary file system.
 pub(super) const UPPER: &CStr = c"u";
+
+/// The empty folder below the layers: an overlay without a layer for writes needs two others.
+const NOTHING: &str = "o";
+
+/// Bytes of the largest file that is copied.
+const LARGEST_COPY: u64 = 256 << 10;
 
 /// Where the image of scratch volumes is attached, below the layers.
 const IMAGE: &str = "i";
@@ -39,7 +52,11 @@ const INODES_PER_MEBIBYTE: u64 = 256;
 const LEAST_INODES: u64 = 16_384;
 
 /// Files of `/proc` that tell of the host, or let it be told things.
-const COVERED: [&str; 11] = [
+const COVERED: [&str; 15] = [
+    "proc/cmdline",
+    "proc/diskstats",
+    "proc/interrupts",
+    "proc/partitions",
     "proc/kcore",
     "proc/kallsyms",
     "proc/kmsg",
@@ -73,7 +90,7 @@ pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(T
     layout.skeleton(place)?;
     match place.root {
         Root::Bare => {}
-        Root::Host(root) => layout.host(root)?,
+        Root::Host { root, mounts } => layout.host(root, Showing::of(&place.view, mounts))?,
     }
     layout.devices()?;
     layout.processes()?;
@@ -98,7 +115,32 @@ pub(crate) enum Root<'a> {
     /// Nothing but devices and `/proc`: for calls that execute nothing.
     Bare,
     /// The host's own programs and toolchains.
-    Host(&'a HostRoot),
+    Host {
+        /// What they are.
+        root: &'a HostRoot,
+        /// What the host has mounted.
+        mounts: &'a Mounts,
+    },
+}
+
+/// How folders of the host are shown.
+#[derive(Debug, Clone, Copy)]
+enum Showing<'a> {
+    /// As the lower layer of an overlay, which has inodes of its own: a socket or pipe in the folder leads to nobody, no
+    /// lock is shared, and nothing tells when the host uses a file. An overlay leaves out what is mounted below its
+    /// layers, so a folder with such a mount is shown as it is.
+    Overlays(&'a Mounts),
+    /// As they are, where the kernel has no overlays for us.
+    Clones,
+}
+
+impl<'a> Showing<'a> {
+    fn of(view: &View<'_>, mounts: &'a Mounts) -> Self {
+        match view {
+            View::ReadOnly { .. } | View::Private { .. } => Self::Overlays(mounts),
+            View::Copied { .. } => Self::Clones,
+        }
+    }
 }
 
 struct Layout<'a> {
@@ -122,16 +164,16 @@ impl Layout<'_> {
         self.part("home/agent", 0o755)
     }
 
-    fn host(&mut self, root: &HostRoot) -> io::Result<()> {
+    fn host(&mut self, root: &HostRoot, showing: Showing<'_>) -> io::Result<()> {
         for (link, target) in &root.links {
             self.host_link(link, target)?;
         }
         for shown in &root.shown {
-            self.show(&shown.path, shown.kind)?;
+            self.show(&shown.path, shown.kind, showing)?;
         }
         for entry in &root.etc {
             match entry {
-                EtcEntry::Shown { path, kind } => self.show(path, *kind)?,
+                EtcEntry::Shown { path, kind } => self.show(path, *kind, showing)?,
                 EtcEntry::Linked { path, target } => self.host_link(path, target)?,
                 EtcEntry::Written(written) => self.write(written)?,
             }
@@ -337,8 +379,28 @@ impl Layout<'_> {
     }
 
     /// Shows a file or folder of the host at its own path, read-only.
-    fn show(&mut self, path: &Path, kind: Kind) -> io::Result<()> {
+    fn show(&mut self, path: &Path, kind: Kind, showing: Showing<'_>) -> io::Result<()> {
         self.parents(path)?;
+        match (kind, showing) {
+            (Kind::File, Showing::Overlays(_) | Showing::Clones) => {
+                if let Some(contents) = copied(path) {
+                    self.tree.steps.push(Step::File(relative(path)?, contents));
+                    return Ok(());
+                }
+            }
+            (Kind::Folder, Showing::Overlays(mounts)) if mounts.below(path)?.is_none() => {
+                let at = relative(path)?;
+                self.tree.steps.push(Step::Folder(at.clone(), 0o755));
+                let (name, nothing) = (format!("{LAYERS}/r{}", self.tree.sources.len()), format!("{LAYERS}/{NOTHING}"));
+                self.folder(&name)?;
+                self.folder(&nothing)?;
+                let source = self.sources.system(path, READ_ONLY | NO_SETUID | NO_DEVICES)?;
+                self.attach(source, &name)?;
+                let layers = format!("lowerdir={name}:{nothing},userxattr");
+                return self.overlay(at, &layers, u64::from(libc::MS_RDONLY as u32));
+            }
+            (Kind::Folder, Showing::Overlays(_) | Showing::Clones) => {}
+        }
         let source = self.sources.system(path, READ_ONLY | NO_SETUID | NO_DEVICES)?;
         let at = relative(path)?;
         self.tree.steps.push(match kind {
@@ -413,6 +475,20 @@ impl Layout<'_> {
         self.tree.sources.push(source);
         self.tree.sources.len() - 1
     }
+}
+
+/// What is in a file of the host that everybody may read and nobody executes, if it is small: a copy shares nothing with
+/// the host, and costs less than a mount. A larger one is shown as it is.
+fn copied(path: &Path) -> Option<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    let mode = metadata.permissions().mode();
+    if !metadata.is_file() || mode & 0o004 == 0 || mode & 0o111 != 0 || metadata.len() > LARGEST_COPY {
+        return None;
+    }
+    let mut contents = Vec::new();
+    file.take(LARGEST_COPY).read_to_end(&mut contents).ok()?;
+    Some(contents)
 }
 
 /// What a scratch volume starts with.

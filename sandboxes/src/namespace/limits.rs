@@ -9,8 +9,11 @@ use std::ffi::CStr;
 
 use super::process::last_errno;
 
-/// Open files of one process. Many tools raise their soft limit to the hard one.
-const OPEN_FILES: u64 = 16_384;
+/// Open files of one process, at most and at least. Many tools raise their soft limit to the hard one.
+const OPEN_FILES: (u64, u64) = (16_384, 1024);
+
+/// The part of the machine's table of open files that a sandbox may take: all its processes at their limits.
+const FILE_TABLE_PART: u64 = 2;
 
 /// Locked memory of one process, in bytes: enough for a crypto library's keys, too little to hurt.
 const LOCKED_MEMORY: u64 = 64 << 20;
@@ -28,14 +31,18 @@ const INOTIFY: [(&CStr, &[u8]); 2] =
     [(c"/proc/sys/user/max_inotify_instances", b"32"), (c"/proc/sys/user/max_inotify_watches", b"16384")];
 
 /// The limits that `limits` and this house's own bounds come to, as (resource, value).
-pub(super) fn of(limits: &Limits, own_open_files: u64) -> Vec<(libc::c_int, u64)> {
+///
+/// `file_table` is how many files the machine may have open (`/proc/sys/fs/file-max`, proc_sys_fs(5)).
+pub(super) fn of(limits: &Limits, own_open_files: u64, file_table: u64) -> Vec<(libc::c_int, u64)> {
+    let (most, least) = OPEN_FILES;
+    let open_files = (file_table / FILE_TABLE_PART / limits.pids.max(1)).clamp(least, most);
     let mebibytes = |number: u64| number.saturating_mul(1 << 20);
     [
         // Counted inside the user namespace, so this sandbox alone (measured; user_namespaces(7) since Linux 5.14).
         (libc::RLIMIT_NPROC, limits.pids),
         (libc::RLIMIT_CPU, limits.cpu_seconds),
         (libc::RLIMIT_FSIZE, mebibytes(limits.disk_mb)),
-        (libc::RLIMIT_NOFILE, own_open_files.min(OPEN_FILES)),
+        (libc::RLIMIT_NOFILE, own_open_files.min(open_files)),
         (libc::RLIMIT_MEMLOCK, LOCKED_MEMORY),
         // 1, not 0: a core pattern that is a pipe ignores 0 and would run its handler on the host; 1 stops it
         // (core(5), fs/coredump.c).
@@ -47,6 +54,12 @@ pub(super) fn of(limits: &Limits, own_open_files: u64) -> Vec<(libc::c_int, u64)
     ]
     .map(|(resource, value)| (resource as libc::c_int, value))
     .to_vec()
+}
+
+/// How many files the machine may have open; where it does not say, as many as there can be.
+pub(super) fn file_table() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/file-max").unwrap_or_default();
+    text.trim().parse().unwrap_or(u64::MAX)
 }
 
 /// Sets the limits, soft and hard; one that is lower already stays.

@@ -26,7 +26,7 @@ use std::{
     ops::Range,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::{fs::MetadataExt, net::UnixStream},
+        unix::net::UnixStream,
     },
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -36,7 +36,7 @@ use std::{
 
 use cofferdam_contract::{Enforced, Guarantee, Isolation, Limits, Mechanism, Strength};
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{CWD, Mode, OFlags, ResolveFlags},
     net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt::Timeout},
     process::{Pid, PidfdFlags, Resource},
 };
@@ -160,6 +160,8 @@ pub(crate) struct Namespaces {
     filters: Arc<Vec<Vec<libc::sock_filter>>>,
     landlock: i32,
     null: OwnedFd,
+    /// How many files the machine may have open.
+    file_table: u64,
     /// A pidfd of this process, by which a child sees that it is gone.
     server: OwnedFd,
 }
@@ -266,6 +268,7 @@ impl Namespaces {
             filters: Arc::new(filters),
             landlock: landlock::version(),
             null,
+            file_table: limits::file_table(),
             server,
         })
     }
@@ -300,7 +303,7 @@ impl Namespaces {
             null: self.null.try_clone().map_err(prepare("duplicate a descriptor"))?,
             identity,
             tree,
-            rlimits: limits::of(&place.limits, open_files),
+            rlimits: limits::of(&place.limits, open_files, self.file_table),
             fence: Fence::new(self.landlock, writable),
             filters: Arc::clone(&self.filters),
             arguments: strings(["cofferdam-guest".to_owned(), place.workspace.display().to_string()])
@@ -451,14 +454,25 @@ impl Sources for HostSources<'_> {
     fn owned(&self, path: &Path, attributes: u64) -> io::Result<Source> {
         match self.identity {
             Identity::Reserved(agent) => {
-                let metadata = std::fs::symlink_metadata(path)?;
-                let owner = (metadata.uid(), metadata.gid());
-                let path = layout::c_path(path)?;
-                Ok(Source::Ready(self.id_maps.clone_mapped(&path, owner, agent, attributes)?))
+                let folder = open_unlinked(path)?;
+                let status = rustix::fs::fstat(&folder)?;
+                Ok(Source::Ready(self.id_maps.clone_mapped(
+                    folder.as_fd(),
+                    (status.st_uid, status.st_gid),
+                    agent,
+                    attributes,
+                )?))
             }
             Identity::Own { .. } => Ok(Source::Path(layout::c_path(path)?, attributes)),
         }
     }
+}
+
+/// Opens a folder that is to be shown as its owner's. All such paths are real ones, found long before; a root server may
+/// show what its owner may not read, so a link that somebody put on the way since leads nowhere.
+fn open_unlinked(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?)
 }
 
 /// What the kernel holds.

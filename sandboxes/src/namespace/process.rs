@@ -209,8 +209,10 @@ pub(super) fn hear(setup: &OwnedFd) -> io::Result<Word> {
     let mut message = [0_u8; 12];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
-    let received =
-        rustix::net::recvmsg(setup, &mut [io::IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    // A signal of the server's own interrupts a wait with a timeout, whatever SA_RESTART says (signal(7)).
+    let received = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(setup, &mut [io::IoSliceMut::new(&mut message)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
     let folder = control.drain().find_map(|message| match message {
         rustix::net::RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,

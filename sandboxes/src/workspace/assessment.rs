@@ -106,6 +106,9 @@ impl Assessment<'_> {
             }
             assessed.push(one);
         }
+        if self.selection.is_one_act() {
+            hold_together(&mut assessed);
+        }
         decide_carriers(&mut assessed);
         Ok(assessed)
     }
@@ -548,6 +551,18 @@ struct Look {
 fn other_owner(entry: &Entry) -> Option<u32> {
     let me = rustix::process::geteuid();
     (!me.is_root() && entry.owner != me.as_raw()).then_some(entry.owner)
+}
+
+/// Holds all changes if one of them is held: a move whose new name waits would else take the old one away.
+fn hold_together(assessed: &mut [Assessed]) {
+    let held = assessed.iter().find(|one| one.carrier == Carrier::No && matches!(one.decision, Decision::Hold(_)));
+    let Some(with) = held.map(|held| held.change.path.to_string()) else { return };
+    for one in assessed.iter_mut().filter(|one| one.carrier == Carrier::No) {
+        match one.decision {
+            Decision::Apply => one.decision = Decision::Hold(Reason::Together { with: with.clone() }),
+            Decision::Hold(_) | Decision::Unchanged | Decision::Settled | Decision::Drop | Decision::Leave => {}
+        }
+    }
 }
 
 /// A folder that would only be made for something below it is made when something is put there. It is never held: what

@@ -149,6 +149,11 @@ pub enum Reason {
         /// That folder.
         folder: String,
     },
+    /// It is one act with another change that is held: half of a move would lose a file.
+    Together {
+        /// The path of that change.
+        with: String,
+    },
     /// An earlier change of the same path is held, and this one builds on it.
     BuildsOnHeld,
     /// A link on the host is in the way.
@@ -253,7 +258,10 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protected { pattern } => {
-                write!(formatter, "programs of your machine act on it later (protected by {pattern})")
+                write!(
+                    formatter,
+                    "programs of your machine may act on it unasked, or your policy names it (protected by {pattern})"
+                )
             }
             Self::ContainsProtected { path, pattern } => {
                 write!(formatter, "it would take {path} with it (protected by {pattern})")
@@ -264,6 +272,7 @@ impl fmt::Display for Reason {
             }
             Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
             Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),
+            Self::Together { with } => write!(formatter, "it belongs to the change of {with}, which is held"),
             Self::BuildsOnHeld => formatter.write_str("it builds on a change of the same path that is held"),
             Self::ThroughLink => formatter.write_str("a link is in the way in the workspace"),
             Self::NotInFolder => formatter.write_str("something that is not a folder is in the way in the workspace"),

@@ -539,6 +539,35 @@ fn a_root_server_keeps_the_owner_of_the_file_or_gives_the_folders() {
 }
 
 #[test]
+fn a_move_to_a_held_place_takes_nothing_away() {
+    let ground = Playground::new();
+    ground.write("notes.md", "mine");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.delete("notes.md").write(".vscode/notes.md", "mine");
+    let back = ground.hand_back(&session, &upper, &only(&["notes.md", ".vscode/notes.md"]), &stamp);
+    assert_eq!(applied(&back), Vec::<String>::new());
+    let together = Reason::Together { with: ".vscode/notes.md".into() };
+    let waiting = held(&back);
+    assert!(waiting.contains(&("notes.md".into(), together.clone())), "{waiting:?}");
+    assert_eq!(ground.tree(), ["notes.md = mine"]);
+    session.discard(&[crate::TreePath::root()], &super::playground::patient(&|| false)).unwrap();
+    assert_eq!(ground.tree(), ["notes.md = mine"], "nothing is lost by saying no");
+}
+
+#[test]
+fn a_run_may_keep_one_file_while_another_is_held() {
+    let ground = Playground::new();
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write("a.snap", "1").write(".npmrc", "x");
+    let back = ground.hand_back(&session, &upper, &HandBack::Matching(vec!["*".into()]), &stamp);
+    assert_eq!(applied(&back), ["a.snap"]);
+}
+
+#[test]
 fn a_moved_folder_is_recognised() {
     let ground = Playground::new();
     ground.write("old/a", "1");

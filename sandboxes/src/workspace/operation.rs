@@ -152,27 +152,31 @@ impl Operation {
         let name = self.temporary.name();
         let owner = Owner::for_path(root, &self.change.path, folder.as_fd())?;
         traced(workspace, &[&self.temporary], || {
-            match &self.change.what {
+            self.staged = match &self.change.what {
                 What::File { mode, .. } => {
-                    flush.add(copy_file(content.0, content.1, folder.as_fd(), name, *mode)?);
-                    owner.give(folder.as_fd(), name)?;
+                    let copy = copy_file(content.0, content.1, folder.as_fd(), name, *mode)?;
+                    owner.give(copy.as_fd())?;
+                    let staged = beneath::entry_of(&copy)?.inode;
+                    flush.add(copy);
+                    staged
                 }
                 What::Link { target } => {
                     rustix::fs::symlinkat(target.as_os_str(), &folder, name)?;
-                    owner.give(folder.as_fd(), name)?;
+                    let link = made(folder.as_fd(), name, Kind::Link)?;
+                    owner.give(link.as_fd())?;
+                    beneath::entry_of(link)?.inode
                 }
                 What::Folder { mode, .. } => {
                     rustix::fs::mkdirat(&folder, name, Mode::RWXU)?;
-                    owner.give(folder.as_fd(), name)?;
-                    beneath::set_mode(beneath::folder(root, self.temporary.as_path())?.as_fd(), *mode)?;
+                    let made = made(folder.as_fd(), name, Kind::Folder)?;
+                    owner.give(made.as_fd())?;
+                    beneath::set_mode(made.as_fd(), *mode)?;
+                    beneath::entry_of(made)?.inode
                 }
-                What::Deleted | What::Special { .. } => {}
-            }
+                What::Deleted | What::Special { .. } => 0,
+            };
             Ok(())
-        })?;
-        let staged = beneath::entry(folder.as_fd(), name)?;
-        self.staged = staged.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?.inode;
-        Ok(())
+        })
     }
 
     /// Removes what is staged, if it is still there.
@@ -354,8 +358,8 @@ impl Operation {
             let owner = Owner::for_path(root, path, parent.as_fd())?;
             match rustix::fs::mkdirat(&parent, path.name(), Mode::RWXU) {
                 Ok(()) => {
-                    let folder = beneath::folder(root, path.as_path())?;
-                    owner.give(parent.as_fd(), path.name())?;
+                    let folder = made(parent.as_fd(), path.name(), Kind::Folder)?;
+                    owner.give(folder.as_fd())?;
                     beneath::set_mode(folder.as_fd(), mode)?;
                     Ok(Some(beneath::entry_of(folder)?))
                 }
@@ -442,6 +446,21 @@ fn remember(recent: &mut Recent, folder: &TreePath, before: &Entry, after: &Entr
     }
 }
 
+/// Opens a link or folder that was just made. Whoever may write to the workspace may have put another thing there
+/// meanwhile, which must not be given to anybody: only what is ours, and is a link or holds nothing, is taken.
+fn made(folder: BorrowedFd<'_>, name: &std::ffi::OsStr, kind: Kind) -> io::Result<OwnedFd> {
+    let flags = match kind {
+        Kind::Folder => OFlags::RDONLY | OFlags::DIRECTORY,
+        Kind::Link | Kind::File | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => OFlags::PATH,
+    };
+    let opened = rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let entry = beneath::entry_of(&opened)?;
+    let is_ours = entry.kind == kind
+        && entry.owner == rustix::process::geteuid().as_raw()
+        && (kind == Kind::Link || beneath::names(opened.as_fd())?.is_empty());
+    if is_ours { Ok(opened) } else { Err(Errno::STALE.into()) }
+}
+
 /// Who a new file belongs to.
 struct Owner {
     owner: Option<Uid>,
@@ -464,11 +483,12 @@ impl Owner {
         Ok(Self { owner: None, group: replaced.as_ref().and_then(group) })
     }
 
-    fn give(&self, folder: BorrowedFd<'_>, name: &std::ffi::OsStr) -> io::Result<()> {
+    /// Gives what was made. By its descriptor: behind a name there may be another file by now.
+    fn give(&self, made: BorrowedFd<'_>) -> io::Result<()> {
         if self.owner.is_none() && self.group.is_none() {
             return Ok(());
         }
-        match rustix::fs::chownat(folder, name, self.owner, self.group, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::chownat(made, "", self.owner, self.group, AtFlags::EMPTY_PATH) {
             // An ordinary user who is not in the group.
             Err(Errno::PERM) if self.owner.is_none() => Ok(()),
             result => Ok(result?),

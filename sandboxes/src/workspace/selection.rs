@@ -52,6 +52,14 @@ impl<'a> Selection<'a> {
         asked && self.may_be_written(path)
     }
 
+    /// Whether what is asked for is one act, whose changes make sense only together: a file tool names its paths.
+    pub(super) fn is_one_act(&self) -> bool {
+        match self.asked {
+            Asked::Paths(_) => true,
+            Asked::Nothing | Asked::Matching(_) | Asked::Tree => false,
+        }
+    }
+
     /// A name that is not UTF-8, or that a policy cannot spell, is only inside a scope without bounds.
     fn may_be_written(&self, path: &TreePath) -> bool {
         let spelled = path.as_path().to_str().and_then(|text| WorkspacePath::try_from(text.to_owned()).ok());
