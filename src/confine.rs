@@ -34,7 +34,7 @@ pub(crate) struct Confined {
 pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Session>, run: &Run) -> Confined {
     let plan = permit.plan().clone();
     tracing::debug!(target: "cofferdam::step", "open");
-    let sandbox = match yard.open(permit, session, run.cancel()) {
+    let sandbox = match yard.open_and_tell(permit, session, run.cancel(), &mut |line| run.progress().line(line)) {
         Ok(sandbox) => sandbox,
         Err(error) => return Confined::not_opened(&error, run.cancel().why()),
     };
@@ -64,6 +64,7 @@ impl Confined {
         });
         let result = match why {
             Some(why) => Err(ended(why)),
+            None if matches!(error, OpenError::Busy(_)) => Err(failure("busy", causes(error))),
             None => Err(failure("sandbox_unavailable", causes(error))),
         };
         Self { result, enforced: None, changes: None, exit: None, ended: why }

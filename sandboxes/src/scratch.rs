@@ -12,13 +12,15 @@
 //! either kind begins empty when it is nearly full.
 //!
 //! An upper folder may be in use by one overlay at a time (kernel documentation, `overlayfs.rst`), so executing calls on
-//! one workspace take turns, across servers too.
+//! one workspace take turns, across servers too. An image stays mounted for a moment after a call, for the same server's
+//! next one ([`closer`]).
 
 mod closer;
 mod image;
 mod measure;
 mod removal;
 mod turn;
+mod wanted;
 mod watch;
 
 use std::{
@@ -26,8 +28,8 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::AsFd,
-        unix::fs::{MetadataExt, PermissionsExt, chown},
+        fd::{AsFd, OwnedFd},
+        unix::fs::{PermissionsExt, chown},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -35,11 +37,10 @@ use std::{
 };
 
 use cofferdam_contract::{Ended, Limits};
-use sha2::{Digest, Sha256};
 
-pub(crate) use closer::Closer;
+pub(crate) use closer::{Closer, LINGER};
 pub(crate) use image::Means;
-pub(crate) use turn::Waiting;
+pub(crate) use turn::{LONGEST_WAIT, Waiting};
 pub(crate) use watch::Watch;
 
 use crate::{
@@ -48,34 +49,10 @@ use crate::{
     workspace::{Copied, CopyBounds, CopyError, TreePath},
     yard::chain,
 };
-use image::{Image, ImageError};
+use image::{Image, ImageError, Opened};
 use measure::{Measure, Usage, measure};
 use removal::remove_all;
-
-/// Folders of a workspace that are scratch: (name, the file beside it that makes it one even before it exists).
-const FOLDERS: [(&str, Option<&str>); 6] = [
-    ("target", Some("Cargo.toml")),
-    ("node_modules", None),
-    (".venv", None),
-    ("venv", None),
-    (".tox", None),
-    (".nox", None),
-];
-
-/// Files whose change makes what was built from them stale.
-const LOCK_FILES: [&str; 8] = [
-    "Cargo.lock",
-    "package-lock.json",
-    "pnpm-lock.yaml",
-    "yarn.lock",
-    "poetry.lock",
-    "uv.lock",
-    "requirements.txt",
-    "pyproject.toml",
-];
-
-/// How many entries of a seed are looked at to tell whether it changed.
-const SEED_ENTRIES: usize = 256;
+use wanted::{Wanted, wanted};
 
 /// A workspace's volumes, lent to one call. Dropping it lets the next call have them.
 #[derive(Debug)]
@@ -100,6 +77,9 @@ pub(crate) enum Seeding {
 pub(crate) struct Request<'a> {
     pub(crate) workspace: &'a Path,
     pub(crate) workspace_id: &'a str,
+    /// The folder or file in it that the call names, relative to it; empty for the workspace itself. It is the agent's
+    /// word: nothing need be there.
+    pub(crate) folder: &'a Path,
     /// The workspace's state folder.
     pub(crate) state: &'a Path,
     pub(crate) root: &'a HostRoot,
@@ -115,6 +95,8 @@ enum Holder {
     Image {
         /// `None` only while the volumes are given back.
         image: Option<Image>,
+        /// A mount of it for the sandbox.
+        mount: OwnedFd,
         closer: Arc<Closer>,
     },
     Folders {
@@ -155,6 +137,15 @@ pub enum ScratchError {
     /// The call ended while it waited for another run's end.
     #[error(transparent)]
     Ended(#[from] Ended),
+    /// It was not the call's turn in time.
+    #[error(
+        "another run has this workspace, and runs take turns: this one waited {waited_seconds} s and was not started. \
+         Look at the other one with get_run and end it with cancel_run, or wait for it; it may be another client's"
+    )]
+    Busy {
+        /// How long it waited, in seconds.
+        waited_seconds: u64,
+    },
     /// A folder of ours could not be made or read.
     #[error("failed to prepare the scratch folder {path}")]
     Prepare {
@@ -180,7 +171,7 @@ impl Volumes {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(prepare(&folder))?;
         let path = folder.join("turn");
         let turn = File::options().create(true).truncate(false).write(true).open(&path).map_err(prepare(&path))?;
-        waiting.lock(&turn, &path)?;
+        waiting.lock(&turn, &path, "waiting for another run on this workspace to end")?;
         let wanted = wanted(&request);
         let bound = Usage::allowed(&request.limits);
         let (opened, why) = if wanted.is_empty() {
@@ -188,7 +179,7 @@ impl Volumes {
         } else if request.seeding == Seeding::Copy {
             (None, "a machine without overlays shows them as folders".to_owned())
         } else if rustix::process::geteuid().is_root() {
-            match Image::open(&folder, bound, request.means, &mut waiting) {
+            match Image::open(&folder, bound, request.means, request.closer, &mut waiting) {
                 Ok(opened) => (Some(opened), String::new()),
                 Err(ImageError::NoImage(why)) => (None, chain(&why)),
                 Err(ImageError::Scratch(error)) => return Err(error),
@@ -197,7 +188,7 @@ impl Volumes {
             (None, "only root can mount one of a fixed size".to_owned())
         };
         match opened {
-            Some((image, began_empty)) => {
+            Some(Opened { image, mount, began_empty }) => {
                 // Folders of the time before there was an image.
                 remove_folders(&folder).map_err(prepare(&folder))?;
                 let place = Held::Image { root: &image.folder(), agent: agent_of(request.workspace_id) };
@@ -207,7 +198,7 @@ impl Volumes {
                     .collect::<io::Result<_>>()
                     .map_err(prepare(&folder))?;
                 let notes = began_empty.map(ScratchNote::BeganEmpty).into_iter().collect();
-                let holder = Holder::Image { image: Some(image), closer: Arc::clone(request.closer) };
+                let holder = Holder::Image { image: Some(image), mount, closer: Arc::clone(request.closer) };
                 Ok(Self { scratch, holder, notes, _turn: turn })
             }
             None => {
@@ -217,7 +208,9 @@ impl Volumes {
                     .map(|wanted| wanted.make_ready(Held::Folder(&folder)))
                     .collect::<io::Result<_>>()
                     .map_err(prepare(&folder))?;
-                let uppers = scratch.iter().map(|scratch| scratch.volume.join("upper")).collect();
+                // Also those that this call does not have: the bound is for all together.
+                let uppers = folders_in(&folder).map_err(prepare(&folder))?;
+                let uppers = uppers.iter().map(|volume| volume.join("upper")).collect();
                 let watch = Watch::new(uppers, bound, usage, cost);
                 let notes = began_empty.map(ScratchNote::BeganEmpty).into_iter().collect();
                 Ok(Self { scratch, holder: Holder::Folders { why, watch, spoiled: false }, notes, _turn: turn })
@@ -263,8 +256,7 @@ impl Volumes {
     /// What holds them.
     pub(crate) fn holding(&self) -> Holding<'_> {
         match &self.holder {
-            Holder::Image { image: Some(image), .. } => Holding::Image(image.mounted()),
-            Holder::Image { image: None, .. } => Holding::Nothing,
+            Holder::Image { mount, .. } => Holding::Image(mount.as_fd()),
             Holder::Folders { .. } if self.scratch.is_empty() => Holding::Nothing,
             Holder::Folders { why, .. } => Holding::Folders { why },
         }
@@ -303,7 +295,7 @@ impl Volumes {
 impl Drop for Volumes {
     fn drop(&mut self) {
         match &mut self.holder {
-            Holder::Image { image, closer } => {
+            Holder::Image { image, closer, .. } => {
                 if let Some(image) = image.take() {
                     closer.close(image);
                 }
@@ -347,16 +339,6 @@ impl fmt::Display for ScratchNote {
     }
 }
 
-/// A volume that the workspace or the host asks for.
-#[derive(Debug)]
-struct Wanted {
-    at: PathBuf,
-    name: String,
-    seed: Seed,
-    /// What tells one state of the seed from another.
-    identity: String,
-}
-
 /// Where volumes are made ready.
 #[derive(Debug, Clone, Copy)]
 enum Held<'a> {
@@ -364,36 +346,6 @@ enum Held<'a> {
     Image { root: &'a Path, agent: (u32, u32) },
     /// In a folder.
     Folder(&'a Path),
-}
-
-/// The volumes of the workspace's folders and of the host's package stores.
-fn wanted(request: &Request<'_>) -> Vec<Wanted> {
-    let mut all = Vec::new();
-    let locks = lock_files(request.workspace);
-    for (name, marker) in FOLDERS {
-        let at = request.workspace.join(name);
-        let there = fs::symlink_metadata(&at).map(|metadata| metadata.is_dir());
-        let wanted = match there {
-            Ok(is_folder) => is_folder,
-            Err(_) => marker.is_some_and(|marker| request.workspace.join(marker).is_file()),
-        };
-        if wanted {
-            let seed = match request.seeding {
-                // What a build tool makes is made again sooner than copied.
-                Seeding::Copy if name == "target" => Seed::Empty,
-                Seeding::Layer | Seeding::Copy if there.is_ok() => Seed::Folder(at.clone()),
-                Seeding::Layer | Seeding::Copy => Seed::Empty,
-            };
-            let identity = identity_of(&seed, &locks, request.seeding);
-            all.push(Wanted { at, name: name.trim_start_matches('.').to_owned(), seed, identity });
-        }
-    }
-    for store in &request.root.stores {
-        let seed = Seed::Folder(store.path.clone());
-        let identity = identity_of(&seed, b"", request.seeding);
-        all.push(Wanted { at: store.path.clone(), name: format!("store-{}", store.name), seed, identity });
-    }
-    all
 }
 
 impl Wanted {
@@ -454,57 +406,6 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(folders)
-}
-
-/// What tells one state of a seed, and one way to have it, from another.
-fn identity_of(seed: &Seed, locks: &[u8], seeding: Seeding) -> String {
-    let identity = match seed {
-        Seed::Empty => "empty".to_owned(),
-        Seed::Folder(folder) => seed_identity(folder, locks),
-    };
-    // An upper layer is no folder by itself, nor the other way round.
-    match seeding {
-        Seeding::Layer => identity,
-        Seeding::Copy => format!("{identity} copied"),
-    }
-}
-
-/// What tells one state of a seed from another: identity and change times of the folder and of the entries two levels
-/// below it (package managers and build tools touch one of those), and the workspace's lock files.
-fn seed_identity(folder: &Path, locks: &[u8]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(locks);
-    let mut looked = 0;
-    let mut folders = vec![(folder.to_path_buf(), 0)];
-    while let Some((folder, depth)) = folders.pop() {
-        let Ok(metadata) = fs::symlink_metadata(&folder) else { continue };
-        for number in
-            [metadata.dev(), metadata.ino(), metadata.ctime().cast_unsigned(), metadata.ctime_nsec().cast_unsigned()]
-        {
-            hash.update(number.to_le_bytes());
-        }
-        looked += 1;
-        if depth < 2 && metadata.is_dir() && looked < SEED_ENTRIES {
-            let mut names: Vec<PathBuf> =
-                fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
-            names.sort();
-            folders.extend(names.into_iter().take(SEED_ENTRIES).map(|path| (path, depth + 1)));
-        }
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Sizes and change times of the workspace's lock files: their content is read by what builds from them, not here.
-fn lock_files(workspace: &Path) -> Vec<u8> {
-    let mut all = Vec::new();
-    for name in LOCK_FILES {
-        if let Ok(metadata) = fs::symlink_metadata(workspace.join(name)) {
-            for number in [metadata.len(), metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned()] {
-                all.extend(number.to_le_bytes());
-            }
-        }
-    }
-    all
 }
 
 #[cfg(test)]

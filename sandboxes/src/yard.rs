@@ -11,7 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cofferdam_contract::{Ended, Enforced, Guarantee, Isolation, Kind, Limits, Network, Strength, Work};
+use cofferdam_contract::{
+    Argument, Ended, Enforced, Guarantee, Isolation, Kind, Limits, Network, Plan, Strength, Work,
+};
 use cofferdam_policy::Permit;
 use serde::Serialize;
 
@@ -26,11 +28,11 @@ use crate::{
     ready::Ready,
     reap,
     root::{self, Host, HostRoot},
-    scratch::{Closer, Means, Request, ScratchError, Seeding, Volumes, Waiting},
+    scratch::{Closer, LINGER, LONGEST_WAIT, Means, Request, ScratchError, Seeding, Volumes, Waiting},
     submount::Mounts,
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
-    workspace::{CopyError, LayersError, Session, Stamp, WorkspaceError},
+    workspace::{CopyError, LayersError, Session, Stamp, TreePath, WorkspaceError},
 };
 
 /// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
@@ -120,6 +122,9 @@ pub enum OpenError {
     /// No stamp could be taken.
     #[error("failed to read the workspace's clock")]
     Stamp(#[source] std::io::Error),
+    /// Another run had the workspace for too long.
+    #[error(transparent)]
+    Busy(ScratchError),
     /// Scratch volumes could not be lent.
     #[error(transparent)]
     Scratch(ScratchError),
@@ -189,7 +194,7 @@ impl Yard {
         if removed > 0 {
             tracing::info!(removed, "removed the folders of calls whose server is gone");
         }
-        let closer = Closer::start()
+        let closer = Closer::start(LINGER)
             .map_err(|source| StartError::Prepare { operation: "start the thread that unmounts", source })?;
         let ground = Arc::new(Ground {
             host: options.host,
@@ -221,7 +226,22 @@ impl Yard {
     /// # Errors
     /// [`OpenError`]; no sandbox is left behind, and none with less is tried.
     pub fn open(&self, permit: Permit, session: &Arc<Session>, cancel: &Cancel) -> Result<OpenSandbox, OpenError> {
-        let deadline = Instant::now() + Duration::from_secs(permit.limits().wall_seconds);
+        self.open_and_tell(permit, session, cancel, &mut |_| {})
+    }
+
+    /// As [`Yard::open`], with words for a person to `tell` when the call must wait for its turn. The wall-clock limit
+    /// counts from when it has it.
+    ///
+    /// # Errors
+    /// [`OpenError`], as [`Yard::open`].
+    pub fn open_and_tell(
+        &self,
+        permit: Permit,
+        session: &Arc<Session>,
+        cancel: &Cancel,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<OpenSandbox, OpenError> {
+        let deadline = deadline_from_now(&permit);
         let plan = permit.plan();
         if permit.isolation() > Isolation::Namespace {
             return Err(OpenError::Isolation { floor: permit.isolation(), best: Isolation::Namespace });
@@ -235,14 +255,16 @@ impl Yard {
         if let Some(mount) = self.ground.mounts.below(workspace.root()).map_err(OpenError::Mounts)? {
             return Err(OpenError::Submount(mount));
         }
-        let (ready, stamp, volumes, refill) = match &plan.work {
+        let (ready, stamp, volumes, refill, deadline) = match &plan.work {
             Work::Execute => {
-                let (ready, stamp, volumes) = self.ready_to_execute(&permit, session, deadline, cancel)?;
-                (ready, stamp, Some(volumes), None)
+                let (ready, stamp, volumes, deadline) = self.ready_to_execute(&permit, session, cancel, tell)?;
+                (ready, stamp, Some(volumes), None, deadline)
             }
-            Work::WriteFiles => self.ready_for_files(session, Access::Write, permit.limits(), (deadline, cancel))?,
-            Work::ReadFiles | Work::Session(_) => {
-                self.ready_for_files(session, Access::Read, permit.limits(), (deadline, cancel))?
+            work @ (Work::WriteFiles | Work::ReadFiles | Work::Session(_)) => {
+                let access = if *work == Work::WriteFiles { Access::Write } else { Access::Read };
+                let (ready, stamp, refill) =
+                    self.ready_for_files(session, access, permit.limits(), (deadline, cancel))?;
+                (ready, stamp, None, Some(refill), deadline)
             }
         };
         require(&permit, &ready.enforced)?;
@@ -273,7 +295,7 @@ impl Yard {
         access: Access,
         limits: Limits,
         (deadline, cancel): (Instant, &Cancel),
-    ) -> Result<(Ready, Stamp, Option<Volumes>, Option<Refill>), OpenError> {
+    ) -> Result<(Ready, Stamp, Refill), OpenError> {
         let key = self.ground.key(session, session.layers()?.generation(), access, limits);
         let prepared = self.ground.pool.take(&key);
         // The stamp is from before the view is first looked at, and a prepared sandbox has looked at nothing.
@@ -283,19 +305,19 @@ impl Yard {
             None => self.ground.prepare(session, access, limits, &|| ended(deadline, cancel))?.1,
         };
         let order = Order { session: Arc::clone(session), access, limits };
-        Ok((ready, stamp, None, Some(Refill { worker: Arc::clone(&self.worker), order })))
+        Ok((ready, stamp, Refill { worker: Arc::clone(&self.worker), order }))
     }
 
     fn ready_to_execute(
         &self,
         permit: &Permit,
         session: &Arc<Session>,
-        deadline: Instant,
         cancel: &Cancel,
-    ) -> Result<(Ready, Stamp, Volumes), OpenError> {
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<(Ready, Stamp, Volumes, Instant), OpenError> {
         loop {
             let mechanism = self.ground.views.mechanism();
-            match self.try_to_execute(mechanism, permit, session, deadline, cancel) {
+            match self.try_to_execute(mechanism, permit, session, cancel, tell) {
                 Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
                 result => return result,
             }
@@ -307,17 +329,19 @@ impl Yard {
         mechanism: ViewMechanism,
         permit: &Permit,
         session: &Arc<Session>,
-        deadline: Instant,
         cancel: &Cancel,
-    ) -> Result<(Ready, Stamp, Volumes), OpenError> {
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<(Ready, Stamp, Volumes, Instant), OpenError> {
         let workspace = session.workspace();
         let host_root = self.ground.host_root(workspace.root());
         let seeding = match mechanism {
             ViewMechanism::Overlay | ViewMechanism::OverlayOnFolder => Seeding::Layer,
             ViewMechanism::Copy => Seeding::Copy,
         };
+        let folder = named_folder(permit.plan());
         let request = Request {
             workspace: workspace.root(),
+            folder: folder.as_path(),
             workspace_id: workspace.id(),
             state: workspace.state(),
             root: &host_root,
@@ -326,12 +350,13 @@ impl Yard {
             closer: &self.ground.closer,
             seeding,
         };
-        let mut tell = || tracing::info!("waiting for another run on this workspace to end");
-        let volumes = Volumes::take(request, Waiting { deadline, cancel, tell: Some(&mut tell) });
+        let volumes = Volumes::take(request, Waiting { longest: LONGEST_WAIT, cancel, tell });
         let mut volumes = volumes.map_err(|error| match error {
             ScratchError::Ended(why) => OpenError::Ended(why),
+            error @ ScratchError::Busy { .. } => OpenError::Busy(error),
             error @ ScratchError::Prepare { .. } => OpenError::Scratch(error),
         })?;
+        let deadline = deadline_from_now(permit);
         // After the wait for the volumes, so that what another run handed back in that time is no conflict.
         let layers = session.layers()?;
         let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
@@ -358,7 +383,7 @@ impl Yard {
         };
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
         let ready = Ready::new(started, layers, stage).map_err(|_| Ended::Broken)?;
-        Ok((ready, stamp, volumes))
+        Ok((ready, stamp, volumes, deadline))
     }
 
     /// What this machine enforces, found out by opening a sandbox on `permit`'s plan and closing it again.
@@ -496,6 +521,20 @@ impl Drop for Ground {
     fn drop(&mut self) {
         for folder in self.namespaces.cgroups().folders() {
             reap::remove_tree(folder);
+        }
+    }
+}
+
+fn deadline_from_now(permit: &Permit) -> Instant {
+    Instant::now() + Duration::from_secs(permit.limits().wall_seconds)
+}
+
+/// The file or folder that a plan names, by the argument `path` that all tools call it by; else the workspace.
+fn named_folder(plan: &Plan) -> TreePath {
+    match plan.arguments.get("path") {
+        Some(Argument::Text(path)) => TreePath::new(path.as_str()).unwrap_or_else(TreePath::root),
+        Some(Argument::Bool(_) | Argument::Integer(_) | Argument::List(_) | Argument::Map(_)) | None => {
+            TreePath::root()
         }
     }
 }

@@ -104,6 +104,11 @@ fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
 
 /// A permit for a plan, minted by the builtin policy below an operator's.
 fn permit_under(operator: &str, work: Work, hand_back: HandBack, limits: Limits) -> Permit {
+    permit_for("", operator, work, hand_back, limits)
+}
+
+/// The same for a plan that names a folder; the empty one is the workspace.
+fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, limits: Limits) -> Permit {
     let tool = match work {
         Work::ReadFiles => "read_file",
         Work::WriteFiles => "write_file",
@@ -162,7 +167,7 @@ fn permit_under(operator: &str, work: Work, hand_back: HandBack, limits: Limits)
     let policy = Policy::load(&[builtin, operator], &shapes).unwrap();
     let plan = Plan {
         tool: tool.to_owned(),
-        arguments: Arguments::new(),
+        arguments: Arguments::from_iter((!folder.is_empty()).then(|| ("path".to_owned(), folder.into()))),
         work,
         reads: Vec::new(),
         hand_back,
@@ -312,6 +317,116 @@ fn scratch_volumes_keep_what_a_run_wrote_and_the_workspace_does_not_get_it() {
         assert!(!house.work().join("target").exists());
         assert_eq!(fs::read_to_string(house.work().join("node_modules/seed")).unwrap(), "seed");
     }
+}
+
+#[test]
+fn a_project_in_a_subfolder_keeps_what_it_builds_too_and_nothing_of_it_is_a_change() {
+    for mechanism in [ViewMechanism::Overlay, ViewMechanism::OverlayOnFolder] {
+        let house = House::with_view(0, mechanism);
+        let folder = "sub/odd, name:x";
+        fs::create_dir_all(house.work().join(folder).join("node_modules")).unwrap();
+        fs::write(house.work().join(folder).join("node_modules/seed"), "seed").unwrap();
+        fs::write(house.work().join(folder).join("Cargo.toml"), "").unwrap();
+        fs::write(house.work().join("sub/Cargo.toml"), "").unwrap();
+        let run = |named: &str, script: &str| {
+            let permit = permit_for(named, "version = 1", Work::Execute, HandBack::Tree, Limits::FILES);
+            let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+            let said = execute(&mut sandbox, "sh", &["-c", script]).unwrap();
+            let closed = sandbox.close().unwrap();
+            let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+            assert_eq!((handed.applied, handed.left, handed.held), (vec![], vec![], vec![]), "{mechanism:?}");
+            (said, closed.changed_during_call)
+        };
+        let script = "cat node_modules/seed target/kept ../target/above; \
+            echo kept > target/kept; echo above > ../target/above; echo more >> node_modules/seed";
+        let script = format!("cd '{folder}' && ({script}) 2>&1");
+        let missing = |name: &str| format!("cat: {name}: No such file or directory\n");
+        let first = format!("seed{}{}", missing("target/kept"), missing("../target/above"));
+        assert_eq!(run(folder, &script), ((Exit::Code(0), first), false), "{mechanism:?}");
+        assert_eq!(run("", &format!("ls '{folder}'")).0.1, "Cargo.toml\nnode_modules\n");
+        assert_eq!(run("sub", "cat sub/target/above").0, (Exit::Code(0), "above\n".to_owned()));
+        let again = "seedmore\nkept\nabove\n".to_owned();
+        assert_eq!(run(folder, &script), ((Exit::Code(0), again), false), "{mechanism:?}");
+        assert!(!house.work().join(folder).join("target").exists() && !house.work().join("sub/target").exists());
+        assert_eq!(fs::read_to_string(house.work().join(folder).join("node_modules/seed")).unwrap(), "seed");
+    }
+}
+
+#[test]
+fn a_volume_is_left_out_where_a_held_change_took_its_folder_away_and_no_link_is_followed_on_the_host() {
+    for mechanism in [ViewMechanism::Overlay, ViewMechanism::OverlayOnFolder] {
+        let outside = tempfile::tempdir().unwrap();
+        fs::set_permissions(outside.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let house = House::with_view(0, mechanism);
+        fs::create_dir(house.work().join("sub")).unwrap();
+        fs::write(house.work().join("sub/Cargo.toml"), "").unwrap();
+        let run = |script: &str| {
+            let permit = permit_for("sub", "version = 1", Work::Execute, HandBack::Tree, Limits::FILES);
+            let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+            let said = execute(&mut sandbox, "sh", &["-c", script]).unwrap();
+            let closed = sandbox.close().unwrap();
+            (said, house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap())
+        };
+        // The volume is mounted in the folder, so it cannot be removed; its name can be had by another call.
+        let permit = permit(Work::Execute, HandBack::Tree, Limits::FILES);
+        let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+        let script = format!("rm -r sub && ln -s {} sub", outside.path().display());
+        assert_eq!(execute(&mut sandbox, "sh", &["-c", &script]).unwrap().0, Exit::Code(0));
+        let closed = sandbox.close().unwrap();
+        let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+        assert!(!handed.held.is_empty(), "a link out of the workspace waits for a person: {handed:?}");
+        assert!(house.work().join("sub/Cargo.toml").exists());
+        let ((exit, text), _) = run("readlink sub; grep -c target /proc/self/mountinfo");
+        assert_eq!((exit, text), (Exit::Code(1), format!("{}\n0\n", outside.path().display())), "{mechanism:?}");
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_call_that_waits_for_its_turn_says_so_and_has_all_of_its_time_when_it_has_it() {
+    let house = House::new(0);
+    let first = house.open(Work::Execute, HandBack::Nothing);
+    let told = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let permit = permit(Work::Execute, HandBack::Nothing, Limits { wall_seconds: 2, ..Limits::FILES });
+            let mut tell = |line: &str| told.lock().unwrap().push(line.to_owned());
+            let mut sandbox =
+                house.yard.open_and_tell(permit, &house.session, &Cancel::new(), &mut tell).expect("it has its turn");
+            let said = execute(&mut sandbox, "echo", &["ran"]);
+            (said, execute(&mut sandbox, "sleep", &["60"]))
+        });
+        std::thread::sleep(Duration::from_secs(3));
+        assert_eq!(*told.lock().unwrap(), ["waiting for another run on this workspace to end"]);
+        assert!(!second.is_finished());
+        first.close().unwrap();
+        let (said, late) = second.join().unwrap();
+        assert_eq!(said, Ok((Exit::Code(0), "ran\n".to_owned())));
+        assert_eq!(late, Err(SandboxError::Ended(Ended::Deadline)));
+    });
+}
+
+#[test]
+fn another_server_has_the_volumes_when_the_first_has_let_go_of_them() {
+    let house = House::new(0);
+    fs::write(house.work().join("Cargo.toml"), "").unwrap();
+    let host = house.yard.ground.host.clone();
+    let other = Yard::new(YardOptions { host, pool_size: 0 }).unwrap();
+    let begun = Instant::now();
+    for (round, yard) in [&house.yard, &other, &other, &house.yard].into_iter().enumerate() {
+        let mut told = Vec::new();
+        let permit = permit(Work::Execute, HandBack::Nothing, Limits::FILES);
+        let mut tell = |line: &str| told.push(line.to_owned());
+        let mut sandbox = yard.open_and_tell(permit, &house.session, &Cancel::new(), &mut tell).unwrap();
+        let script = "cat target/rounds; echo on >> target/rounds";
+        let (_, said) = execute(&mut sandbox, "sh", &["-c", script]).unwrap();
+        assert_eq!(said.matches("on\n").count(), round);
+        let closed = sandbox.close().unwrap();
+        assert_eq!(closed.scratch, []);
+        let waits = rustix::process::geteuid().is_root() && (round == 1 || round == 3);
+        assert_eq!(told.len(), usize::from(waits), "{told:?} in round {round}");
+    }
+    assert!(begun.elapsed() < crate::scratch::LINGER * 2 + Duration::from_secs(20));
 }
 
 /// A call with a budget of 24 MiB that writes 64 MiB to a scratch volume.

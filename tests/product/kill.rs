@@ -312,3 +312,24 @@ fn a_server_that_is_killed_while_a_run_writes_to_a_scratch_volume_leaves_no_devi
     let (status, value) = place.call("run_tests", &json!({ "runner": "unittest" }));
     assert_eq!(status, 0, "the volume is there, with what was written: {value}");
 }
+
+#[test]
+fn a_server_that_is_killed_between_two_runs_leaves_no_device_either() {
+    let quick = "import unittest\n\n\nclass Quick(unittest.TestCase):\n    def test_quick(self):\n        pass\n";
+    let place = Place::with(&[("Cargo.toml", ""), ("tests/__init__.py", ""), ("tests/test_quick.py", quick)]);
+    let mut server = start(&place, "2");
+    let answer = server.call("run_tests", json!({ "runner": "unittest" }));
+    assert!(!answer.is_error, "{}", answer.text);
+    let is_root = rustix::process::geteuid().is_root();
+    assert_eq!(!loop_devices(&place).is_empty(), is_root, "the volumes are kept at hand for a moment");
+    let running = server.processes();
+    server.kill();
+    let begun = Instant::now();
+    while !left(&place, &running).is_empty() || !loop_devices(&place).is_empty() {
+        let (left, devices) = (left(&place, &running), loop_devices(&place));
+        assert!(begun.elapsed() < GONE_WITHIN, "these survive: {left:?} {devices:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(place.all().to_str().unwrap()), "{mounts}");
+}

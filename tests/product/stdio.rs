@@ -57,6 +57,38 @@ fn start_slow(server: &mut Server) -> i64 {
 }
 
 #[test]
+fn a_run_that_waits_for_another_says_so_and_loses_none_of_its_time() {
+    let suite = |name: &str, body: &str| {
+        format!("import time, unittest\n\n\nclass {name}(unittest.TestCase):\n    def test_it(self):\n        {body}\n")
+    };
+    let (slow, quick) = (suite("Slow", "print('second', flush=True); time.sleep(7)"), suite("Quick", "time.sleep(1)"));
+    for person in Person::everyone() {
+        let files = [("tests/test_slow.py", slow.as_str()), ("tests/test_quick.py", &quick), ("tests/__init__.py", "")];
+        let place = Place::of(person).and(&files);
+        let mut server = Server::start(&place, Era::Stateless);
+        let run = |path: &str, seconds: u64| json!({ "runner": "unittest", "path": path, "timeout_seconds": seconds });
+        let first = server.begin_with_progress("run_tests", run("tests/test_slow.py", 60), "first");
+        let tells = |server: &mut Server, words: &[&str]| {
+            let begun = Instant::now();
+            let told = |message: &Value| words.iter().all(|word| message.to_string().contains(word));
+            while !server.told.iter().any(told) {
+                assert!(begun.elapsed() < Duration::from_secs(30), "{words:?}: {:?}\n{}", server.told, server.log());
+                server.listen(Duration::from_millis(200));
+            }
+        };
+        tells(&mut server, &["second"]);
+        // Less than the first one takes.
+        let second = server.begin_with_progress("run_tests", run("tests/test_quick.py", 4), "next");
+        tells(&mut server, &["next", "waiting for another run on this workspace to end"]);
+        for id in [first, second] {
+            let answer = server.answer(id);
+            assert_eq!(answer["structuredContent"]["verdict"], "passed", "{answer}");
+        }
+        server.end();
+    }
+}
+
+#[test]
 fn both_eras_list_the_same_tools_in_the_same_order() {
     let place = place();
     let names = |era| {

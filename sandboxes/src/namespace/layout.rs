@@ -251,7 +251,9 @@ impl Layout<'_> {
         self.folder(&points)?;
         for scratch in place.scratch {
             if let Ok(below) = scratch.at.strip_prefix(place.workspace) {
-                self.tree.steps.push(Step::Folder(c_path(&Path::new(&points).join(below))?, 0o755));
+                let point = Path::new("/").join(&points).join(below);
+                self.parents(&point)?;
+                self.tree.steps.push(Step::Folder(relative(&point)?, 0o755));
             }
         }
         lowers.push(points);
@@ -287,8 +289,11 @@ impl Layout<'_> {
             }
         }
         for (number, scratch) in place.scratch.iter().enumerate() {
+            if !scratch.at.starts_with(place.workspace) {
+                self.parents(&scratch.at)?;
+                writable.push(path_text(&scratch.at)?);
+            }
             self.scratch(scratch, number, place.holding)?;
-            writable.push(path_text(&scratch.at)?);
         }
         Ok(())
     }
@@ -330,9 +335,6 @@ impl Layout<'_> {
 
     /// A scratch volume: an overlay always, since a bind would print its source in mountinfo.
     fn scratch(&mut self, scratch: &Scratch, number: usize, holding: Holding<'_>) -> io::Result<()> {
-        self.parents(&scratch.at)?;
-        let at = relative(&scratch.at)?;
-        self.tree.steps.push(Step::Folder(at.clone(), 0o755));
         let volume = match holding {
             Holding::Nothing | Holding::Folders { .. } => {
                 self.layer(&scratch.volume, &format!("s{number}"), NO_SETUID | NO_DEVICES)?
@@ -347,7 +349,18 @@ impl Layout<'_> {
             }
             Seed::Folder(folder) => self.layer(folder, &format!("l{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?,
         };
-        self.overlay(at, &format!("lowerdir={lower},upperdir={volume}/upper,workdir={volume}/work,userxattr"), 0)
+        let made = format!("{LAYERS}/v{number}");
+        self.folder(&made)?;
+        let data = format!("lowerdir={lower},upperdir={volume}/upper,workdir={volume}/work,userxattr");
+        self.overlay(c_text(&made)?, &data, 0)?;
+        let folder = scratch.at.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let name = scratch.at.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        self.tree.steps.push(Step::Settle {
+            made: c_text(&made)?,
+            folder: relative(folder)?,
+            name: c_path(Path::new(name))?,
+        });
+        Ok(())
     }
 
     fn overlay(&mut self, at: CString, data: &str, flags: u64) -> io::Result<()> {

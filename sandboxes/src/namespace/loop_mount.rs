@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags},
+};
 
 /// `LOOP_CTL_GET_FREE` and `LOOP_CONFIGURE` (linux/loop.h).
 const GET_FREE: libc::Ioctl = 0x4C82;
@@ -50,6 +53,13 @@ struct LoopConfig {
     reserved: [u64; 8],
 }
 
+/// A file that is mounted: this mount, which nobody else gets, keeps the device and the file system.
+#[derive(Debug)]
+pub(crate) struct LoopMount {
+    mount: OwnedFd,
+    device: PathBuf,
+}
+
 /// Why a file was not mounted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoopMountError {
@@ -73,13 +83,42 @@ pub(crate) enum LoopMountError {
 ///
 /// # Errors
 /// [`LoopMountError`]; the device is clear again.
-pub(crate) fn mount_file(file: &File, control: &Path) -> Result<OwnedFd, LoopMountError> {
+pub(crate) fn mount_file(file: &File, control: &Path) -> Result<LoopMount, LoopMountError> {
     let attach = |source| LoopMountError::Attach { control: control.to_path_buf(), source };
-    let (device, path) = attach_device(file, control).map_err(attach)?;
-    let mount = mount_device(&path).map_err(LoopMountError::Mount);
+    let (opened, device) = attach_device(file, control).map_err(attach)?;
+    let mount = mount_device(&device).map_err(LoopMountError::Mount);
     // From here on the mount, if there is one, is the device's only user.
-    drop(device);
-    mount
+    drop(opened);
+    Ok(LoopMount { mount: mount?, device })
+}
+
+impl LoopMount {
+    /// Opens the root of the file system for reading.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(crate) fn open_root(&self) -> io::Result<OwnedFd> {
+        open_root(&self.mount)
+    }
+
+    /// Another mount of the same file system, to be given away: a mount that was attached once and went with its
+    /// namespace cannot be attached again, and before Linux 6.15 a detached one cannot be cloned. The kernel finds the file
+    /// system that it has on the device, so nothing is read from it.
+    ///
+    /// # Errors
+    /// The kernel's answer; EBUSY when it has made the file system read-only.
+    pub(crate) fn again(&self) -> io::Result<OwnedFd> {
+        let mount = mount_device(&self.device)?;
+        let devices = [&self.mount, &mount].map(|mount| rustix::fs::fstat(open_root(mount)?).map_err(io::Error::from));
+        let [one, other] = devices;
+        // A name in /dev is no proof of what is behind it.
+        if one?.st_dev == other?.st_dev { Ok(mount) } else { Err(io::ErrorKind::StaleNetworkFileHandle.into()) }
+    }
+}
+
+fn open_root(mount: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(mount, c".", flags, Mode::empty())?)
 }
 
 fn attach_device(file: &File, control: &Path) -> io::Result<(File, PathBuf)> {

@@ -8,11 +8,11 @@ use std::{
     ffi::{CStr, CString},
     mem::ManuallyDrop,
     ops::Range,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, XattrFlags},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, XattrFlags},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
@@ -69,6 +69,10 @@ pub(super) enum Step {
     Queues(CString),
     /// Mounts an overlay; `data` names layers relative to the new root.
     Overlay { at: CString, data: CString, flags: u64 },
+    /// Moves the volume that is mounted at `made` to `name` in `folder`, which is made if it is missing. The folder is part
+    /// of the view, and so of what an agent wrote: no link is followed, and where the view has no such folder the volume
+    /// is left out, with nothing put in its place.
+    Settle { made: CString, folder: CString, name: CString },
     /// Sees whether a folder takes the attributes that overlayfs marks things with. Without them the kernel mounts an
     /// overlay all the same, in which replacing a folder fails.
     Attribute(CString),
@@ -105,6 +109,7 @@ impl Step {
             Self::Processes(at) => ("the process list", at),
             Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
+            Self::Settle { folder, .. } => ("the scratch volume in", folder),
             Self::Attribute(at) => ("the marks of the layer for writes", at),
             Self::HandOver(at) => ("what is handed over of", at),
             Self::Detach(at) => ("what is below", at),
@@ -198,6 +203,7 @@ impl Tree {
                 MountFlags::from_bits_retain(u32::try_from(*flags).map_err(|_| Errno::INVAL)?),
                 data.as_c_str(),
             ),
+            Step::Settle { made, folder, name } => settle(made, folder, name),
             Step::Attribute(at) => {
                 rustix::fs::setxattr(at.as_c_str(), c"user.overlay.opaque", b"n", XattrFlags::empty())?;
                 rustix::fs::removexattr(at.as_c_str(), c"user.overlay.opaque")
@@ -293,6 +299,25 @@ pub(super) fn mount_setattr<D: AsFd>(
 
 fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+fn settle(made: &CStr, folder: &CStr, name: &CStr) -> Result<(), Errno> {
+    let open = |from: BorrowedFd<'_>, path: &CStr| {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::openat2(from, path, flags, Mode::empty(), resolve) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    };
+    let Some(folder) = open(CWD, folder)? else { return Ok(()) };
+    match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let Some(point) = open(folder.as_fd(), name)? else { return Ok(()) };
+    rustix::mount::move_mount(CWD, made, &point, c"", MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH)
 }
 
 fn temporary(bytes: &CStr, inodes: &CStr) -> Result<OwnedFd, Errno> {

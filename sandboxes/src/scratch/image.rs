@@ -8,24 +8,24 @@
 //! machine that lost power may have kept half of what was written) is thrown away for a fresh one. Growing was left out:
 //! budgets change when an operator edits the policy.
 //!
-//! It may be mounted once at a time. The loop device keeps the open file that it was given, so the lock on that file
+//! It may be attached once at a time. The loop device keeps the open file that it was given, so the lock on that file
 //! holds until the kernel has let go of the image, also when the server was killed.
 
 use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use rustix::fs::{Mode, OFlags, StatVfs};
+use rustix::fs::{Mode, StatVfs, StatVfsMountFlags};
 
-use super::{BeganEmpty, ScratchError, measure::Usage, turn::Waiting};
-use crate::namespace::{LoopMountError, mount_file};
+use super::{BeganEmpty, ScratchError, closer::Closer, measure::Usage, turn::Waiting};
+use crate::namespace::{LoopMount, LoopMountError, mount_file};
 
 /// The part of an image that must be free when a call begins.
 const NEARLY_FULL_PART: u64 = 8;
@@ -52,10 +52,22 @@ pub(crate) struct Means {
 /// A mounted image.
 #[derive(Debug)]
 pub(crate) struct Image {
-    mount: OwnedFd,
+    mounted: LoopMount,
     /// Its root, open for reading. It is older than any write, so that it is told of every write that failed.
     root: OwnedFd,
     path: PathBuf,
+    /// Device and inode of the file.
+    file: (u64, u64),
+}
+
+/// An image that was opened for a call.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) image: Image,
+    /// A mount of it to give away.
+    pub(super) mount: OwnedFd,
+    /// Why it is fresh, if there was one before.
+    pub(super) began_empty: Option<BeganEmpty>,
 }
 
 /// Why there is no image here, and folders are used.
@@ -90,8 +102,8 @@ impl Default for Means {
 }
 
 impl Image {
-    /// Mounts the image in `folder`, or a fresh one in its place, waiting until nobody else has it. Says why it is fresh
-    /// if there was one before.
+    /// Takes the image in `folder` back from `closer`, or mounts it, or makes a fresh one in its place, waiting until nobody
+    /// else has it.
     ///
     /// # Errors
     /// [`ImageError`].
@@ -99,32 +111,50 @@ impl Image {
         folder: &Path,
         size: Usage,
         means: &Means,
+        closer: &Closer,
         waiting: &mut Waiting<'_>,
-    ) -> Result<(Self, Option<BeganEmpty>), ImageError> {
+    ) -> Result<Opened, ImageError> {
         let maker = means.makers.iter().find(|maker| maker.is_file()).ok_or(NoImage::Maker)?;
         let path = folder.join("image");
-        let why = match File::options().read(true).write(true).open(&path) {
-            Ok(file) => {
-                waiting.lock(&file, &path)?;
-                match Self::keep(&file, &path, size, means)? {
-                    Ok(image) => return Ok((image, None)),
-                    Err(why) => Some(why),
-                }
+        let kept = match closer.take_back(&path) {
+            Some(image) if image.is_at_its_path() => Some(image.keep_mounted(size)),
+            // Somebody removed it, or put another in its place.
+            Some(image) => {
+                drop(image);
+                None
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(ScratchError::Prepare { path, source }.into()),
+            None => None,
         };
-        Ok((Self::make(folder, &path, size, maker, means)?, why))
+        let kept = match kept {
+            Some(kept) => Some(kept),
+            None => match File::options().read(true).write(true).open(&path) {
+                Ok(file) => {
+                    let words = "waiting until another server lets go of this workspace's scratch volumes";
+                    waiting.lock(&file, &path, words)?;
+                    Some(Self::keep(&file, &path, size, means)?)
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(source) => return Err(ScratchError::Prepare { path, source }.into()),
+            },
+        };
+        let began_empty = match kept {
+            Some(Ok((image, mount))) => return Ok(Opened { image, mount, began_empty: None }),
+            Some(Err(why)) => Some(why),
+            None => None,
+        };
+        let (image, mount) = Self::make(folder, &path, size, maker, means)?;
+        Ok(Opened { image, mount, began_empty })
     }
 
     /// Mounts an image that is there, or says why it is of no use.
-    fn keep(file: &File, path: &Path, size: Usage, means: &Means) -> Result<Result<Self, BeganEmpty>, ImageError> {
-        let noted = fs::read_to_string(note_of(path)).unwrap_or_default();
-        if !noted.starts_with(&boot()) {
-            return Ok(Err(BeganEmpty::OlderThanBoot));
-        }
-        if noted != note(size) {
-            return Ok(Err(BeganEmpty::OtherBudget));
+    fn keep(
+        file: &File,
+        path: &Path,
+        size: Usage,
+        means: &Means,
+    ) -> Result<Result<(Self, OwnedFd), BeganEmpty>, ImageError> {
+        if let Err(why) = is_of_use(path, size) {
+            return Ok(Err(why));
         }
         let mut state = [0; 2];
         let read = file.read_exact_at(&mut state, STATE_AT);
@@ -134,14 +164,42 @@ impl Image {
             return Ok(Err(BeganEmpty::Damaged));
         }
         match Self::mount(file, path, means) {
-            Ok(image) if image.is_nearly_full() => Ok(Err(BeganEmpty::NearlyFull)),
-            Ok(image) => Ok(Ok(image)),
+            Ok((image, _)) if image.is_nearly_full() => Ok(Err(BeganEmpty::NearlyFull)),
+            Ok(mounted) => Ok(Ok(mounted)),
             Err(LoopMountError::Mount(_)) => Ok(Err(BeganEmpty::Damaged)),
             Err(error @ LoopMountError::Attach { .. }) => Err(NoImage::Loop(error).into()),
         }
     }
 
-    fn make(folder: &Path, path: &Path, size: Usage, maker: &Path, means: &Means) -> Result<Self, ImageError> {
+    /// Gives another call an image that is still mounted, or says why it is of no use.
+    fn keep_mounted(self, size: Usage) -> Result<(Self, OwnedFd), BeganEmpty> {
+        is_of_use(&self.path, size)?;
+        if self.is_nearly_full() {
+            return Err(BeganEmpty::NearlyFull);
+        }
+        // A file system that has met an error takes no write any more. Newer kernels say so in no flag, so one is tried.
+        let is_read_only =
+            rustix::fs::fstatvfs(&self.root).map_or(true, |status| status.f_flag.contains(StatVfsMountFlags::RDONLY));
+        let takes_writes = rustix::fs::fchmod(&self.root, Mode::from_raw_mode(0o755)).is_ok();
+        if is_read_only || !takes_writes {
+            return Err(BeganEmpty::Damaged);
+        }
+        match self.mounted.again() {
+            Ok(mount) => Ok((self, mount)),
+            Err(error) => {
+                tracing::warn!(%error, path = %self.path.display(), "scratch volumes could not be mounted again");
+                Err(BeganEmpty::Damaged)
+            }
+        }
+    }
+
+    fn make(
+        folder: &Path,
+        path: &Path,
+        size: Usage,
+        maker: &Path,
+        means: &Means,
+    ) -> Result<(Self, OwnedFd), ImageError> {
         let prepare = |source| ScratchError::Prepare { path: path.to_path_buf(), source };
         remove_if_there(&note_of(path)).map_err(prepare)?;
         remove_if_there(path).map_err(prepare)?;
@@ -153,29 +211,34 @@ impl Image {
         let mounted = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|errno| LoopMountError::Mount(errno.into()))
             .and_then(|()| Self::mount(&file, path, means));
-        let image = match mounted {
-            Ok(image) => image,
+        let made = match mounted {
+            Ok(made) => made,
             Err(error) => {
                 remove_if_there(&fresh).map_err(prepare)?;
                 return Err(NoImage::Loop(error).into());
             }
         };
         fs::rename(&fresh, path).map_err(prepare)?;
-        fs::write(note_of(path), note(size)).map_err(prepare)?;
-        Ok(image)
+        fs::write(note_of(path), note(&boot(), size)).map_err(prepare)?;
+        Ok(made)
     }
 
-    fn mount(file: &File, path: &Path, means: &Means) -> Result<Self, LoopMountError> {
-        let mount = mount_file(file, &means.control)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::openat(&mount, c".", flags, Mode::empty())
-            .map_err(|errno| LoopMountError::Mount(errno.into()))?;
-        Ok(Self { mount, root, path: path.to_path_buf() })
+    fn mount(file: &File, path: &Path, means: &Means) -> Result<(Self, OwnedFd), LoopMountError> {
+        let mounted = mount_file(file, &means.control)?;
+        let root = mounted.open_root().map_err(LoopMountError::Mount)?;
+        let mount = mounted.again().map_err(LoopMountError::Mount)?;
+        let file = file.metadata().map(|metadata| identity(&metadata)).map_err(LoopMountError::Mount)?;
+        Ok((Self { mounted, root, path: path.to_path_buf(), file }, mount))
     }
 
-    /// The mount, which nobody sees.
-    pub(super) fn mounted(&self) -> BorrowedFd<'_> {
-        self.mount.as_fd()
+    /// Where its file is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its file is still the one at its path.
+    fn is_at_its_path(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|metadata| identity(&metadata) == self.file)
     }
 
     /// A path by which this process reaches what is in the image.
@@ -201,11 +264,31 @@ impl Image {
         // syncfs(2), since Linux 5.8: tells of any failed write since the descriptor was opened.
         if let Err(error) = rustix::fs::syncfs(&self.root) {
             tracing::warn!(%error, path = %self.path.display(), "the host did not keep what was written to scratch volumes; they are thrown away");
-            if let Err(error) = remove_if_there(&self.path) {
+            if self.is_at_its_path()
+                && let Err(error) = remove_if_there(&self.path)
+            {
                 tracing::warn!(%error, path = %self.path.display(), "an image of scratch volumes was not removed");
             }
         }
     }
+}
+
+/// Says why an image is of no use to a call with a budget of `size`, from what is noted beside it.
+fn is_of_use(path: &Path, size: Usage) -> Result<(), BeganEmpty> {
+    let noted = fs::read_to_string(note_of(path)).unwrap_or_default();
+    let boot = boot();
+    if !noted.starts_with(&boot) {
+        return Err(BeganEmpty::OlderThanBoot);
+    }
+    if noted != note(&boot, size) {
+        return Err(BeganEmpty::OtherBudget);
+    }
+    Ok(())
+}
+
+/// What tells one file from another.
+fn identity(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }
 
 /// Whether less than one part of so many is free, of bytes or of files.
@@ -232,8 +315,8 @@ fn format(maker: &Path, image: &Path, size: Usage) -> Result<(), NoImage> {
 }
 
 /// What is noted beside an image: since when the machine runs, and the size.
-fn note(size: Usage) -> String {
-    format!("{} {} {}\n", boot(), size.bytes, size.inodes)
+fn note(boot: &str, size: Usage) -> String {
+    format!("{boot} {} {}\n", size.bytes, size.inodes)
 }
 
 fn note_of(image: &Path) -> PathBuf {

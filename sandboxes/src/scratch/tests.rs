@@ -1,5 +1,7 @@
 //! Scratch volumes on the real kernel: lent, filled, thrown away.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::*;
 use crate::cancel::Cancel;
 
@@ -26,7 +28,7 @@ impl Site {
     fn with(means: Means) -> Self {
         let (workspace, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(workspace.path().join("Cargo.toml"), "").unwrap();
-        Self { workspace, state, means, closer: Arc::new(Closer::start().unwrap()) }
+        Self { workspace, state, means, closer: Arc::new(Closer::start(LINGER).unwrap()) }
     }
 
     fn take(&self) -> Result<Volumes, ScratchError> {
@@ -34,6 +36,11 @@ impl Site {
     }
 
     fn take_of(&self, disk_mb: u64) -> Result<Volumes, ScratchError> {
+        self.take_for("", disk_mb, &mut |_| {})
+    }
+
+    /// As a call that names `folder`.
+    fn take_for(&self, folder: &str, disk_mb: u64, tell: &mut dyn FnMut(&str)) -> Result<Volumes, ScratchError> {
         let root = HostRoot {
             shown: Vec::new(),
             links: Vec::new(),
@@ -49,6 +56,7 @@ impl Site {
         let request = Request {
             workspace: self.workspace.path(),
             workspace_id: "abcdef",
+            folder: Path::new(folder),
             state: self.state.path(),
             root: &root,
             limits: Limits { disk_mb, ..Limits::FILES },
@@ -56,8 +64,7 @@ impl Site {
             closer: &self.closer,
             seeding: Seeding::Layer,
         };
-        let deadline = Instant::now() + Duration::from_secs(2);
-        Volumes::take(request, Waiting { deadline, cancel: &Cancel::new(), tell: None })
+        Volumes::take(request, Waiting { longest: LINGER * 2, cancel: &Cancel::new(), tell })
     }
 
     fn scratch_folder(&self) -> PathBuf {
@@ -68,6 +75,10 @@ impl Site {
 /// Where this process reaches the upper folder of a workspace's only volume.
 fn upper(volumes: &Volumes) -> PathBuf {
     let [scratch] = volumes.scratch() else { panic!("one volume: {volumes:?}") };
+    reached(volumes, scratch)
+}
+
+fn reached(volumes: &Volumes, scratch: &Scratch) -> PathBuf {
     let folder = match &volumes.holder {
         Holder::Image { image, .. } => image.as_ref().unwrap().folder(),
         Holder::Folders { .. } => PathBuf::new(),
@@ -122,12 +133,137 @@ fn target_is_scratch_before_it_exists_and_a_link_never_is() {
 }
 
 #[test]
-fn calls_take_turns_and_a_waiting_one_ends_at_its_deadline() {
+fn calls_take_turns_and_a_waiting_one_says_so_and_waits_no_longer_than_it_may() {
     let site = Site::new();
     let first = site.take().unwrap();
-    assert!(matches!(site.take(), Err(ScratchError::Ended(Ended::Deadline))));
+    let mut told = Vec::new();
+    let second = site.take_for("", SMALL_MB, &mut |line| told.push(line.to_owned()));
+    let Err(error @ ScratchError::Busy { waited_seconds: 4 }) = second else { panic!("{second:?}") };
+    assert!(error.to_string().contains("another run has this workspace") && error.to_string().contains("cancel_run"));
+    assert_eq!(told, ["waiting for another run on this workspace to end"]);
     drop(first);
-    site.take().unwrap();
+    let mut told = Vec::new();
+    site.take_for("", SMALL_MB, &mut |line| told.push(line.to_owned())).unwrap();
+    assert_eq!(told, [""; 0]);
+}
+
+#[test]
+fn a_waiting_call_ends_when_it_is_cancelled() {
+    let (mut waited, file) = (Vec::new(), tempfile::NamedTempFile::new().unwrap());
+    let lock = || File::options().write(true).open(file.path()).unwrap();
+    let (first, second, cancel) = (lock(), lock(), Cancel::new());
+    rustix::fs::flock(&first, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let switch = cancel.clone();
+    let mut tell = |line: &str| {
+        waited.push(line.to_owned());
+        switch.cancel(Ended::Cancelled);
+    };
+    let mut waiting = Waiting { longest: LONGEST_WAIT, cancel: &cancel, tell: &mut tell };
+    assert!(matches!(waiting.lock(&second, file.path(), "words"), Err(ScratchError::Ended(Ended::Cancelled))));
+    assert_eq!(waited, ["words"]);
+}
+
+/// Where the volumes are that a call for `folder` has, relative to the workspace.
+fn places(site: &Site, folder: &str) -> Vec<String> {
+    let volumes = site.take_for(folder, SMALL_MB, &mut |_| {}).unwrap();
+    let names: std::collections::BTreeSet<_> = volumes.scratch().iter().map(|scratch| &scratch.volume).collect();
+    assert_eq!(names.len(), volumes.scratch().len(), "each has its own: {volumes:?}");
+    let odd = |letter: char| !(letter.is_ascii_alphanumeric() || "/._-".contains(letter));
+    assert!(!names.iter().any(|name| name.to_str().unwrap().contains(odd)), "{names:?}");
+    let below = |scratch: &Scratch| scratch.at.strip_prefix(site.workspace.path()).unwrap().to_owned();
+    volumes.scratch().iter().map(|scratch| below(scratch).to_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_project_that_a_call_names_has_volumes_and_so_has_each_folder_above_it() {
+    let site = Site::new();
+    let at = |name: &str| site.workspace.path().join(name);
+    let odd = "sub/odd, name:\"x";
+    fs::create_dir_all(at(odd).join("src")).unwrap();
+    fs::create_dir_all(at(odd).join("node_modules/package/node_modules")).unwrap();
+    for marker in ["sub/Cargo.toml".to_owned(), format!("{odd}/Cargo.toml"), format!("{odd}/src/lib.rs")] {
+        fs::write(at(&marker), "").unwrap();
+    }
+    for (name, inside) in [("sub/.venv", true), ("sub/venv", true), ("other/target", false)] {
+        fs::create_dir_all(at(name)).unwrap();
+        assert_eq!(places(&site, "sub").contains(&name.to_owned()), inside, "{name}");
+    }
+    assert_eq!(places(&site, ""), ["target"]);
+    let sub = ["target", "sub/target", "sub/.venv", "sub/venv"];
+    assert_eq!(places(&site, "sub"), sub);
+    let all: Vec<String> = sub
+        .iter()
+        .map(ToString::to_string)
+        .chain(["target", "node_modules"].map(|name| format!("{odd}/{name}")))
+        .collect();
+    for named in [odd.to_owned(), format!("{odd}/src/lib.rs"), format!("{odd}/absent/too")] {
+        assert_eq!(places(&site, &named), all);
+    }
+    // What is in a volume is no project of its own.
+    assert_eq!(places(&site, &format!("{odd}/node_modules/package")), all);
+}
+
+#[test]
+fn no_link_and_no_dots_lead_out_of_the_workspace() {
+    let site = Site::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::create_dir_all(outside.path().join("deep/node_modules")).unwrap();
+    fs::create_dir(site.workspace.path().join("sub")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), site.workspace.path().join("sub/link")).unwrap();
+    std::os::unix::fs::symlink(
+        outside.path().join("deep/node_modules"),
+        site.workspace.path().join("sub/node_modules"),
+    )
+    .unwrap();
+    for named in ["sub/link", "sub/link/deep", "sub/link/deep/node_modules"] {
+        assert_eq!(places(&site, named), ["target"], "{named}");
+    }
+}
+
+#[test]
+fn a_deep_path_has_a_bounded_number_of_volumes() {
+    let site = Site::without_loop_devices();
+    let mut folder = String::new();
+    for _ in 0..30 {
+        folder.push_str("d/");
+        fs::create_dir(site.workspace.path().join(&folder)).unwrap();
+        fs::write(site.workspace.path().join(&folder).join("Cargo.toml"), "").unwrap();
+    }
+    assert_eq!(places(&site, &folder).len(), 1 + 16);
+}
+
+#[test]
+fn volumes_that_a_call_does_not_have_stay_and_count() {
+    for site in [Site::new(), Site::without_loop_devices()] {
+        fs::create_dir(site.workspace.path().join("sub")).unwrap();
+        fs::write(site.workspace.path().join("sub/Cargo.toml"), "").unwrap();
+        let volumes = site.take_for("sub", SMALL_MB, &mut |_| {}).unwrap();
+        let [_, sub] = volumes.scratch() else { panic!("{volumes:?}") };
+        let kept = |volumes: &Volumes| reached(volumes, sub).join("kept");
+        fs::write(kept(&volumes), vec![1; 8 << 20]).unwrap();
+        File::open(kept(&volumes)).unwrap().sync_all().unwrap();
+        let without = {
+            let sub = sub.clone();
+            drop(volumes);
+            let mut volumes = site.take().unwrap();
+            assert!(reached(&volumes, &sub).join("kept").exists());
+            fill(&volumes, 3);
+            assert_eq!(volumes.exceeded(), None);
+            if let Holder::Folders { .. } = volumes.holder {
+                fill(&volumes, SMALL_MB as usize - 7);
+                let ended = (0..100).any(|_| {
+                    std::thread::sleep(Duration::from_millis(50));
+                    volumes.exceeded().is_some()
+                });
+                assert!(ended, "the bound is for all together");
+            }
+            drop(volumes);
+            sub
+        };
+        let volumes = site.take_for("sub", SMALL_MB, &mut |_| {}).unwrap();
+        assert_eq!(volumes.notes, []);
+        assert!(reached(&volumes, &without).join("kept").exists());
+    }
 }
 
 #[test]
@@ -234,6 +370,86 @@ fn an_image_holds_its_size_and_no_device_outlives_it() {
     assert!(taken() + (4 << 20) < before.max(8 << 20), "{before} bytes became {}", taken());
 }
 
+/// What `sysfs(5)` has of the file system in an image below `folder`.
+fn kernels_word_on(folder: &Path, name: &str) -> PathBuf {
+    let devices = fs::read_dir("/sys/block").unwrap().map(Result::unwrap);
+    let file = |device: &fs::DirEntry| fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+    let [device]: [_; 1] = devices
+        .filter(|device| file(device).contains(folder.to_str().unwrap()))
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    Path::new("/sys/fs/ext4").join(device.file_name()).join(name)
+}
+
+#[test]
+fn an_image_stays_mounted_for_the_next_call_and_no_longer_than_a_moment() {
+    let mut site = Site::new();
+    if !is_root() {
+        assert!(matches!(site.take().unwrap().holding(), Holding::Folders { .. }));
+        return;
+    }
+    let volumes = site.take().unwrap();
+    fs::write(upper(&volumes).join("kept"), "x").unwrap();
+    drop(volumes);
+    // Now no other image could be mounted.
+    let means = std::mem::replace(&mut site.means.control, PathBuf::from("/dev/absent/loop-control"));
+    for _ in 0..3 {
+        let volumes = site.take().unwrap();
+        assert!(matches!(volumes.holding(), Holding::Image(_)), "{volumes:?}");
+        assert!(upper(&volumes).join("kept").exists());
+    }
+    std::thread::sleep(LINGER / 2);
+    assert_eq!(loop_devices_on(site.state.path()), 1);
+    std::thread::sleep(LINGER);
+    assert_eq!(loop_devices_on(site.state.path()), 0);
+    assert!(matches!(site.take().unwrap().holding(), Holding::Folders { .. }), "there was nothing to take back");
+    site.means.control = means;
+    let volumes = site.take().unwrap();
+    assert_eq!(volumes.notes, []);
+    assert!(upper(&volumes).join("kept").exists());
+}
+
+#[test]
+fn an_image_that_became_useless_while_it_was_mounted_is_replaced() {
+    let site = Site::new();
+    let use_it = || {
+        let volumes = site.take().unwrap();
+        let (notes, kept) = (volumes.notes.clone(), upper(&volumes).join("kept").exists());
+        fs::write(upper(&volumes).join("kept"), "x").unwrap();
+        (notes, kept)
+    };
+    assert_eq!(use_it(), (vec![], false));
+    if !is_root() {
+        assert_eq!(use_it(), (vec![], true));
+        return;
+    }
+    // The kernel's own way to let a file system meet an error.
+    fs::write(kernels_word_on(site.state.path(), "trigger_fs_error"), "a test").unwrap();
+    assert_eq!(use_it(), (vec![ScratchNote::BeganEmpty(BeganEmpty::Damaged)], false));
+    assert_eq!(use_it(), (vec![], true));
+    fs::remove_file(site.scratch_folder().join("image")).unwrap();
+    assert_eq!(use_it(), (vec![], false), "somebody wanted it gone");
+    fs::write(site.scratch_folder().join("image.made"), "").unwrap();
+    assert_eq!(use_it(), (vec![ScratchNote::BeganEmpty(BeganEmpty::OlderThanBoot)], false));
+    assert_eq!(use_it(), (vec![], true));
+    drop(site.closer);
+    assert_eq!(loop_devices_on(site.state.path()), 0);
+}
+
+#[test]
+fn a_server_that_ends_unmounts_at_once() {
+    let mut site = Site::new();
+    site.closer = Arc::new(Closer::start(Duration::from_secs(3600)).unwrap());
+    drop(site.take().unwrap());
+    assert_eq!(loop_devices_on(site.state.path()), usize::from(is_root()));
+    let Site { closer, state, .. } = site;
+    let begun = Instant::now();
+    drop(closer);
+    assert_eq!(loop_devices_on(state.path()), 0);
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn an_image_of_another_size_or_boot_or_in_disorder_is_replaced() {
     let site = Site::new();
@@ -289,5 +505,6 @@ fn folders_of_before_go_when_there_is_an_image_and_an_image_stays_when_there_are
     drop(site.take().unwrap());
     site.means = Means::default();
     let volumes = site.take().unwrap();
+    assert_eq!(volumes.notes, []);
     assert!(upper(&volumes).join("later").exists());
 }
