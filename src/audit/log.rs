@@ -525,12 +525,12 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let log_path = path(state.path());
         let mut writer = Writer::open(&log_path, clock()).unwrap();
-        writer.append(vec![event("a")]).unwrap();
+        writer.append(vec![event("a")], Durability::Now).unwrap();
         // A descriptor that cannot be written stands for a full disk.
         writer.file = File::open(&log_path).unwrap();
-        assert!(matches!(writer.append(vec![event("b")]), Err(AppendError::Write(_))));
+        assert!(matches!(writer.append(vec![event("b")], Durability::Now), Err(AppendError::Write(_))));
         let mut writer = Writer::open(&log_path, clock()).unwrap();
-        writer.append(vec![event("c")]).unwrap();
+        writer.append(vec![event("c")], Durability::Now).unwrap();
         assert_eq!(checked(state.path()).records, 2);
     }
 }
