@@ -152,6 +152,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn folders_above_a_restricted_one_are_told_apart_from_it() {
+        let mut deny = Rule { grant: crate::rule::Grant::Deny, ..rule("a") };
+        deny.when.insert("path".into(), Condition::Within(WorkspacePath::parse("a/b/c", "/work").unwrap()));
+        let expected = [".", "a", "a/b", "a/b/c/other"].map(text).map(Some);
+        assert_eq!(samples(&[&deny], "path")[1..5], expected);
+    }
+
     proptest! {
         /// What makes enumeration exact: no call falls between the samples.
         #[test]
@@ -160,7 +168,7 @@ mod tests {
             arguments in proptest::collection::btree_map(
                 "[xy]",
                 prop_oneof![
-                    "(a|b|src|docs)(/(a|b|c)){0,2}".prop_map(Argument::Text),
+                    "\\.|(a|b|src|docs)(/(a|b|c)){0,2}".prop_map(Argument::Text),
                     (0i64..3).prop_map(Argument::Integer),
                     any::<bool>().prop_map(Argument::Bool),
                 ],

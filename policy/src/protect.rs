@@ -28,7 +28,6 @@ const AUTO_EXECUTING: &[&str] = &[
     ".pre-commit-config.y*ml",
     ".pre-commit-hooks.y*ml",
     ".huskyrc*",
-    ".github/hooks",
     "lefthook*.y*ml",
     "lefthook*.toml",
     "lefthook*.json",
@@ -46,6 +45,7 @@ const AUTO_EXECUTING: &[&str] = &[
     // Continuous integration.
     ".github/workflows",
     ".github/actions",
+    ".github/hooks",
     ".gitea/workflows",
     ".forgejo/workflows",
     ".gitlab-ci.y*ml",
