@@ -26,7 +26,7 @@ use super::{
 use sha2::{Digest, Sha256};
 
 /// Another server holds the lock for one batch. One that holds it this long is stopped or stuck.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The open log.
 #[derive(Debug, Clone)]
