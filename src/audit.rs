@@ -26,7 +26,7 @@ pub use record::{
     Action, Call, ChangeCounts, ChangesDecided, ChangesOrdered, Client, Decision, End, Enforcement, Event, Intent,
     Lost, Outcome, OutputSummary, Record, Recovered,
 };
-pub use verify::{Broken, Verified, verify};
+pub use verify::{Broken, Verified, open_between_batches, verify};
 
 /// Where the log lies below the state folder.
 #[must_use]

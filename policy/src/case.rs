@@ -5,8 +5,8 @@
 //! *A list is judged element by element.* A call with `packages = ["a", "b"]` stands for two cases, one with each
 //! value, and its verdict is the strictest of theirs. So a rule about `"b"` cannot be avoided by hiding it in a list.
 //!
-//! *Conditions are finite.* Rules tell apart only the values that they mention, folders that they mention, everything
-//! else, and absence. One sample of each gives every case there is, so "can this rule ever decide?" is answered by
+//! *Conditions are finite.* Rules tell apart only the values that they mention, folders that they mention with those
+//! above them, everything else, and absence. One sample of each gives every case there is, so "can this rule ever decide?" is answered by
 //! trying, not by guessing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,13 +69,15 @@ pub(crate) fn mentioned<'a>(rules: &[&'a Rule]) -> BTreeSet<&'a str> {
 /// One sample of each kind of value that these rules tell apart for an argument. Absence is the first, a value that
 /// no rule mentions the last.
 pub(crate) fn samples(rules: &[&Rule], argument: &str) -> Vec<Option<Argument>> {
-    let conditions: Vec<_> = rules.iter().filter_map(|rule| rule.when.get(argument)).collect();
+    let conditions: Vec<_> =
+        rules.iter().filter_map(|rule| Some((rule.when.get(argument)?, rule.grant.purpose()))).collect();
     // A name that occurs in no condition: as it is a value unlike all others, below a folder a path unlike all others.
     let mut fresh = String::from("other");
-    while conditions.iter().any(|condition| condition.mentions(&fresh)) {
+    while conditions.iter().any(|(condition, _)| condition.mentions(&fresh)) {
         fresh.push('_');
     }
-    let told_apart: BTreeSet<Argument> = conditions.iter().flat_map(|condition| condition.samples(&fresh)).collect();
+    let told_apart: BTreeSet<Argument> =
+        conditions.iter().flat_map(|(condition, purpose)| condition.samples(&fresh, *purpose)).collect();
     let other = Argument::Text(fresh);
     std::iter::once(None)
         .chain(told_apart.into_iter().filter(|value| *value != other).map(Some))
@@ -150,6 +152,14 @@ mod tests {
         );
     }
 
+    #[test]
+    fn folders_above_a_restricted_one_are_told_apart_from_it() {
+        let mut deny = Rule { grant: crate::rule::Grant::Deny, ..rule("a") };
+        deny.when.insert("path".into(), Condition::Within(WorkspacePath::parse("a/b/c", "/work").unwrap()));
+        let expected = [".", "a", "a/b", "a/b/c/other"].map(text).map(Some);
+        assert_eq!(samples(&[&deny], "path")[1..5], expected);
+    }
+
     proptest! {
         /// What makes enumeration exact: no call falls between the samples.
         #[test]
@@ -158,7 +168,7 @@ mod tests {
             arguments in proptest::collection::btree_map(
                 "[xy]",
                 prop_oneof![
-                    "(a|b|src|docs)(/(a|b|c)){0,2}".prop_map(Argument::Text),
+                    "\\.|(a|b|src|docs)(/(a|b|c)){0,2}".prop_map(Argument::Text),
                     (0i64..3).prop_map(Argument::Integer),
                     any::<bool>().prop_map(Argument::Bool),
                 ],

@@ -9,29 +9,33 @@ use cofferdam_contract::{Argument, WorkspacePath};
 pub(crate) enum Condition {
     /// One of these texts, numbers or truth values. Types count: `1` is not `"1"`.
     OneOf(BTreeSet<Argument>),
-    /// A path that is this folder or lies below it, by whole names.
+    /// A path that is this folder or lies below it, by whole names; for a rule that restricts, also a folder above it.
     Within(WorkspacePath),
 }
 
-/// How a value that cannot be read as a path counts for [`Condition::Within`].
+/// For what kind of rule a condition is asked. Where a path is in doubt, [`Condition::Within`] decides against the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    /// It does not hold: for a rule that grants.
-    Fails,
-    /// It holds: for a rule that restricts.
-    Holds,
+pub(crate) enum Purpose {
+    /// For a rule that grants: only what is surely within.
+    Grants,
+    /// For a rule that restricts: also what cannot be read as a path, and a folder above, since a tool that is given a
+    /// folder acts on all below it.
+    Restricts,
 }
 
 impl Condition {
     /// Whether `value` satisfies the condition. An absent argument satisfies none, nor does a list or a table: lists
     /// are judged element by element before they come here.
-    pub(crate) fn holds(&self, value: Option<&Argument>, unreadable: Unreadable) -> bool {
+    pub(crate) fn holds(&self, value: Option<&Argument>, purpose: Purpose) -> bool {
         match (self, value) {
             (_, None) => false,
             (Self::OneOf(members), Some(value)) => members.contains(value),
             (Self::Within(folder), Some(Argument::Text(text))) => match WorkspacePath::try_from(text.clone()) {
-                Ok(path) => path.is_within(folder),
-                Err(_) => unreadable == Unreadable::Holds,
+                Ok(path) => match purpose {
+                    Purpose::Grants => path.is_within(folder),
+                    Purpose::Restricts => path.is_within(folder) || folder.is_within(&path),
+                },
+                Err(_) => purpose == Purpose::Restricts,
             },
             (
                 Self::Within(_),
@@ -41,13 +45,22 @@ impl Condition {
     }
 
     /// Values that this condition tells apart, without the ones that satisfy nothing: each member, or a path below the
-    /// folder whose last name is `fresh`.
-    pub(crate) fn samples(&self, fresh: &str) -> Vec<Argument> {
-        match self {
-            Self::OneOf(members) => members.iter().cloned().collect(),
-            Self::Within(folder) if folder.is_workspace() => vec![Argument::Text(fresh.to_owned())],
-            Self::Within(folder) => vec![Argument::Text(format!("{}/{fresh}", folder.as_str()))],
+    /// folder whose last name is `fresh`, and for a rule that restricts every folder above.
+    pub(crate) fn samples(&self, fresh: &str, purpose: Purpose) -> Vec<Argument> {
+        let folder = match self {
+            Self::OneOf(members) => return members.iter().cloned().collect(),
+            Self::Within(folder) if folder.is_workspace() => return vec![Argument::Text(fresh.to_owned())],
+            Self::Within(folder) => folder.as_str(),
+        };
+        let mut samples = vec![Argument::Text(format!("{folder}/{fresh}"))];
+        match purpose {
+            Purpose::Grants => {}
+            Purpose::Restricts => {
+                let above = folder.match_indices('/').filter_map(|(end, _)| folder.get(..end));
+                samples.extend(std::iter::once(".").chain(above).map(|above| Argument::Text(above.to_owned())));
+            }
         }
+        samples
     }
 
     /// Whether `value` is spelled out in the condition.
@@ -62,7 +75,7 @@ impl Condition {
     pub(crate) fn is_folder_of(&self, value: &Argument) -> bool {
         match self {
             Self::OneOf(_) => false,
-            Self::Within(_) => self.holds(Some(value), Unreadable::Fails),
+            Self::Within(_) => self.holds(Some(value), Purpose::Grants),
         }
     }
 
@@ -142,11 +155,11 @@ mod tests {
     #[test]
     fn equality_counts_types() {
         let one = Condition::OneOf(BTreeSet::from([Argument::Integer(1)]));
-        assert!(one.holds(Some(&Argument::Integer(1)), Unreadable::Fails));
+        assert!(one.holds(Some(&Argument::Integer(1)), Purpose::Grants));
         for value in [Argument::Text("1".into()), Argument::Bool(true), Argument::List(vec![Argument::Integer(1)])] {
-            assert!(!one.holds(Some(&value), Unreadable::Holds), "{value:?}");
+            assert!(!one.holds(Some(&value), Purpose::Restricts), "{value:?}");
         }
-        assert!(!one.holds(None, Unreadable::Holds));
+        assert!(!one.holds(None, Purpose::Restricts));
     }
 
     #[test]
@@ -161,18 +174,37 @@ mod tests {
             (".", "anything", true),
             (".", ".", true),
         ] {
-            let holds = within(folder).holds(Some(&value.into()), Unreadable::Fails);
+            let holds = within(folder).holds(Some(&value.into()), Purpose::Grants);
             assert_eq!(holds, expected, "{value} in {folder}");
+        }
+    }
+
+    #[test]
+    fn a_restriction_of_a_folder_speaks_of_the_folders_above_it_and_a_grant_does_not() {
+        for (folder, value, expected) in [
+            ("tests/unit", "tests", true),
+            ("tests/unit", ".", true),
+            ("tests/unit", "tests/../tests/", true),
+            ("tests/unit", "tests/unit/a", true),
+            ("tests/unit", "tests/units", false),
+            ("tests/unit", "test", false),
+            ("tests/unit", "unit", false),
+        ] {
+            let restricts = within(folder).holds(Some(&value.into()), Purpose::Restricts);
+            assert_eq!(restricts, expected, "{value} restricted by {folder}");
+        }
+        for value in ["tests", "."] {
+            assert!(!within("tests/unit").holds(Some(&value.into()), Purpose::Grants), "{value}");
         }
     }
 
     #[test]
     fn what_is_no_path_counts_against_the_call() {
         for value in ["/etc/passwd", "../x", "a\\b"] {
-            assert!(!within("src").holds(Some(&value.into()), Unreadable::Fails), "{value}");
-            assert!(within("src").holds(Some(&value.into()), Unreadable::Holds), "{value}");
+            assert!(!within("src").holds(Some(&value.into()), Purpose::Grants), "{value}");
+            assert!(within("src").holds(Some(&value.into()), Purpose::Restricts), "{value}");
         }
-        assert!(!within("src").holds(Some(&Argument::Integer(1)), Unreadable::Holds));
+        assert!(!within("src").holds(Some(&Argument::Integer(1)), Purpose::Restricts));
     }
 
     proptest! {

@@ -288,6 +288,28 @@ fn a_path_that_cannot_be_read_counts_against_the_call() {
 }
 
 #[test]
+fn a_rule_about_a_folder_is_not_avoided_by_naming_the_folder_above() {
+    let unit = ("path".to_owned(), Condition::Within(WorkspacePath::parse("tests/unit", "/work").unwrap()));
+    let deny = Rule { grant: Grant::Deny, when: BTreeMap::from([unit.clone()]), ..rule("no") };
+    let ask = Rule {
+        grant: Grant::Approve(nothing(), approval(&["user:ana"])),
+        when: BTreeMap::from([unit.clone()]),
+        ..rule("ask")
+    };
+    let allow = Rule { when: BTreeMap::from([unit]), ..rule("yes") };
+    for path in [".", "tests", "./tests/"] {
+        let mut call = plan("t");
+        call.arguments.insert("path".into(), path.into());
+        assert!(!is_allowed(&call, &[rule("all"), deny.clone()], &Ceilings::TOP), "{path}");
+        assert!(matches!(answer(&call, &[rule("all"), ask.clone()], &Ceilings::TOP), Answer::Ask(_)), "{path}");
+        assert!(!is_allowed(&call, std::slice::from_ref(&allow), &Ceilings::TOP), "{path}");
+    }
+    let mut call = plan("t");
+    call.arguments.insert("path".into(), "tests/other".into());
+    assert!(is_allowed(&call, &[rule("all"), deny], &Ceilings::TOP));
+}
+
+#[test]
 fn a_sensitive_call_is_asked_about_under_a_sensitive_rule() {
     let terms = Terms { lane: Lane::Sensitive, ..nothing() };
     let rule = Rule { grant: Grant::Approve(terms, approval(&["user:ana"])), ..rule("ship") };

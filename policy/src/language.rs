@@ -85,16 +85,18 @@
 //!
 //! - with a text, a whole number, `true` or `false`: equal, types included (`1` is not `"1"`);
 //! - with a list: one of its members;
-//! - with `{ prefix = "src" }`: a path that is `src` or lies below it, by whole names (`srcx` does not).
+//! - with `{ prefix = "src/api" }`: a path that is `src/api` or lies below it, by whole names (`src/apix` does not). In an
+//!   `approve` or `deny` rule a folder above it as well (`src`, `.`): who deletes or moves `src` does so to `src/api`.
 //!
 //! An argument that the call leaves out satisfies no line. **A list argument is judged element by element**: the call's
 //! verdict is the strictest of its elements' verdicts, and an empty list counts as left out. A text that is no path
 //! below the workspace fails a prefix in an `allow` rule and satisfies it in an `approve` or `deny` rule: what cannot be
 //! read counts against the call.
 //!
-//! A line speaks of the argument and not of what the call reaches: `search_files` without `path`, or with `.`, also reads
-//! below `src`, and deleting `src` also deletes `src/a`. What may *change* is bounded by `write` and `protect`, whatever
-//! the arguments are; what may be *read* is the workspace.
+//! A line speaks of the names in the call's arguments and not of what the call reaches: `search_files` without `path` also
+//! reads below `src`, a link's other name reads the same file, and `path = "src/a"` does not speak of `src`. What may
+//! *change* is bounded by `write` and `protect`, whatever the arguments are; what may be *read* is the workspace, so what
+//! an agent must not read does not belong into it.
 //!
 //! # Globs
 //!
@@ -112,7 +114,7 @@
 //!
 //! A rule is refused when taking it away would change no answer: everything that it matches is decided as strictly by
 //! others. This is exact, by trying every case that the conditions can tell apart: each mentioned value, each mentioned
-//! folder, any other value, and absence.
+//! folder, those above it where a rule restricts, any other value, and absence.
 //!
 //! # Variables
 //!

@@ -6,7 +6,9 @@
 //!
 //! Names are compared the way the most forgiving file system would compare them: any case, with the invisible
 //! characters that HFS+ skips and the closing dots and spaces that NTFS drops (CVE-2014-9390 and CVE-2019-1352 both
-//! reached `.git` by such spellings). A false match costs a look; a missed one runs code.
+//! reached `.git` by such spellings). What follows a `:` is a stream of the same file on NTFS and is cut off
+//! (CVE-2019-1352, `.git::$INDEX_ALLOCATION`). A short name (`GITHUB~1`) stands for a long one that cannot be known from
+//! it, so every name of that shape is protected. A false match costs a look; a missed one runs code.
 //!
 //! Not here: nested bare repositories, which no name gives away (the gate looks at contents), and ordinary code that
 //! people run on purpose (`build.rs`, `package.json`), which would hold every change of every project.
@@ -25,8 +27,13 @@ const AUTO_EXECUTING: &[&str] = &[
     ".githooks",
     ".pre-commit-config.y*ml",
     ".pre-commit-hooks.y*ml",
+    ".huskyrc*",
     "lefthook*.y*ml",
+    "lefthook*.toml",
+    "lefthook*.json",
     ".lefthook*.y*ml",
+    ".lefthook*.toml",
+    ".lefthook*.json",
     ".lefthook",
     ".overcommit.yml",
     ".git-hooks",
@@ -38,6 +45,7 @@ const AUTO_EXECUTING: &[&str] = &[
     // Continuous integration.
     ".github/workflows",
     ".github/actions",
+    ".github/hooks",
     ".gitea/workflows",
     ".forgejo/workflows",
     ".gitlab-ci.y*ml",
@@ -72,17 +80,23 @@ const AUTO_EXECUTING: &[&str] = &[
     ".idea",
     ".fleet",
     ".zed",
+    ".helix",
     ".theia",
     "*.code-workspace",
     "*.sublime-project",
     ".devcontainer",
     ".devcontainer.json",
     ".gitpod.y*ml",
+    ".idx",
+    ".codesandbox",
     ".exrc",
     ".vimrc",
     ".nvimrc",
     ".nvim.lua",
+    ".lvimrc",
+    ".lazy.lua",
     ".dir-locals.el",
+    ".dir-locals-2.el",
     // Agents and what they start.
     ".cursor",
     ".claude",
@@ -100,7 +114,12 @@ const AUTO_EXECUTING: &[&str] = &[
     ".aider.conf.y*ml",
     ".mcp.json",
     "mcp.json",
+    // Read by an interpreter or a debugger that starts in the folder.
+    ".Rprofile",
+    ".pdbrc",
     // Shell environments entered with the folder.
+    "flake.nix",
+    "devenv.nix",
     ".envrc",
     ".direnv",
     ".mise.toml",
@@ -120,6 +139,7 @@ const AUTO_EXECUTING: &[&str] = &[
     ".pnp.loader.mjs",
     ".pnpmfile.*",
     "pnpmfile.js",
+    "pnpm-workspace.y*ml",
     "bunfig.toml",
     ".pypirc",
     "pip.conf",
@@ -149,11 +169,15 @@ const AUTO_EXECUTING: &[&str] = &[
     ".mvn",
     ".bazelrc",
     ".bazeliskrc",
+    ".bazelversion",
     "tools/bazel",
     // This product's own.
     ".cofferdam.toml",
     ".cofferdam",
 ];
+
+/// How the rule about short names is shown: as people know them, since no glob says "at most 8 characters".
+const SHORT_NAME: &str = "NAME~1";
 
 /// The protected paths: the compiled-in list and what policy added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,10 +250,9 @@ impl Protect {
         })
     }
 
-    /// The compiled-in patterns, in reading order.
-    #[must_use]
-    pub fn compiled_in() -> &'static [&'static str] {
-        AUTO_EXECUTING
+    /// The compiled-in patterns, in reading order, and `NAME~1` for every short name of NTFS and FAT.
+    pub fn compiled_in() -> impl Iterator<Item = &'static str> {
+        AUTO_EXECUTING.iter().copied().chain(std::iter::once(SHORT_NAME))
     }
 
     /// The globs that policy added, sorted.
@@ -240,13 +263,21 @@ impl Protect {
 
     fn find(&self, path: &Path, counts: impl Fn(Standing) -> bool) -> Option<&str> {
         // An undecodable byte becomes U+FFFD: no listed name holds one, and a wildcard still matches it.
-        let folded = fold_path(&path.to_string_lossy());
-        let names = names(&folded);
+        let path = path.to_string_lossy();
+        let (whole, cut) = (fold_path(&path), fold_path(&without_streams(&path)));
+        // As Linux reads the path, and as NTFS does.
+        let readings = [names(&whole), names(&cut)];
         let pattern = self.patterns.iter().find(|pattern| {
-            let above = (1..names.len()).filter_map(|end| names.get(..end)).any(|folder| pattern.glob.matches(folder));
-            above || (!names.is_empty() && counts(pattern.glob.standing(&names)))
-        })?;
-        Some(&pattern.text)
+            readings.iter().any(|names| {
+                let above =
+                    (1..names.len()).filter_map(|end| names.get(..end)).any(|folder| pattern.glob.matches(folder));
+                above || (!names.is_empty() && counts(pattern.glob.standing(names)))
+            })
+        });
+        match pattern {
+            Some(pattern) => Some(&pattern.text),
+            None => readings.iter().flatten().any(|name| is_short(name)).then_some(SHORT_NAME),
+        }
     }
 }
 
@@ -266,6 +297,25 @@ fn fold_name(name: &str) -> String {
         .flat_map(char::to_lowercase)
         .collect();
     folded.trim_end_matches(['.', ' ']).to_owned()
+}
+
+/// Cuts every name at its first `:`. A name that begins with one stays: NTFS has none of that kind.
+fn without_streams(path: &str) -> String {
+    let cut = |name| match str::split_once(name, ':') {
+        Some((file, _)) if !file.is_empty() => file,
+        Some(_) | None => name,
+    };
+    path.split('/').map(cut).collect::<Vec<_>>().join("/")
+}
+
+/// Whether a folded name has the shape of an 8.3 short name: at most eight characters that end with `~` and digits, and
+/// at most three after a dot ("Naming Files, Paths, and Namespaces", Microsoft).
+fn is_short(name: &str) -> bool {
+    let (base, extension) = name.split_once('.').unwrap_or((name, ""));
+    let numbered = base
+        .rsplit_once('~')
+        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    numbered && base.chars().count() <= 8 && extension.chars().count() <= 3 && !extension.contains('.')
 }
 
 /// The characters that HFS+ leaves out of comparisons (Apple TN1150, and git's `utf8.c`).
@@ -341,6 +391,25 @@ mod tests {
             ".mcp.json",
             "mcp.json",
             ".cofferdam.toml",
+            ".dir-locals-2.el",
+            "lefthook.toml",
+            "lefthook-local.json",
+            ".lefthook.toml",
+            ".lefthook-local.json",
+            ".huskyrc",
+            ".huskyrc.json",
+            ".helix/languages.toml",
+            ".Rprofile",
+            ".pdbrc",
+            ".lazy.lua",
+            ".lvimrc",
+            ".bazelversion",
+            "pnpm-workspace.yaml",
+            ".idx/dev.nix",
+            ".codesandbox/tasks.json",
+            ".github/hooks/x.json",
+            "flake.nix",
+            "devenv.nix",
         ] {
             assert!(matches(&protect, path).is_some(), "{path}");
         }
@@ -387,6 +456,40 @@ mod tests {
         for path in [".GIT/config", ".g\u{200c}it/config", ".git./config", ".git /config", "GIT~1/config", ".vſcode/x"]
         {
             assert!(matches(&protect, path).is_some(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn short_names_that_could_mean_a_protected_one_are_protected() {
+        let protect = protect(&[]);
+        for path in [
+            "GITHUB~1/WORKFL~1/x.yml",
+            "vscode~1",
+            "a/HUSKY~1/pre-commit",
+            "CLAUDE~1",
+            "GI7EBA~1",
+            "NPMRC~12",
+            "A~1.JSO",
+        ] {
+            assert!(matches(&protect, path).is_some(), "{path}");
+            assert!(protect.contains(Path::new(path)).is_some(), "{path}");
+        }
+        assert_eq!(matches(&protect, "GITHUB~1"), Some("NAME~1"));
+        for path in ["notes~", "a~b", "version~1.2.3", "averylongname~1", "x~1.html", "~", "a.b~1"] {
+            assert_eq!(matches(&protect, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_stream_of_a_protected_file_is_protected() {
+        let protect = protect(&["a:b"]);
+        for path in [".git:x", ".git::$INDEX_ALLOCATION/config", "sub/.vscode:x/tasks.json", ".envrc :x", "GITHUB~1:x"]
+        {
+            assert!(matches(&protect, path).is_some(), "{path}");
+        }
+        assert_eq!(matches(&protect, "a:b"), Some("a:b"), "a policy's own glob still sees the whole name");
+        for path in ["src/a::b", ":", ":git", "a"] {
+            assert_eq!(matches(&protect, path), None, "{path}");
         }
     }
 

@@ -9,7 +9,7 @@ use cofferdam_contract::{Arguments, Isolation, Lane, Network};
 
 use crate::{
     case::{self, Case, TooMany},
-    condition::{Condition, Unreadable},
+    condition::{Condition, Purpose},
     problem::Place,
 };
 
@@ -98,10 +98,10 @@ impl Rule {
 
     /// The conditions that the case does not meet.
     pub(crate) fn failing<'a>(&'a self, case: &'a Case) -> impl Iterator<Item = (&'a str, &'a Condition)> {
-        let unreadable = self.grant.unreadable();
+        let purpose = self.grant.purpose();
         self.when
             .iter()
-            .filter(move |(argument, condition)| !condition.holds(case.get(argument.as_str()), unreadable))
+            .filter(move |(argument, condition)| !condition.holds(case.get(argument.as_str()), purpose))
             .map(|(argument, condition)| (argument.as_str(), condition))
     }
 
@@ -152,11 +152,11 @@ impl Grant {
         }
     }
 
-    /// A path that cannot be read counts against the call: it fits no grant and every restriction.
-    fn unreadable(&self) -> Unreadable {
+    /// How the conditions of a rule with this decision are read.
+    pub(crate) fn purpose(&self) -> Purpose {
         match self {
-            Self::Allow(_) => Unreadable::Fails,
-            Self::Approve(..) | Self::Deny => Unreadable::Holds,
+            Self::Allow(_) => Purpose::Grants,
+            Self::Approve(..) | Self::Deny => Purpose::Restricts,
         }
     }
 }

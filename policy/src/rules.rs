@@ -121,7 +121,9 @@ fn without_tools(mut rule: Rule, tools: &BTreeSet<String>) -> Option<Rule> {
         let arguments = rule
             .when
             .iter()
-            .filter_map(|(name, condition)| Some((name.clone(), condition.samples("example").first()?.clone())))
+            .filter_map(|(name, condition)| {
+                Some((name.clone(), condition.samples("example", rule.grant.purpose()).first()?.clone()))
+            })
             .collect();
         rule.matching.push(Example { tool: first, arguments, place: rule.place.clone() });
     }

@@ -34,7 +34,7 @@ use super::{
 use sha2::{Digest, Sha256};
 
 /// Another server holds the lock for one batch. One that holds it this long is stopped or stuck.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long what is to be synced soon waits for company. Longer than a call takes, so that a run of calls pays for it with
 /// the syncs of its intents.

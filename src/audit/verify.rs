@@ -1,13 +1,22 @@
 //! Checks a log from its first line to its last, holding one line at a time.
+//!
+//! Servers go on writing meanwhile. A batch is written under the file's lock, so how long the log was at a moment when
+//! nobody held it is where it is whole: that much is read, and what comes later is the next check's. The lock is not kept
+//! while reading, or a long log would stop every call.
 
 use std::{
     collections::HashSet,
-    fs::File,
-    io::{self, BufRead, BufReader, Read},
+    fs::{File, TryLockError},
+    io::{self, BufRead, BufReader, Read, Take},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::record::{Call, Event, MAX_LINE_BYTES, NO_PREVIOUS, Record};
+use super::{
+    log::LOCK_PATIENCE,
+    record::{Call, Event, MAX_LINE_BYTES, NO_PREVIOUS, Record},
+};
 
 /// A log whose chain holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +66,32 @@ pub enum Broken {
 /// # Errors
 /// [`Broken`] with the first line that does not fit, or when no line has the digest `kept`.
 pub fn verify(path: &Path, kept: Option<&str>) -> Result<Verified, Broken> {
-    let file = File::open(path).map_err(Broken::Read)?;
-    check(BufReader::with_capacity(1 << 16, file), kept)
+    let log = open_between_batches(path).map_err(Broken::Read)?;
+    check(BufReader::with_capacity(1 << 16, log), kept)
+}
+
+/// Opens the log at `path` up to where it is now, between two batches. A torn line that a killed server left is there.
+///
+/// # Errors
+/// Those of opening, and `TimedOut` when a writer holds the lock for 10 s.
+pub fn open_between_batches(path: &Path) -> io::Result<Take<File>> {
+    let file = File::open(path)?;
+    let start = Instant::now();
+    loop {
+        match file.try_lock_shared() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "another process holds its lock"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    let length = file.metadata()?.len();
+    file.unlock()?;
+    Ok(file.take(length))
 }
 
 fn check(mut log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> {
@@ -219,6 +252,32 @@ mod tests {
         let bytes = small_log().concat();
         let torn = check(&bytes[..bytes.len() - 1], None);
         assert!(matches!(torn, Err(Broken::Line { line: 5, .. })), "{torn:?}");
+    }
+
+    #[test]
+    fn a_line_that_is_being_written_is_no_alarm_and_one_that_stays_torn_is() {
+        use std::io::Write;
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("log.jsonl");
+        let log = small_log();
+        std::fs::write(&path, log[..3].concat()).unwrap();
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        writer.lock().unwrap();
+        let (half, rest) = log[3].split_at(20);
+        writer.write_all(half).unwrap();
+        let found = thread::scope(|scope| {
+            let checking = scope.spawn(|| verify(&path, None));
+            thread::sleep(Duration::from_millis(50));
+            writer.write_all(rest).unwrap();
+            writer.unlock().unwrap();
+            checking.join().unwrap().unwrap()
+        });
+        assert_eq!(found.records, 4);
+        // What is appended after it was opened is left to the next check.
+        let opened = open_between_batches(&path).unwrap();
+        writer.write_all(&log[4][..20]).unwrap();
+        assert_eq!(check(BufReader::new(opened), None).unwrap().records, 4);
+        assert!(matches!(verify(&path, None), Err(Broken::Line { line: 5, .. })), "torn, and nobody is writing");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fs::File,
     io::{BufRead, BufReader},
     num::NonZeroUsize,
     path::Path,
@@ -190,7 +189,7 @@ fn call_line(time: &str, intent: &Intent, ending: &Ending, colour: Colour) -> St
 }
 
 fn for_each_line(path: &Path, mut each: impl FnMut(&str)) -> std::io::Result<()> {
-    let mut log = BufReader::new(File::open(path)?);
+    let mut log = BufReader::new(audit::open_between_batches(path)?);
     let mut line = Vec::new();
     loop {
         line.clear();

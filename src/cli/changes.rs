@@ -6,7 +6,8 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use cofferdam_sandboxes::{Change, HeldChange, Patience, Released, Session, TreePath};
+use cofferdam_sandboxes::{Change, HeldChange, LayersError, Patience, Released, Session, SessionError, TreePath};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
@@ -31,7 +32,7 @@ const RECORDED: usize = 20;
 pub(super) enum Changes {
     /// Lists what is held, and why
     List {
-        /// Prints the list as JSON
+        /// Prints the list as JSON, each entry with the generation
         #[arg(long)]
         json: bool,
     },
@@ -44,9 +45,19 @@ pub(super) enum Changes {
     ///
     /// You have read them: protection does not matter any more. What the workspace changed itself meanwhile stays held,
     /// and is applied when you order it again.
-    Apply(Chosen),
+    Apply(Order),
     /// Forgets held changes for good
-    Discard(Chosen),
+    Discard(Order),
+}
+
+/// What is ordered.
+#[derive(Debug, Args)]
+pub(super) struct Order {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Only if what is held is still what `list` or `diff` showed as this generation
+    #[arg(long, value_name = "N")]
+    generation: Option<u64>,
 }
 
 /// Which changes.
@@ -74,8 +85,12 @@ pub(super) fn run(command: &Changes, setup: &Setup, colour: Colour) -> Exit {
         Changes::List { json } => desk.list(*json, colour),
         Changes::Diff { paths } if paths.is_empty() => desk.diff(&[TreePath::root()], colour),
         Changes::Diff { paths } => desk.with_paths(paths, |paths| desk.diff(paths, colour)),
-        Changes::Apply(chosen) => desk.with_chosen(chosen, |paths| desk.apply(paths, colour)),
-        Changes::Discard(chosen) => desk.with_chosen(chosen, |paths| desk.discard(paths, colour)),
+        Changes::Apply(Order { chosen, generation }) => {
+            desk.with_chosen(chosen, |paths| desk.apply(paths, *generation, colour))
+        }
+        Changes::Discard(Order { chosen, generation }) => {
+            desk.with_chosen(chosen, |paths| desk.discard(paths, *generation, colour))
+        }
     }
 }
 
@@ -114,40 +129,53 @@ impl Desk {
     }
 
     fn list(&self, json: bool, colour: Colour) -> Exit {
-        let held = match self.session.held() {
-            Ok(held) => held,
+        let layers = match self.session.layers() {
+            Ok(layers) => layers,
             Err(error) => return failed(&error),
         };
+        let generation = layers.generation();
+        let held: Vec<Listed<'_>> = layers.held().map(|held| Listed { held, generation }).collect();
         if json {
             print(json!(held));
             return Exit::Success;
         }
-        if held.is_empty() {
-            print("nothing is held");
-        }
-        for held in &held {
+        for Listed { held, .. } in &held {
             print(held_line(held, colour));
         }
+        print(if held.is_empty() { "nothing is held".to_owned() } else { closing_line(generation, "--all", colour) });
         Exit::Success
     }
 
     fn diff(&self, paths: &[TreePath], colour: Colour) -> Exit {
-        for path in paths {
-            match self.session.diff(path) {
-                Ok(text) => text.lines().for_each(|line| print(diff_line(line, colour))),
-                Err(error) => return failed(&error),
-            }
+        // One snapshot for all: what is shown is one generation.
+        let read = || -> Result<(String, u64), LayersError> {
+            let layers = self.session.layers()?;
+            let texts: Result<String, _> = paths.iter().map(|path| self.session.diff(&layers, path)).collect();
+            Ok((texts?, layers.generation()))
+        };
+        let (text, generation) = match read() {
+            Ok(read) => read,
+            Err(error) => return failed(&error),
+        };
+        text.lines().for_each(|line| print(diff_line(line, colour)));
+        if !text.is_empty() {
+            let chosen = if paths.contains(&TreePath::root()) { "--all" } else { "PATH…" };
+            print(closing_line(generation, chosen, colour));
         }
         Exit::Success
     }
 
-    fn apply(&self, paths: &[TreePath], colour: Colour) -> Exit {
+    fn apply(&self, paths: &[TreePath], generation: Option<u64>, colour: Colour) -> Exit {
         if let Err(exit) = self.announce(Action::Apply, paths) {
             return exit;
         }
-        let released = match self.session.apply(paths, &patience()) {
+        let released = match generation {
+            None => self.session.apply(paths, &patience()),
+            Some(generation) => self.session.apply_as_of(generation, paths, &patience()),
+        };
+        let released = match released {
             Ok(released) => released,
-            Err(error) => return failed(&error),
+            Err(error) => return not_done(&error),
         };
         let Released { applied, held, notes } = &released;
         for change in applied {
@@ -167,13 +195,17 @@ impl Desk {
         self.record(Action::Apply, applied, exit)
     }
 
-    fn discard(&self, paths: &[TreePath], colour: Colour) -> Exit {
+    fn discard(&self, paths: &[TreePath], generation: Option<u64>, colour: Colour) -> Exit {
         if let Err(exit) = self.announce(Action::Discard, paths) {
             return exit;
         }
-        let discarded = match self.session.discard(paths, &patience()) {
+        let discarded = match generation {
+            None => self.session.discard(paths, &patience()),
+            Some(generation) => self.session.discard_as_of(generation, paths, &patience()),
+        };
+        let discarded = match discarded {
             Ok(discarded) => discarded,
-            Err(error) => return failed(&error),
+            Err(error) => return not_done(&error),
         };
         for change in &discarded {
             print(format_args!("{} {}", colour.paint(Mark::Warn, "discarded"), change.path));
@@ -216,6 +248,15 @@ impl Desk {
     }
 }
 
+/// A held change in the list that programs read.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    held: &'a HeldChange,
+    /// The list's, for `--generation`.
+    generation: u64,
+}
+
 /// That nothing is held is what somebody who named no path wanted, and not what somebody who did expects.
 fn nothing_there(paths: &[TreePath]) -> Exit {
     if paths.contains(&TreePath::root()) {
@@ -233,6 +274,15 @@ fn patience() -> Patience<'static> {
 fn failed(error: &dyn std::error::Error) -> Exit {
     note(format_args!("cofferdam: {}", causes(error)));
     Exit::Failed
+}
+
+/// Why an order was not carried out. What changed under a person's eyes waits for that person.
+fn not_done(error: &SessionError) -> Exit {
+    if let SessionError::Changed { .. } = error {
+        note(format_args!("cofferdam: {error}; nothing was done. Look again with `cofferdam changes diff`"));
+        return Exit::Person;
+    }
+    failed(error)
 }
 
 /// A path as a person writes it: relative to the workspace, to the current folder if that lies in the workspace, or
@@ -259,6 +309,11 @@ fn held_line(held: &HeldChange, colour: Colour) -> String {
         held.reason,
         colour.paint(Mark::Dim, format_args!("{since} call {}", held.origin.call)),
     )
+}
+
+fn closing_line(generation: u64, chosen: &str, colour: Colour) -> String {
+    let order = format!("`cofferdam changes apply --generation {generation} {chosen}` applies exactly this");
+    colour.paint(Mark::Dim, format_args!("as of generation {generation}; {order}"))
 }
 
 fn diff_line(line: &str, colour: Colour) -> String {

@@ -107,6 +107,35 @@ fn a_held_change_is_seen_by_the_agent_and_decided_by_a_person() {
 }
 
 #[test]
+fn what_the_agent_changed_after_a_person_looked_is_not_applied() {
+    for place in places() {
+        let path = ".envrc";
+        let write = |content: &str| place.call("write_file", &json!({ "path": path, "content": content }));
+        write("export X=good\n");
+        let generation = |arguments: &[&str]| {
+            let shown = text(&place.run(arguments));
+            let closing = shown.lines().last().unwrap().to_owned();
+            let (_, after) = closing.split_once("as of generation ").unwrap_or_else(|| panic!("{shown}"));
+            after.split(';').next().unwrap().to_owned()
+        };
+        let seen = generation(&["changes", "diff", path]);
+        assert_eq!(generation(&["changes", "list"]), seen);
+        let listed: Value = serde_json::from_slice(&place.run(&["changes", "list", "--json"]).stdout).unwrap();
+        assert_eq!((listed[0]["path"].as_str(), listed[0]["generation"].to_string()), (Some(path), seen.clone()));
+        write("export X=evil\n");
+        for order in ["apply", "discard"] {
+            let refused = place.run(&["changes", order, "--generation", &seen, path]);
+            assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+            assert!(text(&refused).contains("Look again"), "{}", text(&refused));
+        }
+        assert!(!place.workspace().join(path).exists());
+        let apply = place.run(&["changes", "apply", "--generation", &generation(&["changes", "diff"]), "--all"]);
+        assert!(apply.status.success(), "{}", text(&apply));
+        assert_eq!(place.read(path), "export X=evil\n");
+    }
+}
+
+#[test]
 fn a_discarded_change_is_gone_for_the_agent_too() {
     for place in places() {
         let path = ".envrc";

@@ -17,7 +17,7 @@ use super::{
     beneath::{self, Blocked, Entry, Found, Kind},
     change::{Change, Note, Reason, What},
     changeset::Changeset,
-    gate::{Below, Decision, Facts, Host, Present, decide},
+    gate::{Below, Decision, Facts, Host, Present, decide, destination},
     operation::{Expected, Identity},
     selection::Selection,
     stack::{Layers, Stack},
@@ -169,6 +169,7 @@ impl Assessment<'_> {
         let facts = Facts {
             wanted,
             protected: self.protected(&change),
+            leads_to: self.leads_to(&change),
             tied: whole.or(held_above).or(builds),
             repository: repository.as_ref(),
             differs_from_view,
@@ -195,6 +196,16 @@ impl Assessment<'_> {
                 self.protect.contains(change.path.as_path())
             }
         }
+    }
+
+    /// The protected path that a link leads to, and its pattern. Programs of the host write through links: what they meant
+    /// for an ordinary name would become a hook. A folder that a pattern spells out on its way (`.cargo`) counts, since
+    /// the rest of the way is then an ordinary name too.
+    fn leads_to(&self, change: &Change) -> Option<(TreePath, &str)> {
+        let What::Link { target } = &change.what else { return None };
+        let destination = destination(&change.path, target)?;
+        let pattern = self.protect.matches(destination.as_path())?;
+        Some((destination, pattern))
     }
 
     /// Whether the host has something else at the path than the change says.

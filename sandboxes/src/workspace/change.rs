@@ -139,6 +139,13 @@ pub enum Reason {
         /// Where it points to.
         target: String,
     },
+    /// The link leads to a protected path, by its text: what is written through it would land there.
+    LeadsToProtected {
+        /// Where it leads to.
+        path: String,
+        /// The pattern that matches that.
+        pattern: String,
+    },
     /// The folder looks like a git repository of its own, whose settings git would obey.
     Repository {
         /// The folder.
@@ -269,6 +276,9 @@ impl fmt::Display for Reason {
             Self::Conflict => formatter.write_str("the workspace changed at the same place while the call ran"),
             Self::LeadsOut { target } => {
                 write!(formatter, "the link to {target} leads, or could lead, out of the workspace")
+            }
+            Self::LeadsToProtected { path, pattern } => {
+                write!(formatter, "the link leads to {path} (protected by {pattern})")
             }
             Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
             Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),

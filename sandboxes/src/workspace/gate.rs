@@ -21,6 +21,8 @@ pub(super) struct Facts<'a> {
     pub(super) wanted: bool,
     /// The protected pattern that it matches.
     pub(super) protected: Option<&'a str>,
+    /// Where it leads, and the protected pattern that this matches, if it is a link.
+    pub(super) leads_to: Option<(TreePath, &'a str)>,
     /// Why it cannot be applied without something that is held.
     pub(super) tied: Option<Reason>,
     /// The folder above it that looks like a git repository of its own.
@@ -122,6 +124,9 @@ fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
     {
         return Some(Reason::LeadsOut { target: super::notice::visible(&target.to_string_lossy()) });
     }
+    if let Some((path, pattern)) = &facts.leads_to {
+        return Some(Reason::LeadsToProtected { path: path.to_string(), pattern: (*pattern).to_owned() });
+    }
     if let Some(folder) = facts.repository {
         return Some(Reason::Repository { folder: folder.to_string() });
     }
@@ -188,6 +193,24 @@ pub(super) fn leads_out(path: &TreePath, target: &OsStr) -> bool {
     climbed > above
 }
 
+/// Where a link at `path` leads by its text alone; `None` when it leads out. A link on the way is not followed: each was
+/// asked about by its own text when it came.
+pub(super) fn destination(path: &TreePath, target: &OsStr) -> Option<TreePath> {
+    if leads_out(path, target) {
+        return None;
+    }
+    let mut destination = path.parent().unwrap_or_else(TreePath::root).as_path().to_owned();
+    for component in Path::new(target).components() {
+        match component {
+            Component::Prefix(_) | Component::RootDir => return None,
+            Component::CurDir => {}
+            Component::ParentDir => _ = destination.pop(),
+            Component::Normal(name) => destination.push(name),
+        }
+    }
+    TreePath::new(destination)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -219,6 +242,7 @@ mod tests {
         Facts {
             wanted: true,
             protected: None,
+            leads_to: None,
             tied: None,
             repository: None,
             differs_from_view: true,
@@ -262,6 +286,12 @@ mod tests {
             ),
             ("not asked for and protected", file(), Facts { wanted: false, protected: Some("x"), ..plain() }, Leave),
             ("a link out", link("../../x"), absent(false), Hold(Reason::LeadsOut { target: "../../x".into() })),
+            (
+                "a link to a protected path",
+                link("../.git/hooks"),
+                Facts { leads_to: Some((TreePath::new(".git/hooks").unwrap(), ".git")), ..plain() },
+                Hold(Reason::LeadsToProtected { path: ".git/hooks".into(), pattern: ".git".into() }),
+            ),
             (
                 "in a nested repository",
                 file(),
@@ -345,6 +375,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_link_leads_where_its_text_says_from_its_own_folder() {
+        let leads = |path: &str, target: &str| {
+            destination(&TreePath::new(path).unwrap(), OsStr::new(target)).map(|path| path.to_string())
+        };
+        for (path, target, expected) in [
+            ("a", "b/c", Some("b/c")),
+            ("a/b", "c", Some("a/c")),
+            ("a/b", "../.git/hooks", Some(".git/hooks")),
+            ("a/b/c", "./../.././x", Some("x")),
+            ("a", ".", Some(".")),
+            ("a/b", "..", Some(".")),
+            ("a", "../x", None),
+            ("a", "/x", None),
+        ] {
+            assert_eq!(leads(path, target).as_deref(), expected, "{path} -> {target}");
+        }
+    }
+
     fn any_facts() -> impl Strategy<Value = Facts<'static>> {
         let kinds = prop_oneof![Just(Kind::File), Just(Kind::Folder), Just(Kind::Link), Just(Kind::Socket)];
         let host = prop_oneof![
@@ -360,6 +409,7 @@ mod tests {
             |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
                 wanted,
                 protected,
+                leads_to: None,
                 tied,
                 repository: None,
                 differs_from_view,

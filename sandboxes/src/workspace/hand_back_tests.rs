@@ -459,6 +459,29 @@ fn links_out_of_the_workspace_are_held() {
 }
 
 #[test]
+fn links_to_protected_paths_are_held() {
+    let ground = Playground::new();
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.folder("a").link("a/hooks", "../.git/hooks").link("ci", "./.github").link("settings", "VSCODE~1/tasks.json");
+    upper.link("a/fine", "../.gitignore").link("here", ".");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(applied(&back), ["a", "a/fine", "here"]);
+    let to = |name: &str, path: &str, pattern: &str| {
+        (name.to_owned(), Reason::LeadsToProtected { path: path.into(), pattern: pattern.into() })
+    };
+    assert_eq!(
+        held(&back),
+        [
+            to("a/hooks", ".git/hooks", ".git"),
+            to("ci", ".github", ".github/workflows"),
+            to("settings", "VSCODE~1/tasks.json", "NAME~1"),
+        ]
+    );
+}
+
+#[test]
 fn shapes_of_nested_repositories_are_held_even_when_they_come_in_pieces() {
     let ground = Playground::new();
     let session = ground.session();

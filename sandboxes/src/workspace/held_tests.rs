@@ -10,7 +10,7 @@ use cofferdam_contract::HandBack;
 use super::{
     change::{Reason, What},
     playground::{Playground, held_list, list, only, path, patient},
-    session::Session,
+    session::{Session, SessionError},
     tree_path::TreePath,
 };
 
@@ -237,6 +237,48 @@ fn every_change_of_what_is_held_has_its_own_generation_and_shares_files() {
 }
 
 #[test]
+fn what_changed_after_a_person_saw_it_is_neither_applied_nor_discarded() {
+    let ground = Playground::new();
+    let session = holding(&ground, &[".envrc"]);
+    let seen = session.layers().unwrap();
+    assert!(session.diff(&seen, &path(".envrc")).unwrap().contains("+.envrc"));
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write(".envrc", "evil");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let (generation, paths, cancelled) = (seen.generation(), [path(".envrc")], || false);
+    let found = session.layers().unwrap().generation();
+    let refused = session.apply_as_of(generation, &paths, &patient(&cancelled)).unwrap_err();
+    assert!(matches!(refused, SessionError::Changed { seen, found: now } if (seen, now) == (generation, found)));
+    let refused = session.discard_as_of(generation, &paths, &patient(&cancelled)).unwrap_err();
+    assert!(matches!(refused, SessionError::Changed { .. }), "{refused:?}");
+    assert_eq!((ground.read(".envrc"), held(&session)), (None, vec![".envrc".to_owned()]));
+    assert!(session.diff(&seen, &path(".envrc")).unwrap().contains("+.envrc"), "a snapshot goes on showing the same");
+    assert_eq!(session.apply_as_of(found, &paths, &patient(&cancelled)).unwrap().applied.len(), 1);
+    assert_eq!(ground.read(".envrc").as_deref(), Some("evil"));
+}
+
+#[test]
+fn a_session_holds_no_more_than_its_bound_and_a_hand_back_beyond_it_changes_nothing() {
+    let ground = Playground::new();
+    let session = ground.session().holding_at_most(10);
+    let hand_back = |files: &[(&str, &str)]| {
+        let (stamp, upper) = (ground.stamp(), ground.upper());
+        files.iter().for_each(|(name, text)| _ = upper.write(name, text));
+        ground.try_hand_back(&session, &upper, &HandBack::Tree, &stamp, &super::delivery::Uninterrupted)
+    };
+    hand_back(&[(".envrc", "six666")]).unwrap();
+    let generation = session.layers().unwrap().generation();
+    let refused = hand_back(&[(".npmrc", "five5"), ("plain", "x")]).unwrap_err();
+    assert!(matches!(refused, SessionError::TooMuchHeld { bytes: 11, limit: 10, .. }), "{refused:?}");
+    assert_eq!((ground.tree(), held(&session)), (vec![], vec![".envrc".to_owned()]));
+    assert_eq!(session.layers().unwrap().generation(), generation);
+    hand_back(&[("plain", "more than ten bytes, and not held")]).unwrap();
+    hand_back(&[(".envrc", "ten1010101")]).unwrap();
+    assert_eq!(discard(&session, &[".envrc"]), 1);
+    hand_back(&[(".npmrc", "five5")]).unwrap();
+}
+
+#[test]
 fn a_diff_shows_both_sides() {
     let ground = Playground::new();
     ground.write(".envrc", "one\ntwo\nthree\n");
@@ -249,8 +291,9 @@ fn a_diff_shows_both_sides() {
     upper.write(".vscode/new", "n\n").link("out", "/etc");
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     fs::set_permissions(ground.host(".envrc"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let layers = session.layers().unwrap();
     assert_eq!(
-        session.diff(&TreePath::root()).unwrap(),
+        session.diff(&layers, &TreePath::root()).unwrap(),
         "held .envrc: programs of your machine may act on it unasked, or your policy names it (protected by .envrc)\n\
          mode 644 becomes 755\n\
          --- workspace/.envrc\n+++ held/.envrc\n@@ -1,3 +1,3 @@\n one\n-two\n-three\n+2\\u{1b}[2J\n+three\n\
@@ -262,7 +305,7 @@ fn a_diff_shows_both_sides() {
             .next()
             .unwrap()
             .to_owned()
-            + &session.diff(&path(".git")).unwrap()
+            + &session.diff(&layers, &path(".git")).unwrap()
             + "held .npmrc: programs of your machine may act on it unasked, or your policy names it (protected by .npmrc)\n\
                --- workspace/.npmrc\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n\
                held .vscode: programs of your machine may act on it unasked, or your policy names it (protected by .vscode)\n\
@@ -272,7 +315,7 @@ fn a_diff_shows_both_sides() {
                held out: the link to /etc leads, or could lead, out of the workspace\n\
                workspace: nothing\nheld: a link to /etc\n"
     );
-    let binary = session.diff(&path(".git/config")).unwrap();
+    let binary = session.diff(&layers, &path(".git/config")).unwrap();
     assert!(
         binary.contains("workspace: a text of 4 bytes, mode 644\nheld: a binary file of 3 bytes, sha256 "),
         "{binary}"

@@ -29,6 +29,15 @@ pub struct Released {
     pub notes: Vec<Note>,
 }
 
+/// What an order is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AsOf {
+    /// What is held when it is carried out.
+    Now,
+    /// What was held in this generation, which a person has seen; nothing if there is another one.
+    Generation(u64),
+}
+
 impl Session {
     /// Puts held changes into the workspace because a person ordered it: those at `paths` and below them. Protection does
     /// not matter then; a workspace that changed since does.
@@ -36,12 +45,37 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub fn apply(&self, paths: &[TreePath], patience: &Patience<'_>) -> Result<Released, SessionError> {
-        self.apply_in_steps(paths, patience, &Uninterrupted)
+        self.release(paths, AsOf::Now, patience, &Uninterrupted)
     }
 
+    /// As [`Session::apply`], if what is held is still `generation` ([`Layers::generation`]). That is looked at in the
+    /// workspace's turn, in which nobody else can change it: what a person read is what is applied.
+    ///
+    /// # Errors
+    /// [`SessionError::Changed`] when it is another one, and nothing was done; else as [`Session::apply`].
+    pub fn apply_as_of(
+        &self,
+        generation: u64,
+        paths: &[TreePath],
+        patience: &Patience<'_>,
+    ) -> Result<Released, SessionError> {
+        self.release(paths, AsOf::Generation(generation), patience, &Uninterrupted)
+    }
+
+    #[cfg(test)]
     pub(super) fn apply_in_steps(
         &self,
         paths: &[TreePath],
+        patience: &Patience<'_>,
+        steps: &dyn Steps,
+    ) -> Result<Released, SessionError> {
+        self.release(paths, AsOf::Now, patience, steps)
+    }
+
+    fn release(
+        &self,
+        paths: &[TreePath],
+        as_of: AsOf,
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<Released, SessionError> {
@@ -50,6 +84,7 @@ impl Session {
         let failed = |source| self.kernel("compare what is held with the workspace", source);
         let stamp = Stamp::take(self.workspace()).map_err(failed)?;
         let stack = self.ledger().load().map_err(failed)?;
+        as_of.confirm(&stack)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
         let order = self.order(&stack, &layers, paths).map_err(failed)?;
         let delivery = Delivery {
@@ -126,9 +161,27 @@ impl Session {
     /// # Errors
     /// [`SessionError`].
     pub fn discard(&self, paths: &[TreePath], patience: &Patience<'_>) -> Result<Vec<Change>, SessionError> {
+        self.forget(paths, AsOf::Now, patience)
+    }
+
+    /// As [`Session::discard`], if what is held is still `generation`, as for [`Session::apply_as_of`].
+    ///
+    /// # Errors
+    /// [`SessionError::Changed`] when it is another one, and nothing was done; else as [`Session::discard`].
+    pub fn discard_as_of(
+        &self,
+        generation: u64,
+        paths: &[TreePath],
+        patience: &Patience<'_>,
+    ) -> Result<Vec<Change>, SessionError> {
+        self.forget(paths, AsOf::Generation(generation), patience)
+    }
+
+    fn forget(&self, paths: &[TreePath], as_of: AsOf, patience: &Patience<'_>) -> Result<Vec<Change>, SessionError> {
         let _turn = self.turn(patience)?;
         let failed = |source| self.kernel("discard held changes", source);
         let stack = self.ledger().load().map_err(failed)?;
+        as_of.confirm(&stack)?;
         let selected: Vec<Change> = stack
             .held
             .values()
@@ -169,6 +222,19 @@ impl Session {
                 Blocked::Mount => Reason::OtherMount,
                 Blocked::Permission => Reason::NotPermitted,
             })),
+        }
+    }
+}
+
+impl AsOf {
+    /// Refuses when the order is about something else than what is held. Only in the workspace's turn does the answer
+    /// stay true.
+    fn confirm(self, stack: &Stack) -> Result<(), SessionError> {
+        match self {
+            Self::Generation(seen) if seen != stack.generation => {
+                Err(SessionError::Changed { seen, found: stack.generation })
+            }
+            Self::Generation(_) | Self::Now => Ok(()),
         }
     }
 }

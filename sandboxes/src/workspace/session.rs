@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
     ledger::Ledger,
-    stack::{HeldChange, Layers},
+    stack::{Content, HeldChange, Layers},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
 };
@@ -17,12 +17,19 @@ use super::{
 /// The longest session name that is its own folder name, in bytes.
 const MAX_PLAIN_NAME_BYTES: usize = 64;
 
+/// The most that the files of a session's held changes may have, in bytes: 1 GiB. They lie in the state folder until a
+/// person decides, and each call may add its whole disk limit. It is far more than a person reads, and holds one
+/// installed `node_modules`.
+const MAX_HELD_BYTES: u64 = 1 << 30;
+
 /// The changes of one workspace that are held under one name.
 #[derive(Debug)]
 pub struct Session {
     workspace: Arc<Workspace>,
     name: String,
     ledger: Ledger,
+    /// In bytes; [`MAX_HELD_BYTES`] but in tests.
+    most_held: u64,
 }
 
 /// Why the session could not do what it was asked.
@@ -47,6 +54,27 @@ pub enum SessionError {
         bytes: u64,
         /// The bound, in bytes.
         limit: u64,
+    },
+    /// Too much would wait for a person.
+    #[error(
+        "session {session} would hold {bytes} bytes for a person, more than {limit}; nothing was handed back; look with \
+         `cofferdam changes list`, and apply or discard what is there"
+    )]
+    TooMuchHeld {
+        /// The session's name.
+        session: String,
+        /// What would be held, in bytes.
+        bytes: u64,
+        /// The bound, in bytes.
+        limit: u64,
+    },
+    /// What is held is not what the person saw.
+    #[error("what is held has changed: it was generation {seen}, and is generation {found} now")]
+    Changed {
+        /// The generation that the order is about.
+        seen: u64,
+        /// The generation that is there.
+        found: u64,
     },
     /// The kernel refused something that concerns the whole.
     #[error("failed to {doing} in session {session}")]
@@ -80,7 +108,8 @@ impl Session {
     /// [`SessionError::Kernel`] when its folder cannot be made.
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
-        let session = Self { workspace, name: name.to_owned(), ledger: Ledger::new(folder) };
+        let ledger = Ledger::new(folder);
+        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -118,17 +147,16 @@ impl Session {
         Ok(stack.held.values().cloned().collect())
     }
 
-    /// Shows a held change, and those below it, beside what the workspace has there: for a person to read, with control
-    /// characters made visible.
+    /// Shows a change that is held in a snapshot, and those below it, beside what the workspace has there: for a person to
+    /// read, with control characters made visible.
     ///
     /// # Errors
     /// When the workspace or the layer cannot be read.
-    pub fn diff(&self, path: &TreePath) -> Result<String, LayersError> {
-        let layers = self.layers()?;
+    pub fn diff(&self, layers: &Layers, path: &TreePath) -> Result<String, LayersError> {
         let mut text = String::new();
-        for held in self.held()?.iter().filter(|held| held.change.path.is_within(path)) {
-            // Released or discarded since the snapshot was taken.
-            let Some(layer) = layers.holding(&held.change.path) else { continue };
+        for held in layers.held().filter(|held| held.change.path.is_within(path)) {
+            let missing = || self.layers_error(io::Error::other("a held change has no layer"));
+            let layer = layers.holding(&held.change.path).ok_or_else(missing)?;
             text += &super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))?;
         }
         Ok(text)
@@ -141,6 +169,13 @@ impl Session {
     ) -> Result<delivery::Delivered, SessionError> {
         if delivery.operations.is_empty() && delivery.pieces.is_empty() && delivery.removed.is_empty() {
             return Ok(delivery::Delivered::default());
+        }
+        let grows = delivery.pieces.iter().any(|piece| matches!(piece.content, Content::Copy { .. }));
+        if grows {
+            let bytes = delivery.stack.bytes_with(&delivery.removed, &delivery.pieces);
+            if bytes > self.most_held {
+                return Err(SessionError::TooMuchHeld { session: self.name.clone(), bytes, limit: self.most_held });
+            }
         }
         delivery.deliver(steps).map_err(|error| self.delivery_error("hand changes back", error))
     }
@@ -166,6 +201,12 @@ impl Session {
 
     fn layers_error(&self, source: io::Error) -> LayersError {
         LayersError { session: self.name.clone(), source }
+    }
+
+    /// The same with another bound on what is held, in bytes.
+    #[cfg(test)]
+    pub(super) fn holding_at_most(self, most_held: u64) -> Self {
+        Self { most_held, ..self }
     }
 
     pub(super) fn ledger(&self) -> &Ledger {

@@ -110,6 +110,11 @@ impl Layers {
         self.stack.generation
     }
 
+    /// What is held, sorted by path.
+    pub fn held(&self) -> impl Iterator<Item = &HeldChange> {
+        self.stack.held.values()
+    }
+
     /// The layers' folders, top first, as paths.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.layers.iter().map(|layer| layer.path.as_path())
@@ -191,6 +196,16 @@ impl Stack {
     /// The paths held below `path`.
     pub(super) fn below<'a>(&'a self, path: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
         below(&self.held, path)
+    }
+
+    /// The bytes in files that are held once `removed` goes and `added` comes. What a newer change hides in a layer below
+    /// it is not counted; it goes when the layers are merged.
+    pub(super) fn bytes_with(&self, removed: &BTreeSet<TreePath>, added: &[Piece<'_>]) -> u64 {
+        let size = |held: &HeldChange| match held.change.what {
+            What::File { size, .. } => size,
+            What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => 0,
+        };
+        self.revised(removed, added).held.values().map(size).fold(0, u64::saturating_add)
     }
 
     /// Builds the next generation in the session's `folder`: `removed` goes, `added` comes, in that order. Its layers are

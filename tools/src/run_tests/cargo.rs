@@ -126,12 +126,10 @@ struct Block {
 /// Reads the output of the test step.
 pub(super) fn read(transcript: &Transcript) -> Results {
     let mut reader = Reader::default();
-    for (stream, line) in transcript.lines() {
-        match stream {
-            Stream::Stdout => reader.stdout(&line),
-            Stream::Stderr => reader.stderr(&line),
-        }
-    }
+    transcript.for_each_line(|stream, line| match stream {
+        Stream::Stdout => reader.stdout(line),
+        Stream::Stderr => reader.stderr(line),
+    });
     reader.finish()
 }
 

@@ -1,10 +1,15 @@
 //! What a program printed, and how it ended.
 
+use std::collections::VecDeque;
+
 use cofferdam_contract::{Command, Ended, Exit, Sandbox, SandboxError, Stream};
 
 use crate::{Failure, plain_text};
 
 use super::records;
+
+/// Lines of one stream that wait for the end of a line of the other.
+const WAITING: usize = 10_000;
 
 /// The output of one program in order of arrival. Its size is bounded by the permit's output limit.
 #[derive(Debug, Clone, Default)]
@@ -55,41 +60,56 @@ impl Transcript {
         self.chunks.iter().filter(|(stream, _)| *stream == wanted).flat_map(|(_, bytes)| bytes).copied().collect()
     }
 
-    /// The lines of both streams, each stream cut into lines by itself, in the order in which the lines began.
-    pub(super) fn lines(&self) -> Vec<(Stream, String)> {
-        let mut lines: Vec<(Stream, Vec<u8>)> = Vec::new();
-        let mut open: [Option<usize>; 2] = [None, None];
+    /// Hands out the lines of both streams, each stream cut into lines by itself, in the order in which the lines began.
+    ///
+    /// One at a time, since a program may print millions of empty ones. A line that does not end while [`WAITING`] others
+    /// of the other stream wait behind it is handed out as far as it goes.
+    pub(super) fn for_each_line(&self, mut each: impl FnMut(Stream, &str)) {
+        let mut hand_out = |stream: Stream, bytes: &[u8]| {
+            each(stream, String::from_utf8_lossy(bytes).trim_end_matches(['\r', '\n']));
+        };
+        // The lines that wait behind an open one, which is the first; and which of them are open, counted from the start.
+        let mut waiting: VecDeque<(Stream, Vec<u8>)> = VecDeque::new();
+        let (mut gone, mut open) = (0, [None, None]);
         for (stream, bytes) in &self.chunks {
+            let slot = usize::from(*stream == Stream::Stderr);
             for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-                let slot = &mut open[usize::from(*stream == Stream::Stderr)];
-                let index = *slot.get_or_insert_with(|| {
-                    lines.push((*stream, Vec::new()));
-                    lines.len() - 1
-                });
-                lines[index].1.extend_from_slice(part);
-                if part.ends_with(b"\n") {
-                    *slot = None;
+                let ends = part.ends_with(b"\n");
+                if waiting.is_empty() && ends {
+                    hand_out(*stream, part);
+                    continue;
+                }
+                let number = *open[slot].get_or_insert(gone + waiting.len());
+                match waiting.get_mut(number - gone) {
+                    Some((_, line)) => line.extend_from_slice(part),
+                    None => waiting.push_back((*stream, part.to_vec())),
+                }
+                if ends {
+                    open[slot] = None;
+                }
+                let is_stuck = waiting.len() > WAITING;
+                while let Some((stream, line)) = waiting.pop_front_if(|(_, line)| is_stuck || line.ends_with(b"\n")) {
+                    hand_out(stream, &line);
+                    gone += 1;
+                }
+                if is_stuck {
+                    open = [None, None];
                 }
             }
         }
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
-        lines.into_iter().map(|(stream, bytes)| (stream, text(bytes))).collect()
+        waiting.iter().for_each(|(stream, line)| hand_out(*stream, line));
     }
 
     /// What a person would have seen: both streams without records, safe to show.
     pub(super) fn shown(&self) -> String {
-        let mut shown = Vec::new();
-        for (stream, bytes) in self.lines() {
-            let text = match stream {
-                Stream::Stdout => records::without(&bytes),
-                Stream::Stderr => bytes,
-            };
-            shown.push(text);
-        }
-        let mut text = shown.join("\n");
-        if !text.is_empty() {
+        let mut text = String::new();
+        self.for_each_line(|stream, line| {
+            match stream {
+                Stream::Stdout => text.push_str(&records::without(line)),
+                Stream::Stderr => text.push_str(line),
+            }
             text.push('\n');
-        }
+        });
         plain_text::output(&text)
     }
 
@@ -126,8 +146,23 @@ mod tests {
     fn lines_of_two_streams_are_not_mixed_within() {
         use Stream::{Stderr, Stdout};
         let transcript = Transcript::of(&[(Stdout, "one "), (Stderr, "err\n"), (Stdout, "more\ntwo"), (Stderr, "x")]);
-        let lines: Vec<(Stream, String)> = transcript.lines();
+        let mut lines = Vec::new();
+        transcript.for_each_line(|stream, line| lines.push((stream, line.to_owned())));
         let expected = [(Stdout, "one more"), (Stderr, "err"), (Stdout, "two"), (Stderr, "x")];
         assert_eq!(lines, expected.map(|(stream, text)| (stream, text.to_owned())));
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_does_not_gather_others_for_ever() {
+        use Stream::{Stderr, Stdout};
+        let mut chunks = vec![(Stdout, "open".to_owned())];
+        chunks.push((Stderr, "x\n".repeat(WAITING + 5)));
+        chunks.push((Stdout, " end\n".to_owned()));
+        let chunks: Vec<(Stream, &str)> = chunks.iter().map(|(stream, text)| (*stream, text.as_str())).collect();
+        let mut lines = Vec::new();
+        Transcript::of(&chunks).for_each_line(|stream, line| lines.push((stream, line.to_owned())));
+        assert_eq!(lines[0], (Stdout, "open".to_owned()));
+        assert_eq!(lines.len(), WAITING + 7);
+        assert_eq!(lines.last(), Some(&(Stdout, " end".to_owned())));
     }
 }
