@@ -1,7 +1,7 @@
 //! What changing a file needs besides the change.
 
 use cofferdam_contract::{
-    EntryKind, FileRefusal, FileReply, FileRequest, RefusalKind, Sandbox, SandboxError, Status, WorkspacePath,
+    EntryKind, FileRefusal, FileReply, FileRequest, ListFiles, RefusalKind, Sandbox, SandboxError, Status, WorkspacePath,
 };
 
 use crate::Failure;
@@ -27,7 +27,7 @@ pub(crate) fn refuse_links_on_the_way(sandbox: &mut dyn Sandbox, path: &Workspac
         let folder = WorkspacePath::try_from(path.as_str()[..end].to_owned())
             .expect("the beginning of a path, cut at a slash, is a path");
         match status(sandbox, &folder)? {
-            Some(Status { kind: EntryKind::Link(target), .. }) => return Err(link(&folder, &target)),
+            Some(Status { kind: EntryKind::Link(target), .. }) => return Err(link(sandbox, &folder, &target)),
             Some(_) => {}
             None => return Ok(()),
         }
@@ -39,14 +39,32 @@ pub(crate) fn refuse_links_on_the_way(sandbox: &mut dyn Sandbox, path: &Workspac
 pub(crate) fn refuse_links(sandbox: &mut dyn Sandbox, path: &WorkspacePath) -> Result<(), Failure> {
     refuse_links_on_the_way(sandbox, path)?;
     match status(sandbox, path)? {
-        Some(Status { kind: EntryKind::Link(target), .. }) => Err(link(path, &target)),
+        Some(Status { kind: EntryKind::Link(target), .. }) => Err(link(sandbox, path, &target)),
         Some(_) | None => Ok(()),
     }
 }
 
-fn link(path: &WorkspacePath, target: &str) -> Failure {
+fn link(sandbox: &mut dyn Sandbox, path: &WorkspacePath, target: &str) -> Failure {
     let target = crate::plain_text::one_line(target);
-    Failure::new("link", format!("`{path}` is a link to `{target}`; nothing was changed. Name the real path instead"))
+    // Where links lead is the guest's to tell; looking at what is in there is the operation that follows them.
+    let behind = FileRequest::List(ListFiles {
+        path: path.clone(),
+        glob: None,
+        depth: 1,
+        max_entries: 0,
+        respect_ignore: false,
+    });
+    match sandbox.file(behind) {
+        Err(SandboxError::File(FileRefusal { kind: RefusalKind::LeadsOut, .. })) => Failure::new(
+            "link",
+            format!("`{path}` is a link to `{target}`, which leads out of the workspace; nothing can be changed there"),
+        ),
+        Err(SandboxError::Ended(ended)) => SandboxError::Ended(ended).into(),
+        Ok(_) | Err(SandboxError::File(_) | SandboxError::NotPlanned { .. }) => Failure::new(
+            "link",
+            format!("`{path}` is a link to `{target}`; nothing was changed. Name the real path instead"),
+        ),
+    }
 }
 
 /// Refuses the workspace itself.

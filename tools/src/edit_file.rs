@@ -170,7 +170,12 @@ impl Tool for EditFileTool {
         }
         let content = text_file::encode(&edited.text, file.encoding).ok_or_else(|| {
             let name = file.encoding.name();
-            Failure::new("encoding", format!("`{}` is stored as {name}, which cannot hold the new text", form.path))
+            let text = format!(
+                "`{}` is stored as {name}, which cannot hold the new text; use characters that it has, or write the \
+                 whole file anew as UTF-8 with write_file",
+                form.path
+            );
+            Failure::new("encoding", text)
         })?;
         write_file::write(sandbox, &form.path, content, read)?;
         Ok(edited.report(&form.path, &file.text))
@@ -222,17 +227,29 @@ fn open(sandbox: &mut dyn Sandbox, path: &WorkspacePath) -> Result<(TextFile, Ex
         _ => failure,
     })?;
     let (false, Some(digest)) = (read.cut, read.digest) else {
-        let text = format!("`{path}` has {} bytes; files of up to {FILE_BYTES} bytes are edited", read.size);
+        let text = format!(
+            "`{path}` has {} bytes, and files of up to {FILE_BYTES} are edited; show the place with search_files and ask \
+             the person to change it",
+            read.size
+        );
         return Err(Failure::new("too_large", text));
     };
     let encoding = match text_file::kind(&read.head) {
         Kind::Text(encoding) => encoding,
-        Kind::Binary(kind) => return Err(Failure::new("binary", format!("`{path}` is a {kind}, not a text file"))),
+        Kind::Binary(kind) => {
+            let text = format!(
+                "`{path}` is a {kind}, not a text file; change what it is made from, or ask the person for a new one"
+            );
+            return Err(Failure::new("binary", text));
+        }
     };
     let (text, encoding) = text_file::decode(&read.bytes, encoding, Cut::Whole);
     if text_file::encode(&text, encoding).as_deref() != Some(&read.bytes) {
         let name = encoding.name();
-        let text = format!("`{path}` is {name} and could not be written back as it is; edit it with another program");
+        let text = format!(
+            "`{path}` is {name} and could not be written back as it is; write_file replaces the whole of it by UTF-8, \
+             any smaller change is a person's"
+        );
         return Err(Failure::new("encoding", text));
     }
     let line_ends = text_file::line_ends(&text);
@@ -401,7 +418,8 @@ mod tests {
         call(&sandbox, "edit_file", json!({"path": "wide", "old_string": "b", "new_string": "€"}));
         assert_eq!(sandbox.content("wide"), b"\xff\xfea\0\n\0\xac\x20");
         for (path, new, text) in [
-            ("latin", "€", "`latin` is stored as latin-1, which cannot hold the new text"),
+            ("latin", "€", "`latin` is stored as latin-1, which cannot hold the new text; use characters that it has, or write the whole \
+             file anew as UTF-8 with write_file"),
             (
                 "broken",
                 "x",

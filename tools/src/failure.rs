@@ -34,14 +34,18 @@ impl Failure {
         let (code, advice) = match refusal.kind {
             RefusalKind::NotFound => ("not_found", "look with list_files or search_files"),
             RefusalKind::Exists => ("exists", "choose another name, or remove it first"),
-            RefusalKind::WrongKind => ("wrong_kind", "list_files shows what it is"),
+            RefusalKind::WrongKind => ("wrong_kind", "list_files shows what is there"),
             RefusalKind::LeadsOut => ("leads_out", "only what lies in the workspace can be reached"),
-            RefusalKind::Permission => ("permission", "the file's own permissions forbid it"),
+            RefusalKind::Permission => ("permission", "only a person can change that"),
             RefusalKind::TooLarge => ("too_large", "work on a part of it"),
             RefusalKind::Changed => ("changed", "read it again, then repeat the change"),
             RefusalKind::Invalid => ("invalid", "correct the argument"),
             RefusalKind::NoSpace => ("limit_reached", "the call's disk limit was reached"),
             RefusalKind::Failed => ("failed", "it may work when tried again"),
+            // GNU chown changes links themselves, not what they lead to, when it is recursive (chown(1), `-R` and `-P`).
+            RefusalKind::OtherOwner => {
+                ("permission", "a person can mend that with `chown -R --reference=. .` in the workspace folder")
+            }
         };
         Self::new(code, format!("{}; {advice}", plain_text::one_line(&refusal.message)))
     }
@@ -77,5 +81,21 @@ mod tests {
         let failure = Failure::from(SandboxError::File(refusal));
         assert_eq!(failure.code, "not_found");
         assert_eq!(failure.text, "`a` does not exist; look with list_files or search_files");
+    }
+
+    #[test]
+    fn no_refusal_repeats_itself() {
+        let told = |kind, message: &str| Failure::from(SandboxError::File(FileRefusal { kind, message: message.into() }));
+        assert_eq!(
+            told(RefusalKind::Permission, "could not write `a`: its permissions forbid it").text,
+            "could not write `a`: its permissions forbid it; only a person can change that"
+        );
+        let other = told(RefusalKind::OtherOwner, "could not delete `a`: it belongs to another user or group");
+        assert_eq!(other.code, "permission");
+        assert_eq!(
+            other.text,
+            "could not delete `a`: it belongs to another user or group; a person can mend that with \
+             `chown -R --reference=. .` in the workspace folder"
+        );
     }
 }

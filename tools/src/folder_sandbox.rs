@@ -153,6 +153,9 @@ impl FolderSandbox {
 
     fn list(&self, request: &cofferdam_contract::ListFiles) -> Result<FileReply, SandboxError> {
         let base = self.at(&request.path);
+        if base.canonicalize().is_ok_and(|real| !real.starts_with(&self.root)) {
+            return Err(refusal(RefusalKind::LeadsOut, format!("`{}` leads out", request.path)));
+        }
         if !base.is_dir() {
             return Err(refusal(RefusalKind::WrongKind, format!("`{}` is not a folder", request.path)));
         }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::{
     Annotations, ArgumentError, Failure, Output, Project, Tool,
     arguments::{self, Form},
+    change,
     excerpt::TEXT_BYTES,
     plain_text, schema,
 };
@@ -137,11 +138,26 @@ impl Tool for ListFilesTool {
         let form: ListFilesForm = arguments::recall(plan)?;
         let path = form.path.unwrap_or_else(WorkspacePath::workspace);
         let listing = match &form.glob {
-            Some(glob) => matching(sandbox, &path, glob, form.depth.unwrap_or(GLOB_DEPTH))?,
-            None => tree(sandbox, &path, form.depth.unwrap_or(DEFAULT_DEPTH))?,
+            Some(glob) => matching(sandbox, &path, glob, form.depth.unwrap_or(GLOB_DEPTH)),
+            None => tree(sandbox, &path, form.depth.unwrap_or(DEFAULT_DEPTH)),
         };
-        Ok(show(&path, listing))
+        match listing {
+            Ok(listing) => Ok(show(&path, listing)),
+            Err(failure) if failure.code == "wrong_kind" => Err(no_folder(sandbox, &path)?.unwrap_or(failure)),
+            Err(failure) => Err(failure),
+        }
     }
+}
+
+/// What is at a path that is no folder; `None` when nothing is.
+fn no_folder(sandbox: &mut dyn Sandbox, path: &WorkspacePath) -> Result<Option<Failure>, Failure> {
+    let text = match change::status(sandbox, path)?.map(|status| status.kind) {
+        Some(EntryKind::File) => format!("`{path}` is a file, not a folder; read_file reads it"),
+        Some(EntryKind::Link(_)) => format!("`{path}` is a link to a file, not to a folder; read_file reads it"),
+        Some(EntryKind::Other) => format!("`{path}` is a pipe, socket or device; there is nothing to list or read"),
+        Some(EntryKind::Folder) | None => return Ok(None),
+    };
+    Ok(Some(Failure::new("wrong_kind", text)))
 }
 
 /// A listing, and what is to be said about it.
@@ -281,6 +297,19 @@ mod tests {
         ]);
         sandbox.link("link", "src");
         sandbox
+    }
+
+    #[test]
+    fn what_is_no_folder_is_told_with_the_tool_that_reads_it() {
+        let sandbox = sandbox();
+        sandbox.link("to_file", "README.md");
+        for (path, told) in [("README.md", "a file, not a folder"), ("to_file", "a link to a file, not to a folder")] {
+            for arguments in [json!({"path": path}), json!({"path": path, "glob": "*"})] {
+                let failure = call_failing(&sandbox, "list_files", arguments);
+                let text = format!("`{path}` is {told}; read_file reads it");
+                assert_eq!((failure.code, failure.text), ("wrong_kind", text));
+            }
+        }
     }
 
     #[test]

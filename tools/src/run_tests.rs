@@ -326,7 +326,7 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
     let workspace = sandbox.workspace().to_owned();
     let place = Place { workspace: &workspace, directory };
     let printed = if runner == Runner::Pytest { Printed::InRecord } else { Printed::Between };
-    let results = recorded::read(&transcript, place, printed).map_err(|unavailable| {
+    let mut results = recorded::read(&transcript, place, printed).map_err(|unavailable| {
         let text = format!(
             "the project's tests need pytest, and `{}` cannot import it ({}); install it on the host, in the project's \
              .venv for example, or set runner to unittest",
@@ -334,6 +334,9 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
         );
         Failure::new("no_runner", text)
     })?;
+    if runner == Runner::Pytest {
+        results.not_found = python::not_found(&transcript, &workspace);
+    }
     Ok(Report::new(invocation, results, &transcript))
 }
 
@@ -399,6 +402,9 @@ fn run_node(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm)
     let place = Place { workspace: &workspace, directory: &detected.directory };
     let mut results = recorded::read(&transcript, place, Printed::ByFile)
         .map_err(|unavailable| Failure::new("no_runner", unavailable.message))?;
+    if form.filter.is_some() {
+        recorded::leave_out_whole_files(&mut results, place);
+    }
     results.notes.splice(0..0, notes);
     let report = Report::new(invocation, results, &transcript);
     if report.output.contains("bad option: --test") {

@@ -160,6 +160,27 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leads_out_is_told_from_one_whose_real_path_can_be_named() {
+        let sandbox = FolderSandbox::new(&[("real/a", "kept")]);
+        sandbox.link("inside", "real/a");
+        sandbox.link("outside", "/etc/hostname");
+        sandbox.link("folder", "/etc");
+        let text = |path: &str| call_failing(&sandbox, "write_file", json!({"path": path, "content": "x"})).text;
+        assert_eq!(
+            text("inside"),
+            "`inside` is a link to `real/a`; nothing was changed. Name the real path instead"
+        );
+        for (path, link, target) in [("outside", "outside", "/etc/hostname"), ("folder/x", "folder", "/etc")] {
+            assert_eq!(
+                text(path),
+                format!(
+                    "`{link}` is a link to `{target}`, which leads out of the workspace; nothing can be changed there"
+                )
+            );
+        }
+    }
+
+    #[test]
     fn a_plan_hands_back_that_file_and_no_other() {
         let Value::Object(arguments) = json!({"path": "/work/a.txt", "content": "x"}) else { unreachable!() };
         let plan = WriteFileTool.plan(&arguments, &Project { workspace: "/work".into() }).unwrap();

@@ -301,4 +301,6 @@ pub enum RefusalKind {
     NoSpace,
     /// Anything else the kernel said.
     Failed,
+    /// It belongs to another user or group than the workspace folder, and may not be changed for that.
+    OtherOwner,
 }

@@ -115,6 +115,8 @@ struct Block {
     tests: Vec<(String, Outcome)>,
     /// A test whose name was printed and whose result was not, yet.
     open: Option<String>,
+    /// Tests of which it was said that they take long.
+    slow: Vec<String>,
     failures: Vec<(String, String)>,
     /// The sums of its last line.
     sums: Option<Counts>,
@@ -273,6 +275,12 @@ impl Block {
 
     /// `test name ... ok`, in one piece or, with one thread, in two with the test's own output between.
     fn test(&mut self, line: &str) {
+        // libtest names a test when it ends, where several run at once; and one that does not, after a minute.
+        let slow = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" seconds"));
+        if let Some((name, _)) = slow.and_then(|rest| rest.rsplit_once(" has been running for over ")) {
+            self.slow.push(plain_name(name));
+            return;
+        }
         let (name, result) = match line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... ")) {
             Some((name, result)) => (name, result),
             None => match (self.open.take(), word_at_end(line)) {
@@ -340,7 +348,8 @@ impl Block {
             None => {
                 results.counts.add_all(&seen);
                 results.complete = false;
-                results.running.extend(self.open.clone());
+                let slow = self.slow.iter().filter(|name| self.tests.iter().all(|(ended, _)| ended != *name));
+                results.running.extend(self.open.iter().chain(slow).map(|name| plain_text::one_line(name)));
                 results.notes.push(format!(
                     "{} ended before its tests did: {} of {} have a result",
                     suite.unwrap_or("the test program"),
@@ -483,6 +492,18 @@ mod tests {
         ]);
         assert_eq!((results.counts.passed, results.tests.len()), (2, 1));
         assert_eq!(results.notes, ["the test program: 2 results, of which 1 could be told by name"]);
+    }
+
+    #[test]
+    fn a_test_that_still_runs_is_named_once_libtest_has_named_it() {
+        use Stream::Stdout;
+        let results = read_lines(&[
+            (Stdout, "running 3 tests"),
+            (Stdout, "test tests::slow has been running for over 60 seconds"),
+            (Stdout, "test tests::hangs has been running for over 60 seconds"),
+            (Stdout, "test tests::slow ... ok"),
+        ]);
+        assert_eq!((results.running, results.complete), (vec!["tests::hangs".to_owned()], false));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //
 // Loaded as a `data:` URL by `--test-reporter`, which exists from Node 18.15 (nodejs.org/api/test.html, "Custom
 // reporters"). A record is U+001E, one line of JSON and a line end (RFC 7464). Nested names are joined here, since
-// only the stream's order tells which test a nested one belongs to.
+// only the stream's order tells which test a nested one belongs to. A test begins with `test:dequeue`, which comes at
+// once (Node 18.17 and later); `test:start` waits for the tests before it, and often for the test's own end.
 const cut = (text, limit) => {
   text = String(text ?? '');
   if (text.length <= limit) return text;
@@ -25,15 +26,24 @@ const failure = (error) => {
 
 export default async function* (source) {
   const names = [];
+  const nested = new Map();
+  const begun = new Map();
+  const key = ({ file, line, column, nesting, name }) => JSON.stringify([file, line, column, nesting, name]);
   for await (const { type, data } of source) {
-    if (type === 'test:start') {
+    if (type === 'test:dequeue') {
+      const path = [...(nested.get(data.file) ?? []).slice(0, data.nesting), data.name];
+      nested.set(data.file, path);
+      begun.set(key(data), path.join(' > '));
+      yield record({ r: 'begin', name: path.join(' > '), file: data.file });
+    } else if (type === 'test:start') {
       names.length = data.nesting;
       names.push(data.name);
-      yield record({ r: 'begin', name: names.join(' > ') });
+      if (!begun.has(key(data))) yield record({ r: 'begin', name: names.join(' > ') });
     } else if (type === 'test:pass' || type === 'test:fail') {
       const path = [...names.slice(0, data.nesting), data.name];
       names.length = data.nesting;
       const fields = { r: 'test', name: path.join(' > '), file: data.file, line: data.line };
+      if (begun.get(key(data)) !== fields.name) fields.begun = begun.get(key(data));
       fields.ms = data.details?.duration_ms;
       fields.suite = data.details?.type === 'suite';
       if (data.skip !== undefined) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Command, Sandbox, WorkspacePath};
+use cofferdam_contract::{Command, Exit, Sandbox, Stream, WorkspacePath};
 
-use crate::{Failure, change};
+use crate::{Failure, change, plain_text};
 
-use super::{report::Invocation, runner::Runner};
+use super::{report::Invocation, runner::Runner, transcript::Transcript};
 
 /// Runs pytest as `python -m pytest` does.
 const PYTEST_RECORDER: &str = include_str!("pytest_recorder.py");
@@ -53,7 +53,7 @@ impl Interpreter {
         module: &str,
     ) -> Result<bool, Failure> {
         let command = self.command(directory, vec!["-c".to_owned(), format!("import {module}")]);
-        let transcript = super::transcript::Transcript::execute(sandbox, &command)?;
+        let transcript = Transcript::execute(sandbox, &command)?;
         Ok(transcript.succeeded())
     }
 
@@ -80,6 +80,17 @@ impl Interpreter {
         let invocation = Invocation { runner, argv, equivalent, directory: directory.to_string() };
         (self.command(directory, arguments), invocation)
     }
+}
+
+/// What pytest says of tests that it was asked for and did not find: status 4 and a line on standard error, without the
+/// workspace's path (`UsageError` in `_pytest/main.py`). Status 4 is also that of a wrong configuration.
+pub(super) fn not_found(transcript: &Transcript, workspace: &str) -> Option<String> {
+    let lines = transcript.lines().into_iter().filter(|(stream, _)| *stream == Stream::Stderr);
+    let told = lines.filter_map(|(_, line)| line.strip_prefix("ERROR: ").map(str::to_owned));
+    let mut missing =
+        told.filter(|line| ["not found: ", "file or directory not found: "].iter().any(|words| line.starts_with(words)));
+    let line = missing.next().filter(|_| transcript.exit() == Some(Exit::Code(4)))?;
+    Some(plain_text::one_line(&line.replace(&format!("{workspace}/"), "")))
 }
 
 /// A folder and all above it, up to the workspace.

@@ -18,6 +18,9 @@ pub(super) enum Record {
     Begin {
         /// Its name.
         name: String,
+        /// Node: its file.
+        #[serde(default)]
+        file: Option<String>,
     },
     /// A test, or a part of one, has a result.
     Test(TestRecord),
@@ -74,6 +77,9 @@ pub(super) struct TestRecord {
     /// Node: a `describe`, which is no test.
     #[serde(default)]
     pub(super) suite: bool,
+    /// Node: the name that it began with, where that was another one.
+    #[serde(default)]
+    pub(super) begun: Option<String>,
     /// Node: what kind of failure.
     #[serde(default)]
     pub(super) why: Option<String>,
@@ -121,7 +127,7 @@ pub(super) fn without(line: &str) -> String {
 pub fn progress_line(line: &str) -> Option<String> {
     let Some((_, record)) = line.split_once(MARK) else { return Some(line.to_owned()) };
     match serde_json::from_str(record.trim_end()) {
-        Ok(Record::Begin { name }) => Some(name),
+        Ok(Record::Begin { name, .. }) => Some(name),
         Ok(Record::Test(TestRecord { name, outcome, .. })) => Some(format!("{name}: {outcome}")),
         Ok(Record::Output { text, .. }) => Some(text),
         Ok(Record::Stop {} | Record::Count { .. } | Record::End { .. } | Record::Unavailable { .. }) | Err(_) => None,
@@ -141,7 +147,7 @@ mod tests {
             items,
             [
                 Item::Text("..F".into()),
-                Item::Record(Record::Begin { name: "a".into() }),
+                Item::Record(Record::Begin { name: "a".into(), file: None }),
                 Item::Text("rest\n".into()),
                 Item::Torn,
             ]

@@ -46,7 +46,7 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// At least one test ran, none failed, and the runner ended with status 0.
+    /// At least one test ran, none failed, and the runner ended with status 0. Skipped tests did not run.
     Passed,
     /// A test failed, or the runner says so.
     Failed,
@@ -160,6 +160,8 @@ pub(super) struct Results {
     pub(super) complete: bool,
     /// Tests that had begun and not ended.
     pub(super) running: Vec<String>,
+    /// The runner's own sentence about tests that it was asked for and did not find.
+    pub(super) not_found: Option<String>,
     pub(super) notes: Vec<String>,
 }
 
@@ -190,6 +192,13 @@ impl Counts {
             Outcome::Todo => &mut self.todo,
         };
         *count = count.saturating_add(number);
+    }
+
+    /// Tests that ran: neither skipped nor only noted as to be done.
+    #[must_use]
+    pub fn ran(&self) -> u64 {
+        let Self { passed, failed, errors, skipped: _, expected_failures, unexpected_passes, todo: _ } = self;
+        passed + failed + errors + expected_failures + unexpected_passes
     }
 
     /// All results together.
@@ -223,7 +232,8 @@ impl Outcome {
 impl Report {
     /// Compares what a runner's output says with how the runner ended. A difference is told, not smoothed over.
     pub(super) fn new(invocation: Invocation, results: Results, transcript: &Transcript) -> Self {
-        let Results { counts, failures, tests, compile_errors, duration_ms, complete, running, mut notes } = results;
+        let Results { counts, failures, tests, compile_errors, duration_ms, complete, running, not_found, mut notes } =
+            results;
         let complete = complete && transcript.omitted == 0 && matches!(transcript.end, Some(End::Exited(_)));
         if transcript.omitted > 0 {
             notes.push(format!(
@@ -244,8 +254,9 @@ impl Report {
                 let verdict = match (exit, failing) {
                     _ if !compile_errors.is_empty() => Verdict::BuildFailed,
                     (_, 1..) => Verdict::Failed,
+                    _ if counts.ran() == 0 && not_found.is_some() => Verdict::NoTests,
                     // pytest and, from Python 3.12, unittest end with 5 when they find no test.
-                    (Exit::Code(0 | 5), 0) if counts.total() == 0 && complete => Verdict::NoTests,
+                    (Exit::Code(0 | 5), 0) if counts.ran() == 0 && complete => Verdict::NoTests,
                     (Exit::Code(0), 0) if !complete => Verdict::Unclear,
                     (Exit::Code(0), 0) => Verdict::Passed,
                     (Exit::Code(_) | Exit::Signal(_), 0) => Verdict::Failed,
@@ -257,6 +268,12 @@ impl Report {
             }
             None => (None, Verdict::Unclear),
         };
+        if let Some(not_found) = not_found {
+            notes.push(format!("{} says: {not_found}", invocation.runner.name()));
+        }
+        if verdict == Verdict::NoTests && counts.skipped > 0 {
+            notes.push("every test was skipped: the filter chose none, or they skip themselves".to_owned());
+        }
         if !complete && !running.is_empty() {
             let shown = running.iter().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             notes.push(format!("begun and not finished: {shown}"));
@@ -329,5 +346,24 @@ mod tests {
         assert_eq!(report(Exit::Code(5), counts(0, 0)).verdict, Verdict::NoTests);
         assert_eq!(report(Exit::Code(4), counts(0, 0)).verdict, Verdict::Failed);
         assert_eq!(report(Exit::Code(0), Results { complete: false, ..counts(1, 0) }).verdict, Verdict::Unclear);
+    }
+
+    #[test]
+    fn tests_that_did_not_run_are_no_success() {
+        let with = |counts: Counts| report(Exit::Code(0), Results { counts, complete: true, ..Results::default() });
+        let idle = with(Counts { skipped: 6, todo: 1, ..Counts::default() });
+        assert_eq!(idle.verdict, Verdict::NoTests);
+        assert_eq!(idle.notes, ["every test was skipped: the filter chose none, or they skip themselves"]);
+        assert_eq!(with(Counts { expected_failures: 1, ..Counts::default() }).verdict, Verdict::Passed);
+        assert_eq!(with(Counts { errors: 1, skipped: 6, ..Counts::default() }).verdict, Verdict::Failed);
+    }
+
+    #[test]
+    fn a_test_that_was_not_found_is_no_failure() {
+        let missing = |counts| Results { not_found: Some("not found: a.py::t".into()), complete: true, ..counts };
+        let report = |counts| report(Exit::Code(4), missing(counts));
+        assert_eq!(report(counts(0, 0)).verdict, Verdict::NoTests);
+        assert_eq!(report(counts(0, 0)).notes, ["cargo says: not found: a.py::t"]);
+        assert_eq!(report(counts(3, 1)).verdict, Verdict::Failed);
     }
 }

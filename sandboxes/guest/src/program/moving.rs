@@ -50,7 +50,11 @@ pub(crate) fn rename(
         return Err(into_itself());
     }
     let (from_folder, to_folder) = (from.folder.as_fd(), to.folder.as_fd());
-    let failed = |error| from_errno(error, "move", source);
+    let failed = |error| {
+        let here = workspace.refused(&from, error, "move", source);
+        let there = workspace.refused(&to, error, "move to", destination);
+        if there.kind == RefusalKind::OtherOwner && here.kind != RefusalKind::OtherOwner { there } else { here }
+    };
     let mut survey = Survey::default();
     survey.add(from_folder, &from.name, kind, lifeline, 0);
 

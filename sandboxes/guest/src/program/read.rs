@@ -31,7 +31,7 @@ pub(crate) fn read(
     let path = &request.path;
     let (place, kind) = workspace.existing(path)?;
     must_be_file(kind, path)?;
-    let failed = |error| from_errno(error, "read", path);
+    let failed = |error| workspace.refused(&place, error, "read", path);
     let file = place.open_file().map_err(failed)?;
     let stat = rustix::fs::fstat(&file).map_err(failed)?;
     let size = u64::try_from(stat.st_size).unwrap_or(0);

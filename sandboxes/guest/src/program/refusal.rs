@@ -31,6 +31,9 @@ pub(crate) fn from_errno(error: Errno, doing: &str, path: &WorkspacePath) -> Fil
         Errno::ACCESS | Errno::PERM => {
             refusal(RefusalKind::Permission, format!("could not {doing} `{path}`: its permissions forbid it"))
         }
+        // What is looked at is never larger than a number holds. The kernel says this of a file whose user or group has no
+        // number here (`HAS_UNMAPPED_ID` in `may_delete` and `may_create` of `fs/namei.c`).
+        Errno::OVERFLOW => other_owner(doing, path, "it, or something in it,"),
         Errno::ROFS => refusal(RefusalKind::Permission, format!("could not {doing} `{path}`: it is read-only here")),
         Errno::NOSPC | Errno::DQUOT | Errno::FBIG => {
             refusal(RefusalKind::NoSpace, format!("could not {doing} `{path}`: the disk limit was reached"))
@@ -48,6 +51,14 @@ pub(crate) fn from_errno(error: Errno, doing: &str, path: &WorkspacePath) -> Fil
     }
 }
 
+/// What belongs to somebody else: a root server shows the workspace's owner to a sandbox, and nobody besides. `what`
+/// begins "… belongs to another user".
+pub(crate) fn other_owner(doing: &str, path: &WorkspacePath, what: &str) -> FileRefusal {
+    let message =
+        format!("could not {doing} `{path}`: {what} belongs to another user or group than the workspace folder");
+    refusal(RefusalKind::OtherOwner, message)
+}
+
 /// A link that leads out of the workspace. One sentence for all, whether its target exists or not.
 pub(crate) fn leads_out(path: &WorkspacePath) -> FileRefusal {
     refusal(RefusalKind::LeadsOut, format!("`{path}` leads out of the workspace through a link"))
@@ -59,4 +70,21 @@ pub(crate) fn in_words(error: Errno) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut letters = text.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_without_a_number_here_is_told_as_that() {
+        let path = WorkspacePath::try_from("lib/a.txt".to_owned()).unwrap();
+        let refused = from_errno(Errno::OVERFLOW, "delete", &path);
+        assert_eq!(refused.kind, RefusalKind::OtherOwner);
+        assert_eq!(
+            refused.message,
+            "could not delete `lib/a.txt`: it, or something in it, belongs to another user or group than the workspace \
+             folder"
+        );
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) fn delete(workspace: &Workspace, lifeline: &Lifeline<'_>, path: &Work
     let kind = place.kind().ok_or_else(|| from_errno(Errno::NOENT, "delete", path))?;
     let mut deleted = 0;
     remove(place.folder.as_fd(), &place.name, kind, lifeline, 0, &mut deleted).map_err(|error| {
-        let refused = from_errno(error, "delete", path);
+        let refused = workspace.refused(&place, error, "delete", path);
         match deleted {
             0 => refused,
             some => refusal(refused.kind, format!("{}; {some} of its entries were deleted before", refused.message)),
@@ -57,7 +57,18 @@ pub(crate) fn remove(
         }
         _ => AtFlags::empty(),
     };
-    rustix::fs::unlinkat(parent, name, flags)?;
+    rustix::fs::unlinkat(parent, name, flags).map_err(|error| match error {
+        Errno::ACCESS | Errno::PERM => of_another(parent).unwrap_or(error),
+        // A foreign enumeration: other words are passed on.
+        _ => error,
+    })?;
     *deleted += 1;
     Ok(())
+}
+
+/// What the kernel would say of a file of another owner, where it is the folder that has one and the kernel speaks of
+/// permissions.
+fn of_another(folder: BorrowedFd<'_>) -> Option<Errno> {
+    let stat = rustix::fs::fstat(folder).ok()?;
+    (stat.st_uid != rustix::process::geteuid().as_raw()).then_some(Errno::OVERFLOW)
 }

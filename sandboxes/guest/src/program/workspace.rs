@@ -25,7 +25,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::refusal::{from_errno, leads_out, refusal};
+use super::{
+    list::shown,
+    refusal::{from_errno, leads_out, other_owner, refusal},
+};
 
 /// How many links one path may pass, as in the kernel (`MAXSYMLINKS` of `include/linux/namei.h`).
 const MAX_LINKS: usize = 40;
@@ -39,6 +42,26 @@ pub(crate) const ONE_NAME: ResolveFlags =
 pub(crate) struct Workspace {
     root: Rc<OwnedFd>,
     path: PathBuf,
+    owner: Owner,
+}
+
+/// Whose something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    user: u32,
+    group: u32,
+}
+
+impl Owner {
+    fn of(stat: &Stat) -> Self {
+        Self { user: stat.st_uid, group: stat.st_gid }
+    }
+
+    /// Whether this owner is why something of `mode` may not be written to. Another group alone is no reason where the
+    /// owner has no right to write either.
+    fn forbids(self, found: Self, mode: u32) -> bool {
+        found.user != self.user || (found.group != self.group && mode & 0o200 != 0)
+    }
 }
 
 /// Where a path leads: a name in a folder that is held open, and what is there.
@@ -86,7 +109,8 @@ impl Workspace {
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
-        Ok(Self { root: Rc::new(root), path })
+        let owner = Owner::of(&rustix::fs::fstat(&root)?);
+        Ok(Self { root: Rc::new(root), path, owner })
     }
 
     /// Its absolute path.
@@ -121,7 +145,10 @@ impl Workspace {
                     // Another process may be quicker; what is there then is looked at like anything else.
                     match rustix::fs::mkdirat(&folder, &name, Mode::from_raw_mode(0o777)) {
                         Ok(()) | Err(Errno::EXIST) => look(folder.as_fd(), &name).map_err(failed)?,
-                        Err(error) => return Err(from_errno(error, "make the folder of", path)),
+                        Err(error) => {
+                            let new = Place { folder, name, found: None, real: PathBuf::new() };
+                            return Err(self.refused(&new, error, "make the folder of", path));
+                        }
                     }
                 }
                 other => other.map_err(failed)?,
@@ -164,9 +191,41 @@ impl Workspace {
 
     /// Resolves `path` to something that exists, following links.
     pub(crate) fn existing(&self, path: &WorkspacePath) -> Result<(Place, FileType), FileRefusal> {
-        let place = self.resolve(path, LastLink::Followed, Missing::NotFound)?;
-        let kind = place.kind().ok_or_else(|| from_errno(Errno::NOENT, "open", path))?;
-        Ok((place, kind))
+        let place = self.resolve(path, LastLink::Followed, Missing::NotFound);
+        match place.map(|place| (place.kind(), place)) {
+            Ok((Some(kind), place)) => Ok((place, kind)),
+            Ok((None, _)) => Err(self.missing(path)),
+            Err(refused) if refused.kind == RefusalKind::NotFound => Err(self.missing(path)),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    /// Nothing is behind `path`: it is not there, or it is a link whose target is not.
+    fn missing(&self, path: &WorkspacePath) -> FileRefusal {
+        let link = self.resolve(path, LastLink::Kept, Missing::NotFound).ok().and_then(|place| place.found);
+        let target = link.and_then(|link| rustix::fs::readlinkat(&link.handle, "", Vec::new()).ok());
+        match target {
+            Some(target) => {
+                let target = shown(OsStr::from_bytes(target.as_bytes()));
+                refusal(RefusalKind::NotFound, format!("`{path}` is a link to `{target}`, which does not exist"))
+            }
+            None => from_errno(Errno::NOENT, "open", path),
+        }
+    }
+
+    /// Turns the kernel's word about a place into a refusal, which says so where its owner is the reason.
+    pub(crate) fn refused(&self, place: &Place, error: Errno, doing: &str, path: &WorkspacePath) -> FileRefusal {
+        if !matches!(error, Errno::ACCESS | Errno::PERM | Errno::OVERFLOW) {
+            return from_errno(error, doing, path);
+        }
+        let forbidden = |stat: &Stat| self.owner.forbids(Owner::of(stat), stat.st_mode);
+        if place.found.as_ref().is_some_and(|found| forbidden(&found.stat)) {
+            other_owner(doing, path, "it")
+        } else if rustix::fs::fstat(&place.folder).is_ok_and(|stat| forbidden(&stat)) {
+            other_owner(doing, path, "its folder")
+        } else {
+            from_errno(error, doing, path)
+        }
     }
 
     /// Opens a folder for looking up names in it.
@@ -224,4 +283,38 @@ fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + '_ {
 
 fn joined(passed: &[(OsString, Rc<OwnedFd>)]) -> PathBuf {
     passed.iter().map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_user_is_a_reason_and_another_group_only_where_the_mode_is_none() {
+        let me = Owner { user: 1, group: 1 };
+        for (found, mode, expected) in [
+            (me, 0o644, false),
+            (me, 0o444, false),
+            (Owner { user: 2, ..me }, 0o644, true),
+            (Owner { user: 2, ..me }, 0o444, true),
+            (Owner { group: 2, ..me }, 0o644, true),
+            (Owner { group: 2, ..me }, 0o444, false),
+        ] {
+            assert_eq!(me.forbids(found, mode), expected, "{found:?} {mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_link_without_a_target_is_told_from_a_missing_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("gone/file", folder.path().join("link")).unwrap();
+        let workspace = Workspace::open(folder.path().canonicalize().unwrap()).unwrap();
+        for (path, message) in [
+            ("link", "`link` is a link to `gone/file`, which does not exist"),
+            ("missing", "`missing` does not exist"),
+        ] {
+            let refused = workspace.existing(&WorkspacePath::try_from(path.to_owned()).unwrap()).unwrap_err();
+            assert_eq!((refused.kind, refused.message.as_str()), (RefusalKind::NotFound, message));
+        }
+    }
 }

@@ -42,12 +42,12 @@ pub(crate) fn write(
         workspace.resolve(path, LastLink::Followed, missing).map_err(|refused| changed_if_gone(request, refused))?;
     if let Some(found) = &place.found {
         must_be_file(FileType::from_raw_mode(found.stat.st_mode), path)?;
-        must_be_writable(&place, found, path)?;
+        must_be_writable(workspace, &place, found, path)?;
     }
     must_be_expected(&place, lifeline, request)?;
 
     let mode = place.found.as_ref().map(|found| Mode::from_raw_mode(found.stat.st_mode & 0o777));
-    replace(&place, &request.content, mode).map_err(|error| from_errno(error, "write", path))?;
+    replace(&place, &request.content, mode).map_err(|error| workspace.refused(&place, error, "write", path))?;
 
     let real = place.real.as_os_str().as_bytes();
     Ok(Written {
@@ -62,11 +62,16 @@ pub(crate) fn write(
 }
 
 /// A rename would replace a file that is marked read-only. An editor asks first, so this refuses.
-fn must_be_writable(place: &Place, found: &Found, path: &WorkspacePath) -> Result<(), FileRefusal> {
+fn must_be_writable(
+    workspace: &Workspace,
+    place: &Place,
+    found: &Found,
+    path: &WorkspacePath,
+) -> Result<(), FileRefusal> {
     let is_marked = found.stat.st_mode & 0o222 == 0;
     let checked = rustix::fs::accessat(&place.folder, &place.name, Access::WRITE_OK, AtFlags::EACCESS);
     if is_marked || matches!(checked, Err(Errno::ACCESS | Errno::ROFS | Errno::PERM)) {
-        return Err(from_errno(Errno::ACCESS, "write", path));
+        return Err(workspace.refused(place, Errno::ACCESS, "write", path));
     }
     Ok(())
 }
