@@ -1,5 +1,6 @@
 //! What became of a call's changes, told to the agent.
 
+use cofferdam_contract::HandBack;
 use cofferdam_sandboxes::{HandedBack, Note, What};
 use cofferdam_tools::Output;
 use serde_json::{Map, Value, json};
@@ -19,10 +20,29 @@ pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
     }
 }
 
-/// Adds to `output` what the agent would not expect: what is held, dropped or left behind, and what to notice.
-pub(crate) fn tell(output: &mut Output, handed: &HandedBack) {
+/// Folders and endings of files that tools make for themselves and make again: nobody misses one.
+const CACHES: [&str; 7] =
+    ["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".cache", ".nyc_output"];
+
+/// Adds to `output` what the agent asked to keep, and what it would not expect: what is held, dropped or left behind, and
+/// what to notice.
+pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack) {
     let mut changes = Map::new();
     let mut text = Vec::new();
+    match asked {
+        HandBack::Matching(_) | HandBack::Tree => {
+            let paths: Vec<String> = handed.applied.iter().map(|change| change.path.to_string()).collect();
+            text.push(if paths.is_empty() {
+                "Kept: nothing that was written and may be kept matches `keep`.".to_owned()
+            } else {
+                format!("Kept, {} in all:", paths.len())
+            });
+            text.extend(listed(paths.iter().map(|path| format!("  {path}"))));
+            changes.insert("kept".into(), counted(&paths));
+        }
+        // A file tool's own words say what it changed.
+        HandBack::Paths(_) | HandBack::Nothing => {}
+    }
     if !handed.held.is_empty() {
         let held: Vec<_> =
             handed.held.iter().map(|held| (held.change.path.to_string(), held.reason.to_string())).collect();
@@ -42,10 +62,20 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack) {
         text.extend(listed(dropped.iter().map(|(path, reason)| format!("  {path}: {reason}"))));
     }
     if !handed.left.is_empty() {
-        let paths: Vec<String> = handed.left.iter().map(|change| change.path.to_string()).collect();
-        changes.insert("not_kept".into(), json!({ "count": paths.len(), "paths": &paths[..paths.len().min(LISTED)] }));
-        text.push("Written in the sandbox and not kept:".to_owned());
-        text.extend(listed(paths.iter().map(|path| format!("  {path}"))));
+        let (caches, paths): (Vec<String>, Vec<String>) =
+            handed.left.iter().map(|change| change.path.to_string()).partition(|path| is_cache(path));
+        let mut not_kept = counted(&paths);
+        not_kept["cache_files"] = json!(caches.len());
+        changes.insert("not_kept".into(), not_kept);
+        if paths.is_empty() {
+            text.push(format!("Written in the sandbox and not kept: {} cache files.", caches.len()));
+        } else {
+            text.push("Written in the sandbox and not kept:".to_owned());
+            text.extend(listed(paths.iter().map(|path| format!("  {path}"))));
+            if !caches.is_empty() {
+                text.push(format!("  and {} cache files", caches.len()));
+            }
+        }
     }
     if !handed.notes.is_empty() {
         let notes: Vec<String> = handed.notes.iter().map(note).collect();
@@ -55,6 +85,15 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack) {
     if !changes.is_empty() {
         add(output, "workspace_changes", Value::Object(changes), &text.join("\n"));
     }
+}
+
+/// How many, and the first of them.
+fn counted(paths: &[String]) -> Value {
+    json!({ "count": paths.len(), "paths": &paths[..paths.len().min(LISTED)] })
+}
+
+fn is_cache(path: &str) -> bool {
+    path.ends_with(".pyc") || path.split('/').any(|name| CACHES.contains(&name))
 }
 
 fn because(paths: &[(String, String)]) -> Value {
@@ -101,7 +140,8 @@ mod tests {
     #[test]
     fn what_came_back_as_asked_needs_no_words() {
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &HandedBack { applied: vec![change("a")], ..HandedBack::default() });
+        let paths = HandBack::Paths(Vec::new());
+        tell(&mut output, &HandedBack { applied: vec![change("a")], ..HandedBack::default() }, &paths);
         assert_eq!(output, Output { text: "done".into(), ..Output::default() });
     }
 
@@ -118,12 +158,32 @@ mod tests {
             notes: vec![Note::RunsOnYourMachine { file: TreePath::new("build.rs").unwrap() }],
         };
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &handed);
+        tell(&mut output, &handed, &HandBack::Nothing);
         let structured = Value::Object(output.structured).to_string();
         for word in ["hook", "pipe", "left0", "build.rs"] {
             assert!(output.text.contains(word) && structured.contains(word), "{word}: {}", output.text);
         }
         assert!(output.text.contains("and 80 more") && structured.contains("\"count\":100"), "{}", output.text);
         assert_eq!(count(&handed), ChangeCounts { applied: 0, held: 1, dropped: 1, left: 100 });
+    }
+
+    #[test]
+    fn what_is_kept_is_named_and_caches_are_only_counted() {
+        let keep = HandBack::Matching(vec!["snaps/**".into()]);
+        let mut output = Output::default();
+        let handed = HandedBack {
+            applied: vec![change("snaps/a")],
+            left: ["a/__pycache__", "a/__pycache__/b.cpython-311.pyc", "out.log"].map(change).into(),
+            ..HandedBack::default()
+        };
+        tell(&mut output, &handed, &keep);
+        for line in ["Kept, 1 in all:", "  snaps/a", "  out.log", "  and 2 cache files"] {
+            assert!(output.text.lines().any(|told| told == line), "{line}: {}", output.text);
+        }
+        assert!(!output.text.contains("__pycache__"));
+        assert_eq!(output.structured["workspace_changes"]["kept"]["paths"], json!(["snaps/a"]));
+        let mut output = Output::default();
+        tell(&mut output, &HandedBack::default(), &keep);
+        assert!(output.text.contains("Kept: nothing"), "{}", output.text);
     }
 }

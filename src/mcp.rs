@@ -372,12 +372,21 @@ fn added_properties() -> [(&'static str, Value); 8] {
                 "properties": {
                     "held": places("Waiting for a person."),
                     "dropped": places("Never kept."),
+                    "kept": json!({
+                        "type": "object",
+                        "description": "Written in the sandbox and kept as asked.",
+                        "properties": {
+                            "count": { "type": "integer", "description": "How many paths." },
+                            "paths": list("The first of them."),
+                        },
+                    }),
                     "not_kept": json!({
                         "type": "object",
                         "description": "Written in the sandbox and not asked to be kept.",
                         "properties": {
                             "count": { "type": "integer", "description": "How many paths." },
                             "paths": list("The first of them."),
+                            "cache_files": { "type": "integer", "description": "How many caches of tools." },
                         },
                     }),
                     "notes": list("What to notice about changed files."),

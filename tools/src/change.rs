@@ -1,7 +1,8 @@
 //! What changing a file needs besides the change.
 
 use cofferdam_contract::{
-    EntryKind, FileRefusal, FileReply, FileRequest, ListFiles, RefusalKind, Sandbox, SandboxError, Status, WorkspacePath,
+    EntryKind, FileRefusal, FileReply, FileRequest, ListFiles, RefusalKind, Sandbox, SandboxError, Status,
+    WorkspacePath,
 };
 
 use crate::Failure;

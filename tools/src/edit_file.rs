@@ -418,15 +418,22 @@ mod tests {
         call(&sandbox, "edit_file", json!({"path": "wide", "old_string": "b", "new_string": "€"}));
         assert_eq!(sandbox.content("wide"), b"\xff\xfea\0\n\0\xac\x20");
         for (path, new, text) in [
-            ("latin", "€", "`latin` is stored as latin-1, which cannot hold the new text; use characters that it has, or write the whole \
-             file anew as UTF-8 with write_file"),
+            (
+                "latin",
+                "€",
+                "`latin` is stored as latin-1, which cannot hold the new text; use characters that it has, or write the whole \
+             file anew as UTF-8 with write_file",
+            ),
             (
                 "broken",
                 "x",
-                "`broken` is utf-8 with invalid bytes and could not be written back as it is; edit it with \
-             another program",
+                "`broken` is utf-8 with invalid bytes and could not be written back as it is; write_file replaces the whole of it by UTF-8, any smaller change is a person's",
             ),
-            ("odd", "x", "`odd` is utf-16le and could not be written back as it is; edit it with another program"),
+            (
+                "odd",
+                "x",
+                "`odd` is utf-16le and could not be written back as it is; write_file replaces the whole of it by UTF-8, any smaller change is a person's",
+            ),
         ] {
             let old = if path == "latin" { "caf" } else { "a" };
             let failure =

@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn no_refusal_repeats_itself() {
-        let told = |kind, message: &str| Failure::from(SandboxError::File(FileRefusal { kind, message: message.into() }));
+        let told =
+            |kind, message: &str| Failure::from(SandboxError::File(FileRefusal { kind, message: message.into() }));
         assert_eq!(
             told(RefusalKind::Permission, "could not write `a`: its permissions forbid it").text,
             "could not write `a`: its permissions forbid it; only a person can change that"

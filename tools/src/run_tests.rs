@@ -225,6 +225,9 @@ pub fn report(plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Report, Failure>
             report.notes.push(format!("the project also fits {}; choose with the argument runner", others.join(", ")));
         }
     }
+    // Where nothing ran, every project below is worth a look; else those that this runner passes over.
+    let except: &[Runner] = if report.verdict == Verdict::NoTests { &[] } else { &[report.runner] };
+    report.notes.extend(detection::projects_below(sandbox, &detected.directory, except));
     report.notes.extend(advice(&report));
     Ok(report)
 }

@@ -166,10 +166,7 @@ mod tests {
         sandbox.link("outside", "/etc/hostname");
         sandbox.link("folder", "/etc");
         let text = |path: &str| call_failing(&sandbox, "write_file", json!({"path": path, "content": "x"})).text;
-        assert_eq!(
-            text("inside"),
-            "`inside` is a link to `real/a`; nothing was changed. Name the real path instead"
-        );
+        assert_eq!(text("inside"), "`inside` is a link to `real/a`; nothing was changed. Name the real path instead");
         for (path, link, target) in [("outside", "outside", "/etc/hostname"), ("folder/x", "folder", "/etc")] {
             assert_eq!(
                 text(path),

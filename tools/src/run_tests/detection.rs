@@ -223,20 +223,49 @@ fn nothing_found(sandbox: &mut dyn Sandbox, path: &WorkspacePath, other_scripts:
     for script in other_scripts {
         text.push_str(&format!(" {script}, which is none of these runners."));
     }
+    if let Some(below) = projects_below(sandbox, path, &[]) {
+        text.push_str(&format!(" {below}"));
+    }
+    Failure::new("no_tests", text)
+}
+
+/// What begins a project of which runner.
+const BEGINNINGS: [(&str, Runner); 8] = [
+    ("Cargo.toml", Runner::Cargo),
+    ("pyproject.toml", Runner::Pytest),
+    ("setup.py", Runner::Pytest),
+    ("setup.cfg", Runner::Pytest),
+    ("pytest.ini", Runner::Pytest),
+    ("tox.ini", Runner::Pytest),
+    ("requirements.txt", Runner::Pytest),
+    ("package.json", Runner::Node),
+];
+
+/// A sentence about the projects in folders below `path`, but those of the runners in `except`.
+pub(super) fn projects_below(sandbox: &mut dyn Sandbox, path: &WorkspacePath, except: &[Runner]) -> Option<String> {
+    let except: Vec<Runner> =
+        except.iter().map(|runner| if *runner == Runner::Unittest { Runner::Pytest } else { *runner }).collect();
+    let names: Vec<&str> =
+        BEGINNINGS.iter().filter(|(_, runner)| !except.contains(runner)).map(|(name, _)| *name).collect();
     let request = ListFiles {
         path: path.clone(),
-        glob: Some("{Cargo.toml,pyproject.toml,setup.py,package.json}".to_owned()),
+        glob: Some(format!("{{{}}}", names.join(","))),
         depth: 4,
         max_entries: 20,
         respect_ignore: true,
     };
-    let below: Vec<String> = list_files::list(sandbox, request)
-        .map(|listing| listing.entries.iter().map(|entry| format!("`{}`", plain_text::one_line(&entry.path))).collect())
-        .unwrap_or_default();
-    if !below.is_empty() {
-        text.push_str(&format!(" There are projects below: {}; name a folder as path.", below.join(", ")));
+    let listing = list_files::list(sandbox, request).ok()?;
+    let own = |file: &str| file.rsplit_once('/').map_or("", |(folder, _)| folder) == path.as_str();
+    let below: Vec<String> = listing
+        .entries
+        .iter()
+        .filter(|entry| !own(&entry.path) && !entry.path.split('/').any(|name| name == "node_modules"))
+        .map(|entry| format!("`{}`", plain_text::one_line(&entry.path)))
+        .collect();
+    if below.is_empty() {
+        return None;
     }
-    Failure::new("no_tests", text)
+    Some(format!("There are projects below: {}; name a folder as path.", below.join(", ")))
 }
 
 #[cfg(test)]

@@ -85,11 +85,16 @@ impl Interpreter {
 /// What pytest says of tests that it was asked for and did not find: status 4 and a line on standard error, without the
 /// workspace's path (`UsageError` in `_pytest/main.py`). Status 4 is also that of a wrong configuration.
 pub(super) fn not_found(transcript: &Transcript, workspace: &str) -> Option<String> {
-    let lines = transcript.lines().into_iter().filter(|(stream, _)| *stream == Stream::Stderr);
-    let told = lines.filter_map(|(_, line)| line.strip_prefix("ERROR: ").map(str::to_owned));
-    let mut missing =
-        told.filter(|line| ["not found: ", "file or directory not found: "].iter().any(|words| line.starts_with(words)));
-    let line = missing.next().filter(|_| transcript.exit() == Some(Exit::Code(4)))?;
+    let mut found = None;
+    transcript.for_each_line(|stream, line| {
+        let told = line.strip_prefix("ERROR: ").filter(|_| stream == Stream::Stderr && found.is_none());
+        let is_missing =
+            |line: &&str| ["not found: ", "file or directory not found: "].iter().any(|words| line.starts_with(words));
+        if let Some(line) = told.filter(is_missing) {
+            found = Some(line.to_owned());
+        }
+    });
+    let line = found.filter(|_| transcript.exit() == Some(Exit::Code(4)))?;
     Some(plain_text::one_line(&line.replace(&format!("{workspace}/"), "")))
 }
 

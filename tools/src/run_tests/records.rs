@@ -87,6 +87,7 @@ pub(super) struct TestRecord {
 
 /// A piece of standard output.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, as a rule, and most are records")]
 pub(super) enum Item {
     /// What the program printed.
     Text(String),

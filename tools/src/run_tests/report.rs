@@ -363,7 +363,7 @@ mod tests {
         let missing = |counts| Results { not_found: Some("not found: a.py::t".into()), complete: true, ..counts };
         let report = |counts| report(Exit::Code(4), missing(counts));
         assert_eq!(report(counts(0, 0)).verdict, Verdict::NoTests);
-        assert_eq!(report(counts(0, 0)).notes, ["cargo says: not found: a.py::t"]);
+        assert_eq!(report(counts(0, 0)).notes, ["pytest says: not found: a.py::t"]);
         assert_eq!(report(counts(3, 1)).verdict, Verdict::Failed);
     }
 }

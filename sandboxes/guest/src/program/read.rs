@@ -10,11 +10,7 @@ use cofferdam_guest::wire::MAX_CONTENT_BYTES;
 use rustix::{fs::FileType, io::Errno};
 use sha2::{Digest as _, Sha256};
 
-use super::{
-    channel::Lifeline,
-    refusal::{from_errno, refusal},
-    workspace::Workspace,
-};
+use super::{channel::Lifeline, refusal::refusal, workspace::Workspace};
 
 /// Files up to this size, in bytes, are read whole. About a second of hashing on a slow machine.
 pub(crate) const COUNTED_BYTES: u64 = 256 << 20;

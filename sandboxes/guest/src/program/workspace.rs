@@ -309,10 +309,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("gone/file", folder.path().join("link")).unwrap();
         let workspace = Workspace::open(folder.path().canonicalize().unwrap()).unwrap();
-        for (path, message) in [
-            ("link", "`link` is a link to `gone/file`, which does not exist"),
-            ("missing", "`missing` does not exist"),
-        ] {
+        for (path, message) in
+            [("link", "`link` is a link to `gone/file`, which does not exist"), ("missing", "`missing` does not exist")]
+        {
             let refused = workspace.existing(&WorkspacePath::try_from(path.to_owned()).unwrap()).unwrap_err();
             assert_eq!((refused.kind, refused.message.as_str()), (RefusalKind::NotFound, message));
         }
