@@ -1,14 +1,21 @@
 //! What became of a call's changes, told to the agent.
 
+use std::path::Path;
+
 use cofferdam_contract::HandBack;
-use cofferdam_sandboxes::{HandedBack, Note, What};
+use cofferdam_sandboxes::{Change, HandedBack, Note, TreePath, What};
 use cofferdam_tools::Output;
+use globset::GlobBuilder;
 use serde_json::{Map, Value, json};
 
 use crate::{audit::ChangeCounts, reply::add};
 
 /// Paths that are listed of each kind; the rest is counted.
 const LISTED: usize = 20;
+
+/// Folders that tools make for themselves and make again: nobody misses one.
+const CACHES: [&str; 7] =
+    ["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".cache", ".nyc_output"];
 
 /// The numbers for the log.
 pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
@@ -20,28 +27,38 @@ pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
     }
 }
 
-/// Folders and endings of files that tools make for themselves and make again: nobody misses one.
-const CACHES: [&str; 7] =
-    ["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".cache", ".nyc_output"];
-
-/// Adds to `output` what the agent asked to keep, and what it would not expect: what is held, dropped or left behind, and
-/// what to notice.
+/// Adds to `output` what the agent would not know: what came back of what `asked` only describes, what is held, dropped
+/// or left behind, and what to notice. A path that was asked for by name and came back needs no words.
 pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack) {
     let mut changes = Map::new();
     let mut text = Vec::new();
-    match asked {
-        HandBack::Matching(_) | HandBack::Tree => {
-            let paths: Vec<String> = handed.applied.iter().map(|change| change.path.to_string()).collect();
-            text.push(if paths.is_empty() {
-                "Kept: nothing that was written and may be kept matches `keep`.".to_owned()
-            } else {
-                format!("Kept, {} in all:", paths.len())
-            });
-            text.extend(listed(paths.iter().map(|path| format!("  {path}"))));
-            changes.insert("kept".into(), counted(&paths));
+    // A file tool's own words say what it changed.
+    let globs = match asked {
+        HandBack::Matching(globs) => Some(globs.as_slice()),
+        HandBack::Tree => Some([].as_slice()),
+        HandBack::Paths(_) | HandBack::Nothing => None,
+    };
+    if let Some(globs) = globs {
+        let kept = files(&handed.applied);
+        let paths: Vec<String> = kept.iter().take(LISTED).map(|change| change.path.to_string()).collect();
+        changes.insert("kept".into(), json!({ "count": kept.len(), "paths": paths }));
+        text.push(match kept.len() {
+            0 => "Kept: no files.".to_owned(),
+            1 => "Kept: 1 file:".to_owned(),
+            number => format!("Kept: {number} files:"),
+        });
+        text.extend(listed(kept.iter().map(|change| match &change.what {
+            What::Deleted => format!("  {} (deleted)", change.path),
+            What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Special { .. } => {
+                format!("  {}", change.path)
+            }
+        })));
+        let idle: Vec<&String> = globs.iter().filter(|glob| !matches_any(glob, handed)).collect();
+        if !idle.is_empty() {
+            changes.insert("keep_matched_nothing".into(), json!(idle));
+            let quoted: Vec<String> = idle.iter().map(|glob| format!("`{glob}`")).collect();
+            text.push(format!("Nothing that the run changed matches {}.", quoted.join(", ")));
         }
-        // A file tool's own words say what it changed.
-        HandBack::Paths(_) | HandBack::Nothing => {}
     }
     if !handed.held.is_empty() {
         let held: Vec<_> =
@@ -62,19 +79,22 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack) {
         text.extend(listed(dropped.iter().map(|(path, reason)| format!("  {path}: {reason}"))));
     }
     if !handed.left.is_empty() {
-        let (caches, paths): (Vec<String>, Vec<String>) =
-            handed.left.iter().map(|change| change.path.to_string()).partition(|path| is_cache(path));
-        let mut not_kept = counted(&paths);
-        not_kept["cache_files"] = json!(caches.len());
-        changes.insert("not_kept".into(), not_kept);
-        if paths.is_empty() {
-            text.push(format!("Written in the sandbox and not kept: {} cache files.", caches.len()));
+        let marked = marked_caches(&handed.left);
+        let (caches, others): (Vec<&Change>, Vec<&Change>) =
+            handed.left.iter().partition(|change| is_cache(&change.path, &marked));
+        let cache_files = caches.iter().filter(|change| !matches!(change.what, What::Folder { .. })).count();
+        let paths: Vec<String> = others.iter().take(LISTED).map(|change| change.path.to_string()).collect();
+        changes.insert(
+            "not_kept".into(),
+            json!({ "count": handed.left.len(), "paths": paths, "cache_files": cache_files }),
+        );
+        let counted = if cache_files == 1 { "1 cache file".to_owned() } else { format!("{cache_files} cache files") };
+        if others.is_empty() {
+            text.push(format!("Written in the sandbox and not kept: {counted}"));
         } else {
             text.push("Written in the sandbox and not kept:".to_owned());
-            text.extend(listed(paths.iter().map(|path| format!("  {path}"))));
-            if !caches.is_empty() {
-                text.push(format!("  and {} cache files", caches.len()));
-            }
+            text.extend(listed(others.iter().map(|change| format!("  {}", change.path))));
+            text.extend((cache_files > 0).then(|| format!("  and {counted}")));
         }
     }
     if !handed.notes.is_empty() {
@@ -87,13 +107,45 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack) {
     }
 }
 
-/// How many, and the first of them.
-fn counted(paths: &[String]) -> Value {
-    json!({ "count": paths.len(), "paths": &paths[..paths.len().min(LISTED)] })
+/// Changes but for the folders that only hold another of them.
+fn files(changes: &[Change]) -> Vec<&Change> {
+    let holds = |folder: &Change| {
+        changes.iter().any(|change| change.path != folder.path && change.path.is_within(&folder.path))
+    };
+    changes.iter().filter(|change| !matches!(change.what, What::Folder { .. }) || !holds(change)).collect()
 }
 
-fn is_cache(path: &str) -> bool {
-    path.ends_with(".pyc") || path.split('/').any(|name| CACHES.contains(&name))
+/// Whether a glob chose any change, whatever became of that. Read as the gate reads it; one that it cannot read has
+/// failed the call before.
+fn matches_any(glob: &str, handed: &HandedBack) -> bool {
+    let HandedBack { applied, held, dropped, left, notes: _ } = handed;
+    let mut paths = applied
+        .iter()
+        .chain(left)
+        .chain(held.iter().map(|held| &held.change))
+        .map(|change| &change.path)
+        .chain(dropped.iter().map(|dropped| &dropped.path));
+    let glob = GlobBuilder::new(glob).literal_separator(true).build().map(|glob| glob.compile_matcher());
+    glob.is_ok_and(|glob| paths.any(|path| glob.is_match(path)))
+}
+
+/// Folders that say by a file in them that they are caches (bford.info/cachedir).
+fn marked_caches(changes: &[Change]) -> Vec<&Path> {
+    let marks = changes.iter().filter(|change| change.path.as_path().ends_with("CACHEDIR.TAG"));
+    marks.filter_map(|change| change.path.as_path().parent()).filter(|folder| *folder != Path::new("")).collect()
+}
+
+/// Whether a path is what interpreters and tools write beside the work, and nobody asks for.
+fn is_cache(path: &TreePath, marked: &[&Path]) -> bool {
+    let path = path.as_path();
+    let names: Vec<&str> = path.iter().filter_map(|name| name.to_str()).collect();
+    let named = names.iter().any(|name| CACHES.contains(name));
+    let built = ["CACHEDIR.TAG", ".rustc_info.json", "debug", "release"];
+    let below_target = names.windows(2).any(|pair| pair[0] == "target" && built.contains(&pair[1]));
+    named
+        || path.extension().is_some_and(|extension| extension == "pyc")
+        || below_target
+        || marked.iter().any(|folder| path.starts_with(folder))
 }
 
 fn because(paths: &[(String, String)]) -> Value {
@@ -140,8 +192,11 @@ mod tests {
     #[test]
     fn what_came_back_as_asked_needs_no_words() {
         let mut output = Output { text: "done".into(), ..Output::default() };
-        let paths = HandBack::Paths(Vec::new());
-        tell(&mut output, &HandedBack { applied: vec![change("a")], ..HandedBack::default() }, &paths);
+        tell(
+            &mut output,
+            &HandedBack { applied: vec![change("a")], ..HandedBack::default() },
+            &HandBack::Paths(Vec::new()),
+        );
         assert_eq!(output, Output { text: "done".into(), ..Output::default() });
     }
 
@@ -167,23 +222,64 @@ mod tests {
         assert_eq!(count(&handed), ChangeCounts { applied: 0, held: 1, dropped: 1, left: 100 });
     }
 
+    fn folder(path: &str) -> Change {
+        Change { path: TreePath::new(path).unwrap(), what: What::Folder { opaque: false, mode: 0o755 } }
+    }
+
     #[test]
-    fn what_is_kept_is_named_and_caches_are_only_counted() {
-        let keep = HandBack::Matching(vec!["snaps/**".into()]);
-        let mut output = Output::default();
-        let handed = HandedBack {
-            applied: vec![change("snaps/a")],
-            left: ["a/__pycache__", "a/__pycache__/b.cpython-311.pyc", "out.log"].map(change).into(),
-            ..HandedBack::default()
+    fn what_globs_kept_is_confirmed_and_what_they_missed_is_named() {
+        let asked = HandBack::Matching(vec!["snaps/**".into(), "*.snap".into(), "log".into()]);
+        let deleted = Change { path: TreePath::new("snaps/old").unwrap(), what: What::Deleted };
+        let applied = vec![folder("snaps"), change("snaps/a"), change("snaps/deep.txt"), deleted];
+        let handed = HandedBack { applied, left: vec![change("log")], ..HandedBack::default() };
+        let mut output = Output { text: "done".into(), ..Output::default() };
+        tell(&mut output, &handed, &asked);
+        assert_eq!(
+            output.text,
+            "done\nKept: 3 files:\n  snaps/a\n  snaps/deep.txt\n  snaps/old (deleted)\nNothing that the run changed \
+             matches `*.snap`.\nWritten in the sandbox and not kept:\n  log"
+        );
+        assert_eq!(
+            output.structured["workspace_changes"],
+            json!({
+                "kept": { "count": 3, "paths": ["snaps/a", "snaps/deep.txt", "snaps/old"] },
+                "keep_matched_nothing": ["*.snap"],
+                "not_kept": { "count": 1, "paths": ["log"], "cache_files": 0 },
+            })
+        );
+        let mut output = Output { text: "done".into(), ..Output::default() };
+        tell(&mut output, &HandedBack::default(), &HandBack::Matching(vec!["x".into()]));
+        assert_eq!(output.text, "done\nKept: no files.\nNothing that the run changed matches `x`.");
+    }
+
+    #[test]
+    fn caches_are_counted_after_what_matters() {
+        let caches = [
+            "__pycache__/a.pyc",
+            "old.pyc",
+            "a/.pytest_cache/README.md",
+            ".mypy_cache/3.11/x.json",
+            ".ruff_cache/x",
+            "web/node_modules/.cache/x",
+            "target/debug/x",
+            "own/CACHEDIR.TAG",
+            "own/x",
+        ];
+        let left = [folder("__pycache__")].into_iter().chain(caches.iter().map(|path| change(path)));
+        let told = |left: Vec<Change>| {
+            let mut output = Output { text: "done".into(), ..Output::default() };
+            tell(&mut output, &HandedBack { left, ..HandedBack::default() }, &HandBack::Nothing);
+            output
         };
-        tell(&mut output, &handed, &keep);
-        for line in ["Kept, 1 in all:", "  snaps/a", "  out.log", "  and 2 cache files"] {
-            assert!(output.text.lines().any(|told| told == line), "{line}: {}", output.text);
-        }
-        assert!(!output.text.contains("__pycache__"));
-        assert_eq!(output.structured["workspace_changes"]["kept"]["paths"], json!(["snaps/a"]));
-        let mut output = Output::default();
-        tell(&mut output, &HandedBack::default(), &keep);
-        assert!(output.text.contains("Kept: nothing"), "{}", output.text);
+        let output = told(left.clone().chain([change("zz.txt"), change("target.txt")]).collect());
+        assert_eq!(
+            output.text,
+            "done\nWritten in the sandbox and not kept:\n  zz.txt\n  target.txt\n  and 9 cache files"
+        );
+        assert_eq!(
+            output.structured["workspace_changes"]["not_kept"],
+            json!({ "count": 12, "paths": ["zz.txt", "target.txt"], "cache_files": 9 })
+        );
+        assert_eq!(told(left.collect()).text, "done\nWritten in the sandbox and not kept: 9 cache files");
     }
 }

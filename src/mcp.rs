@@ -380,6 +380,7 @@ fn added_properties() -> [(&'static str, Value); 8] {
                             "paths": list("The first of them."),
                         },
                     }),
+                    "keep_matched_nothing": list("Globs of `keep` that no change matches."),
                     "not_kept": json!({
                         "type": "object",
                         "description": "Written in the sandbox and not asked to be kept.",

@@ -1,6 +1,6 @@
 //! The command line as a person or a script uses it: statuses, held changes, the log, the doctor.
 
-use std::{fs, process::Output};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Output};
 
 use serde_json::{Value, json};
 
@@ -45,6 +45,33 @@ fn statuses_are_as_documented() {
         };
         assert_eq!(suite("pass"), Some(0));
         assert_eq!(suite("self.fail('no')"), Some(6));
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_changed_is_refused_with_the_reason() {
+    let refused = |place: &Place, tool: &str, arguments: Value, reason: &str| {
+        let output = place.run(&["call", tool, &arguments.to_string()]);
+        let told = text(&output);
+        assert!(output.status.code() == Some(1) && told.contains(reason), "{tool} {arguments}: {told}");
+    };
+    let place = place();
+    place.write("own.txt", "one\n");
+    fs::set_permissions(place.workspace().join("own.txt"), fs::Permissions::from_mode(0o444)).unwrap();
+    let reason = "`own.txt`: its permissions forbid it; only a person can change that";
+    refused(&place, "write_file", json!({ "path": "own.txt", "content": "two\n" }), reason);
+    // Only root can give a file away.
+    if rustix::process::geteuid().is_root() {
+        place.write("lib/a.txt", "one\n");
+        std::os::unix::fs::chown(place.workspace().join("lib/a.txt"), Some(12345), Some(12345)).unwrap();
+        let reason =
+            "`lib/a.txt`: it belongs to another user or group than the workspace folder; a person can mend that";
+        refused(&place, "write_file", json!({ "path": "lib/a.txt", "content": "two\n" }), reason);
+        let edit = json!({ "path": "lib/a.txt", "old_string": "one", "new_string": "two" });
+        refused(&place, "edit_file", edit, reason);
+        refused(&place, "delete_file", json!({ "path": "lib/a.txt" }), reason);
+        refused(&place, "move_file", json!({ "source": "lib/a.txt", "destination": "b.txt" }), reason);
+        assert_eq!(place.read("lib/a.txt"), "one\n");
     }
 }
 

@@ -427,12 +427,14 @@ mod tests {
             (
                 "broken",
                 "x",
-                "`broken` is utf-8 with invalid bytes and could not be written back as it is; write_file replaces the whole of it by UTF-8, any smaller change is a person's",
+                "`broken` is utf-8 with invalid bytes and could not be written back as it is; write_file replaces the \
+                 whole of it by UTF-8, any smaller change is a person's",
             ),
             (
                 "odd",
                 "x",
-                "`odd` is utf-16le and could not be written back as it is; write_file replaces the whole of it by UTF-8, any smaller change is a person's",
+                "`odd` is utf-16le and could not be written back as it is; write_file replaces the whole of it by \
+                 UTF-8, any smaller change is a person's",
             ),
         ] {
             let old = if path == "latin" { "caf" } else { "a" };
@@ -441,6 +443,22 @@ mod tests {
             assert_eq!((failure.code, failure.text.as_str()), ("encoding", text));
         }
         assert_eq!(sandbox.content("latin"), b"caf\xe9 \xfc\n");
+    }
+
+    #[test]
+    fn what_cannot_be_edited_is_refused_with_a_next_step() {
+        let sandbox = FolderSandbox::new(&[]);
+        sandbox.write("image", b"\x89PNG\r\n\x1a\nxx");
+        sandbox.write("huge", &vec![b'a'; 9 << 20]);
+        for (path, code, step) in [
+            ("image", "binary", "change what it is made from, or ask the person for a new one"),
+            ("huge", "too_large", "show the place with search_files and ask the person to change it"),
+        ] {
+            let arguments = json!({"path": path, "old_string": "a", "new_string": "b"});
+            let failure = call_failing(&sandbox, "edit_file", arguments);
+            assert_eq!(failure.code, code);
+            assert!(failure.text.ends_with(step), "{}", failure.text);
+        }
     }
 
     #[test]

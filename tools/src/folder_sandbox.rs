@@ -125,6 +125,22 @@ impl FolderSandbox {
         self
     }
 
+    /// Only the output up to the line that holds `words` first is handed on, of each execution.
+    pub(crate) fn until(self, words: &str) -> Self {
+        for execution in &mut self.recording.lock().unwrap().executions {
+            let mut over = false;
+            for (_, text) in &mut execution.output {
+                if over {
+                    text.clear();
+                } else if let Some(at) = text.find(words) {
+                    text.truncate(text[at..].find('\n').map_or(text.len(), |end| at + end + 1));
+                    over = true;
+                }
+            }
+        }
+        self
+    }
+
     pub(crate) fn root(&self) -> &str {
         &self.root
     }

@@ -8,6 +8,7 @@ mod cargo;
 mod detection;
 mod node;
 mod node_script;
+mod projects;
 mod python;
 mod recorded;
 mod records;
@@ -224,10 +225,13 @@ pub fn report(plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Report, Failure>
         if !others.is_empty() {
             report.notes.push(format!("the project also fits {}; choose with the argument runner", others.join(", ")));
         }
+        // Where nothing ran, every project below is worth a look; else those that this runner passes over.
+        let beside = if report.verdict == Verdict::NoTests { &detected.below } else { &detected.beside };
+        if !beside.is_empty() {
+            let beside = projects::told(&detected.directory, beside);
+            report.notes.push(format!("there are other projects below: {beside}; name one as path to test it"));
+        }
     }
-    // Where nothing ran, every project below is worth a look; else those that this runner passes over.
-    let except: &[Runner] = if report.verdict == Verdict::NoTests { &[] } else { &[report.runner] };
-    report.notes.extend(detection::projects_below(sandbox, &detected.directory, except));
     report.notes.extend(advice(&report));
     Ok(report)
 }
@@ -310,9 +314,12 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
     let runner = match (form.runner, detected.runner) {
         (Some(wanted), _) => wanted,
         (None, Runner::Pytest) if !detected.says_pytest && !interpreter.imports(sandbox, directory, "pytest")? => {
+            if !detected.others.contains(&Runner::Unittest) {
+                return Err(detected.nothing_found(sandbox));
+            }
             Runner::Unittest
         }
-        (None, detected) => detected,
+        (None, runner) => runner,
     };
     let arguments = if runner == Runner::Pytest {
         let filter = form.filter.as_deref().map(|filter| pytest_filter(sandbox, directory, filter)).transpose()?;

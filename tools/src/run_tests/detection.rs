@@ -7,6 +7,7 @@ use crate::{Failure, change, list_files, plain_text, read_file, search_files};
 use super::{
     node,
     node_script::{self, Script},
+    projects::{self, Language, Project},
     python,
     runner::Runner,
 };
@@ -25,6 +26,19 @@ pub(super) struct Detected {
     pub(super) script: Script,
     /// Whether the project's files say pytest.
     pub(super) says_pytest: bool,
+    /// Projects in folders below, when the call is for a whole project.
+    pub(super) below: Vec<Project>,
+    /// Those of them that the runner does not cover.
+    pub(super) beside: Vec<Project>,
+    /// What the call named.
+    path: WorkspacePath,
+}
+
+impl Detected {
+    /// The error of a project whose tests no runner that is installed can find.
+    pub(super) fn nothing_found(&self, sandbox: &mut dyn Sandbox) -> Failure {
+        nothing_found(sandbox, &self.path, &[])
+    }
 }
 
 /// A file or folder of a project.
@@ -63,9 +77,19 @@ pub(super) fn detect(
                 plain_text::one_line(program)
             ));
         }
-        let fitting = signs.runners(&part, wanted);
+        let whole = matches!(&part, Part::Folder(folder) if *folder == directory);
+        let scope = match &part {
+            Part::File(file) => Scope::File(file.as_str().rsplit_once('.').map(|(_, extension)| extension)),
+            Part::Folder(_) if whole => Scope::Whole,
+            Part::Folder(folder) => Scope::Folder {
+                name: python::relative(folder, &directory),
+                has_python: !names(sandbox, folder, Some("*.py"), 12)?.is_empty(),
+            },
+        };
+        let fitting = signs.runners(&scope, wanted);
         if let Some((runner, others)) = fitting.split_first() {
-            let whole = matches!(&part, Part::Folder(folder) if *folder == directory);
+            let below = if whole { signs.projects.clone() } else { Vec::new() };
+            let beside = if whole { signs.not_covered_by(*runner) } else { Vec::new() };
             return Ok(Detected {
                 runner: *runner,
                 directory,
@@ -73,25 +97,49 @@ pub(super) fn detect(
                 others: others.to_vec(),
                 says_pytest: signs.pytest,
                 script: signs.script,
+                below,
+                beside,
+                path: path.clone(),
             });
         }
     }
     Err(nothing_found(sandbox, path, &other_scripts))
 }
 
+/// What a call is for, as seen from a project's folder.
+enum Scope<'a> {
+    /// All of it.
+    Whole,
+    /// A folder in it.
+    Folder {
+        /// Relative to the project's.
+        name: String,
+        /// Whether it holds Python files.
+        has_python: bool,
+    },
+    /// A file with this extension.
+    File(Option<&'a str>),
+}
+
 /// What the files of one folder say.
 #[derive(Debug)]
 struct Signs {
     cargo: bool,
+    /// Whether the manifest is one of a cargo workspace.
+    cargo_workspace: bool,
     /// A configuration of pytest, or a test that imports it.
     pytest: bool,
     /// A test that imports unittest.
     unittest: bool,
     /// Python test files, or a configuration of pytest, in a folder that a Python project can begin in.
     python: bool,
+    /// Whether unittest, begun in the folder, would come to one of the test files.
+    within_unittest: bool,
     script: Script,
     /// JavaScript test files beside or below, outside `node_modules`, in a folder that a package can begin in.
-    node_files: bool,
+    node_files: Vec<String>,
+    /// Projects in folders below.
+    projects: Vec<Project>,
 }
 
 impl Signs {
@@ -104,8 +152,9 @@ impl Signs {
             Script::Missing
         };
         // A folder of tests is no project: run there, its tests would not find what they import.
-        let marks = ["pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "pytest.ini", ".venv", "venv"];
-        let begins_python = directory.is_workspace() || marks.iter().any(|name| has(name)) || has("requirements.txt");
+        let mut marks = projects::PYTHON_MARKS.iter().chain(&projects::ENVIRONMENTS);
+        let has_mark = marks.any(|name| has(name));
+        let begins_python = directory.is_workspace() || has_mark;
         let mut configured = has("pytest.ini") || has(".pytest.ini") || has("conftest.py");
         for (name, section) in
             [("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")]
@@ -114,46 +163,81 @@ impl Signs {
                 configured = text(sandbox, &python::join(directory, name))?.contains(section);
             }
         }
-        let test_files = names(sandbox, directory, Some("*test*.py"), 12)?.iter().any(|path| is_python_test(path));
+        let mut tests = names(sandbox, directory, Some("*test*.py"), 12)?;
+        tests.retain(|path| is_python_test(path));
+        let projects = projects::below(sandbox, directory, &tests)?;
+        if !has_mark {
+            // A workspace is no project by itself: what is part of one below needs that one's environment.
+            tests.retain(|path| !projects::holds(&projects, Language::Python, path));
+        }
+        let test_files = !tests.is_empty();
+        let packages = if test_files { names(sandbox, directory, Some("__init__.py"), 12)? } else { Vec::new() };
         let imports = |sandbox: &mut dyn Sandbox, module: &str| {
             let pattern = format!("^[ \\t]*(import|from)[ \\t]+{module}\\b");
             if test_files { occurs(sandbox, directory, &pattern) } else { Ok(false) }
         };
         let pytest = configured || imports(sandbox, "pytest")?;
         let unittest = !pytest && imports(sandbox, "unittest")?;
-        let beside = names(sandbox, directory, Some("*.{js,mjs,cjs}"), 12)?;
+        let mut node_files = names(sandbox, directory, Some("*.{js,mjs,cjs}"), 12)?;
+        node_files.retain(|path| {
+            let own = has("package.json")
+                || (directory.is_workspace() && !projects::holds(&projects, Language::JavaScript, path));
+            own && node::is_test_file(path)
+        });
+        let cargo = has("Cargo.toml");
+        let cargo_workspace = cargo && text(sandbox, &python::join(directory, "Cargo.toml"))?.contains("[workspace");
         Ok(Self {
-            cargo: has("Cargo.toml"),
+            cargo,
+            cargo_workspace,
             pytest,
             unittest,
             python: begins_python && (configured || test_files),
-            node_files: (directory.is_workspace() || has("package.json"))
-                && beside.iter().any(|path| node::is_test_file(path)),
+            within_unittest: tests.iter().any(|path| is_within_unittest(path, &packages)),
+            node_files,
             script,
+            projects,
         })
     }
 
-    /// The runners that fit, the preferred one first. A file's own language decides when the call names a file.
-    fn runners(&self, part: &Part, wanted: Option<Runner>) -> Vec<Runner> {
-        let extension = match part {
-            Part::File(path) => path.as_str().rsplit_once('.').map(|(_, extension)| extension),
-            Part::Folder(_) => None,
+    /// Projects below that `runner` does not come to: of another language, or where it stays in its own project.
+    fn not_covered_by(&self, runner: Runner) -> Vec<Project> {
+        let stays = match runner {
+            Runner::Cargo => !self.cargo_workspace,
+            Runner::Unittest => true,
+            Runner::Pytest | Runner::Node => false,
+        };
+        let language = Language::of(runner);
+        self.projects.iter().filter(|project| stays || project.language != language).cloned().collect()
+    }
+
+    /// The runners that fit, the preferred one first. A file's own language decides when the call names a file, and
+    /// what is in a folder when it names one.
+    fn runners(&self, scope: &Scope<'_>, wanted: Option<Runner>) -> Vec<Runner> {
+        let (extension, has_python, has_node) = match scope {
+            Scope::Whole => (None, true, !self.node_files.is_empty()),
+            Scope::Folder { name, has_python } => {
+                let below = format!("{name}/");
+                (None, *has_python, self.node_files.iter().any(|file| file.starts_with(&below)))
+            }
+            Scope::File(extension) => (*extension, true, !self.node_files.is_empty()),
         };
         let language = |extensions: &[&str]| extension.is_none_or(|extension| extensions.contains(&extension));
         let by_node = match &self.script {
-            Script::Node(_) => true,
-            Script::Missing => self.node_files,
-            Script::Other { .. } => self.node_files && wanted == Some(Runner::Node),
+            Script::Node(_) => has_node || !matches!(scope, Scope::Folder { .. }),
+            Script::Missing => has_node,
+            Script::Other { .. } => has_node && wanted == Some(Runner::Node),
         };
         let mut fitting = Vec::new();
         if self.cargo && (language(&["rs", "toml"]) || wanted == Some(Runner::Cargo)) {
             fitting.push(Runner::Cargo);
         }
-        if self.python && language(&["py", "toml", "ini", "cfg"]) {
+        if self.python && has_python && language(&["py", "toml", "ini", "cfg"]) {
             // Which of the two is decided when it is known whether pytest is installed.
             let first =
                 if self.unittest { [Runner::Unittest, Runner::Pytest] } else { [Runner::Pytest, Runner::Unittest] };
-            fitting.extend(first);
+            // Asked for a part, or by name, unittest is begun at that part, or has to say itself that there is nothing.
+            let unittest = self.within_unittest || !matches!(scope, Scope::Whole) || wanted == Some(Runner::Unittest);
+            fitting.extend(first.into_iter().filter(|runner| *runner != Runner::Unittest || unittest));
         }
         if by_node && language(&["js", "mjs", "cjs", "ts", "mts", "cts", "jsx", "tsx", "json"]) {
             fitting.push(Runner::Node);
@@ -164,7 +248,7 @@ impl Signs {
 }
 
 /// Names in a folder, relative to it, without ignored files when it is looked at in depth.
-fn names(
+pub(super) fn names(
     sandbox: &mut dyn Sandbox,
     directory: &WorkspacePath,
     glob: Option<&str>,
@@ -217,55 +301,40 @@ fn is_python_test(path: &str) -> bool {
     name.starts_with("test") || name.ends_with("_test.py")
 }
 
+/// Whether unittest finds a test file when it is begun above: beside it, in the folder of tests that it is pointed at
+/// (`tests` or `test`), or in packages all the way down.
+fn is_within_unittest(path: &str, packages: &[String]) -> bool {
+    let mut folders = path.match_indices('/').map(|(end, _)| &path[..end]);
+    path.starts_with("tests/")
+        || path.starts_with("test/")
+        || folders.all(|folder| packages.contains(&format!("{folder}/__init__.py")))
+}
+
 /// The error of a place without tests, with the places below it that have some.
 fn nothing_found(sandbox: &mut dyn Sandbox, path: &WorkspacePath, other_scripts: &[String]) -> Failure {
-    let mut text = format!("no tests that can be run at `{path}` or above it; {LOOKED_FOR}.");
+    let mut text =
+        format!("there is nothing to run at `{path}`, by itself or as a part of a project above it; {LOOKED_FOR}.");
     for script in other_scripts {
         text.push_str(&format!(" {script}, which is none of these runners."));
     }
-    if let Some(below) = projects_below(sandbox, path, &[]) {
-        text.push_str(&format!(" {below}"));
+    // The hint is extra: where the place cannot be listed, the error stands without it.
+    let below = tests_below(sandbox, path).unwrap_or_default();
+    if !below.is_empty() {
+        text.push_str(&format!(" There are projects below: {}; name a folder as path.", projects::told(path, &below)));
     }
     Failure::new("no_tests", text)
 }
 
-/// What begins a project of which runner.
-const BEGINNINGS: [(&str, Runner); 8] = [
-    ("Cargo.toml", Runner::Cargo),
-    ("pyproject.toml", Runner::Pytest),
-    ("setup.py", Runner::Pytest),
-    ("setup.cfg", Runner::Pytest),
-    ("pytest.ini", Runner::Pytest),
-    ("tox.ini", Runner::Pytest),
-    ("requirements.txt", Runner::Pytest),
-    ("package.json", Runner::Node),
-];
-
-/// A sentence about the projects in folders below `path`, but those of the runners in `except`.
-pub(super) fn projects_below(sandbox: &mut dyn Sandbox, path: &WorkspacePath, except: &[Runner]) -> Option<String> {
-    let except: Vec<Runner> =
-        except.iter().map(|runner| if *runner == Runner::Unittest { Runner::Pytest } else { *runner }).collect();
-    let names: Vec<&str> =
-        BEGINNINGS.iter().filter(|(_, runner)| !except.contains(runner)).map(|(name, _)| *name).collect();
-    let request = ListFiles {
-        path: path.clone(),
-        glob: Some(format!("{{{}}}", names.join(","))),
-        depth: 4,
-        max_entries: 20,
-        respect_ignore: true,
-    };
-    let listing = list_files::list(sandbox, request).ok()?;
-    let own = |file: &str| file.rsplit_once('/').map_or("", |(folder, _)| folder) == path.as_str();
-    let below: Vec<String> = listing
-        .entries
-        .iter()
-        .filter(|entry| !own(&entry.path) && !entry.path.split('/').any(|name| name == "node_modules"))
-        .map(|entry| format!("`{}`", plain_text::one_line(&entry.path)))
-        .collect();
-    if below.is_empty() {
-        return None;
-    }
-    Some(format!("There are projects below: {}; name a folder as path.", below.join(", ")))
+/// The projects below a place, and the folders at its top that hold Python tests without being one.
+fn tests_below(sandbox: &mut dyn Sandbox, path: &WorkspacePath) -> Result<Vec<Project>, Failure> {
+    let mut tests = names(sandbox, path, Some("*test*.py"), 12)?;
+    tests.retain(|path| is_python_test(path));
+    let mut found = projects::below(sandbox, path, &tests)?;
+    tests.retain(|path| !projects::holds(&found, Language::Python, path));
+    found.extend(projects::tops(&tests).map(|folder| Project { folder, language: Language::Python }));
+    found.sort();
+    found.dedup();
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -320,9 +389,63 @@ mod tests {
         let files = [("package.json", r#"{"scripts":{"test":"jest"}}"#), ("a.test.js", ""), ("b/Cargo.toml", "")];
         let failure = detected(&files, ".", None).unwrap_err();
         assert_eq!(failure.code, "no_tests");
-        for part in ["Cargo.toml (cargo test)", "scripts.test runs `jest`", "`b/Cargo.toml`"] {
+        for part in ["Cargo.toml (cargo test)", "scripts.test runs `jest`", "`b` (cargo)"] {
             assert!(failure.text.contains(part), "{}", failure.text);
         }
         assert_eq!(detected(&files, "nowhere", None).unwrap_err().code, "not_found");
+    }
+
+    /// What the error of a workspace without tests of its own names.
+    fn hint(files: &[(&str, &str)], path: &str) -> String {
+        let failure = detected(files, path, None).unwrap_err();
+        assert_eq!(failure.code, "no_tests");
+        assert!(failure.text.contains("looked for: Cargo.toml"), "{}", failure.text);
+        failure.text.split_once("There are projects below: ").map_or(String::new(), |(_, hint)| hint.to_owned())
+    }
+
+    #[test]
+    fn tests_of_projects_below_are_not_the_workspaces() {
+        let backend = [("backend/.venv/bin/python", ""), ("backend/test_a.py", "import unittest")];
+        assert_eq!(hint(&backend, "."), "`backend` (python); name a folder as path.");
+        assert_eq!(detected(&backend, "backend", None).unwrap().directory.as_str(), "backend");
+        let several = [("web/package.json", "{}"), ("web/test/a.js", ""), ("api/setup.py", ""), ("api/test_a.py", "")];
+        assert_eq!(hint(&several, "."), "`api` (python), `web` (node); name a folder as path.");
+        assert_eq!(detected(&several, "web", None).unwrap().runner, Runner::Node);
+        assert_eq!(hint(&[("readme/README.md", "")], "."), "");
+        // With a mark of its own the workspace is a project, and its runner looks below.
+        let own = [("pyproject.toml", ""), ("api/setup.py", ""), ("api/test_a.py", "import pytest")];
+        assert_eq!(runner(&own), Runner::Pytest);
+    }
+
+    #[test]
+    fn a_folder_without_tests_fits_no_runner_of_the_project_above() {
+        let files = [("none/README.md", ""), ("tests/test_a.py", "import unittest"), ("web/a.test.js", "")];
+        assert_eq!(hint(&files, "none"), "");
+        assert_eq!(detected(&files, "none", Some(Runner::Pytest)).unwrap_err().code, "no_tests");
+        assert_eq!(detected(&files, "web", None).unwrap().runner, Runner::Node);
+        let tests = detected(&files, "tests", None).unwrap();
+        assert_eq!((tests.runner, tests.others), (Runner::Unittest, vec![Runner::Pytest]));
+    }
+
+    #[test]
+    fn unittest_fits_where_it_would_come_to_a_test() {
+        let others = |files: &[(&str, &str)]| detected(files, ".", None).unwrap().others;
+        assert_eq!(others(&[("a/test_x.py", "")]), []);
+        assert_eq!(others(&[("a/test_x.py", ""), ("a/__init__.py", "")]), [Runner::Unittest]);
+        assert_eq!(others(&[("test_x.py", "")]), [Runner::Unittest]);
+        assert_eq!(others(&[("tests/deep/test_x.py", "")]), [Runner::Unittest]);
+    }
+
+    #[test]
+    fn projects_that_the_runner_does_not_cover_are_told() {
+        let beside = |files: &[(&str, &str)], path: &str| {
+            let found = detected(files, path, None).unwrap();
+            projects::told(&found.directory, &found.beside)
+        };
+        let files = [("nodep/a.test.js", ""), ("rustproj/Cargo.toml", "")];
+        assert_eq!(beside(&files, "."), "`rustproj` (cargo)");
+        assert_eq!(beside(&files, "nodep"), "", "a part was asked for");
+        assert_eq!(beside(&[("Cargo.toml", "[package]"), ("b/Cargo.toml", "")], "."), "`b` (cargo)");
+        assert_eq!(beside(&[("Cargo.toml", "[workspace]"), ("b/Cargo.toml", "")], "."), "");
     }
 }

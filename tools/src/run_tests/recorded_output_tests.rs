@@ -192,6 +192,20 @@ mod pytest {
     }
 
     #[test]
+    fn what_was_asked_for_and_is_not_there_is_no_failure() {
+        for (recording, filter, line) in [
+            ("pytest_unknown_test", "tests/test_a.py::test_nope", "not found: tests/test_a.py::test_nope"),
+            ("pytest_unknown_file", "tests/test_nope.py::t", "file or directory not found: tests/test_nope.py::t"),
+        ] {
+            let sandbox = FolderSandbox::recorded("pytest", recording);
+            let (text, report) = told(&sandbox, json!({"filter": filter, "runner": "pytest"}));
+            assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("no_tests"), &json!(4)));
+            assert!(text.starts_with("NO TESTS RAN: 0 failed, 0 passed\n"), "{text}");
+            assert!(has_note(&report, &format!("pytest says: {line}")), "{text}");
+        }
+    }
+
+    #[test]
     fn a_run_that_was_ended_tells_how_far_it_came() {
         let sandbox = FolderSandbox::recorded("pytest", "pytest").keeps(4000).ends_with(Ended::Deadline);
         let (text, report) = told(&sandbox, json!({"path": "tests/test_a.py"}));
@@ -289,6 +303,62 @@ mod node {
     #[test]
     fn node_24_reports_every_test() {
         check("node_24");
+    }
+
+    fn check_filter(recording: &str, skipped: u64) {
+        let sandbox = FolderSandbox::recorded("node", recording);
+        let (text, report) = told(&sandbox, json!({"filter": "nothing is called so", "path": "test/a.test.js"}));
+        assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("no_tests"), &json!(0)), "{text}");
+        assert_eq!(report["counts"]["skipped"], skipped);
+        assert_eq!(names(&report, "passed"), [] as [&str; 0]);
+    }
+
+    fn check_running(recording: &str) {
+        assert_eq!(told(&FolderSandbox::recorded("node_slow", recording), json!({})).1["verdict"], "passed");
+        let cut = FolderSandbox::recorded("node_slow", recording).until("\"name\":\"group > slow\"");
+        let (text, report) = told(&cut.ends_with(Ended::Deadline), json!({}));
+        assert_eq!(names(&report, "passed"), ["quick"]);
+        assert!(has_note(&report, "begun and not finished: `group`, `group > slow`"), "{text}");
+    }
+
+    #[test]
+    fn node_18_with_a_filter_that_chooses_nothing_is_no_success() {
+        check_filter("node_18_none", 9);
+    }
+
+    #[test]
+    fn node_18_names_the_test_that_was_running_at_the_end() {
+        check_running("node_18_slow");
+    }
+
+    #[test]
+    fn node_20_with_a_filter_that_chooses_nothing_is_no_success() {
+        check_filter("node_20_none", 9);
+    }
+
+    #[test]
+    fn node_20_names_the_test_that_was_running_at_the_end() {
+        check_running("node_20_slow");
+    }
+
+    #[test]
+    fn node_22_with_a_filter_that_chooses_nothing_is_no_success() {
+        check_filter("node_22_none", 0);
+    }
+
+    #[test]
+    fn node_22_names_the_test_that_was_running_at_the_end() {
+        check_running("node_22_slow");
+    }
+
+    #[test]
+    fn node_24_with_a_filter_that_chooses_nothing_is_no_success() {
+        check_filter("node_24_none", 0);
+    }
+
+    #[test]
+    fn node_24_names_the_test_that_was_running_at_the_end() {
+        check_running("node_24_slow");
     }
 
     #[test]
