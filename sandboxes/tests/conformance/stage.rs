@@ -16,7 +16,9 @@ use cofferdam_contract::{
     Sandbox as _, SandboxError, Stream, Window, Work, WorkspacePath, WriteFile,
 };
 use cofferdam_policy::{Layer, LayerName, Permit, Policy, ToolShape, Verdict};
-use cofferdam_sandboxes::{Cancel, Closed, HandedBack, OpenSandbox, Session, Workspace, Yard, YardOptions, root::Host};
+use cofferdam_sandboxes::{
+    Cancel, Closed, HandedBack, OpenSandbox, Patience, Session, TreePath, Workspace, Yard, YardOptions, root::Host,
+};
 
 use crate::{canaries::Canaries, report::Report};
 
@@ -269,6 +271,12 @@ impl Site<'_> {
     pub(crate) fn hand_back(&self, closed: Closed) -> Result<HandedBack, String> {
         let call = format!("call-{}", self.workspace.file_name().unwrap_or_default().to_string_lossy());
         self.session.hand_back_closed(&closed, &call, &Cancel::new()).map_err(|error| chain(&error))
+    }
+
+    /// Forgets what is held, as a person does.
+    pub(crate) fn discard_held(&self) -> Result<(), String> {
+        let patience = Patience { until: Instant::now() + Duration::from_secs(10), cancelled: &|| false };
+        self.session.discard(&[TreePath::root()], &patience).map(drop).map_err(|error| chain(&error))
     }
 
     /// A file of the workspace as the host has it.

@@ -321,15 +321,18 @@ struct Standing {
 }
 
 impl Standing {
-    /// What it holds when the images of scratch volumes are unmounted, which happens behind a call's back.
+    /// What it holds when all that happens behind a call's back is done: sandboxes that only read are destroyed, and images
+    /// of scratch volumes unmounted. Nothing changes any more then.
     fn settled(stage: &Stage) -> Self {
         let before = Instant::now();
+        let mut last = Self::of(stage);
         loop {
+            thread::sleep(Duration::from_millis(100));
             let now = Self::of(stage);
-            if now.loop_devices == 0 || before.elapsed() > SOON {
+            if (now.loop_devices == 0 && now == last) || before.elapsed() > 3 * SOON {
                 return now;
             }
-            thread::sleep(Duration::from_millis(20));
+            last = now;
         }
     }
 

@@ -86,6 +86,8 @@ fn race_against_the_gate(stage: &Stage, id: &str, swap: Swap, time: Duration) ->
         {
             applied += handed.applied.len();
         }
+        // What is held once would hold all that is written over it.
+        site.discard_held()?;
     }
     let _ = swapper.wait();
     let names: Vec<_> = fs::read_dir(&outside).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
