@@ -1,6 +1,6 @@
 //! What became of a call's changes, told to the agent.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use cofferdam_contract::HandBack;
 use cofferdam_sandboxes::{Change, HandedBack, Note, TreePath, What};
@@ -109,10 +109,10 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack) {
 
 /// Changes but for the folders that only hold another of them.
 fn files(changes: &[Change]) -> Vec<&Change> {
-    let holds = |folder: &Change| {
-        changes.iter().any(|change| change.path != folder.path && change.path.is_within(&folder.path))
-    };
-    changes.iter().filter(|change| !matches!(change.what, What::Folder { .. }) || !holds(change)).collect()
+    // There may be some 100,000 changes, so none is compared with all others.
+    let holding: HashSet<&Path> = changes.iter().flat_map(|change| change.path.as_path().ancestors().skip(1)).collect();
+    let holds = |folder: &Change| matches!(folder.what, What::Folder { .. }) && holding.contains(folder.path.as_path());
+    changes.iter().filter(|change| !holds(change)).collect()
 }
 
 /// Whether a glob chose any change, whatever became of that. Read as the gate reads it; one that it cannot read has
@@ -130,13 +130,13 @@ fn matches_any(glob: &str, handed: &HandedBack) -> bool {
 }
 
 /// Folders that say by a file in them that they are caches (bford.info/cachedir).
-fn marked_caches(changes: &[Change]) -> Vec<&Path> {
+fn marked_caches(changes: &[Change]) -> HashSet<&Path> {
     let marks = changes.iter().filter(|change| change.path.as_path().ends_with("CACHEDIR.TAG"));
     marks.filter_map(|change| change.path.as_path().parent()).filter(|folder| *folder != Path::new("")).collect()
 }
 
 /// Whether a path is what interpreters and tools write beside the work, and nobody asks for.
-fn is_cache(path: &TreePath, marked: &[&Path]) -> bool {
+fn is_cache(path: &TreePath, marked: &HashSet<&Path>) -> bool {
     let path = path.as_path();
     let names: Vec<&str> = path.iter().filter_map(|name| name.to_str()).collect();
     let named = names.iter().any(|name| CACHES.contains(name));
@@ -145,7 +145,7 @@ fn is_cache(path: &TreePath, marked: &[&Path]) -> bool {
     named
         || path.extension().is_some_and(|extension| extension == "pyc")
         || below_target
-        || marked.iter().any(|folder| path.starts_with(folder))
+        || path.ancestors().any(|folder| marked.contains(folder))
 }
 
 fn because(paths: &[(String, String)]) -> Value {

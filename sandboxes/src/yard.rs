@@ -214,13 +214,6 @@ impl Yard {
         Ok(Self { ground, worker: Arc::new(worker) })
     }
 
-    /// Prepares sandboxes for a session's first file calls, in the background.
-    pub fn prepare(&self, session: &Arc<Session>, limits: Limits) {
-        for access in [Access::Read, Access::Write] {
-            self.worker.prepare(Order { session: Arc::clone(session), access, limits });
-        }
-    }
-
     /// Opens a sandbox for the permit's plan. Blocks: call it where blocking is allowed.
     ///
     /// # Errors

@@ -18,11 +18,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -59,9 +55,25 @@ struct Shared {
 /// What is written and not on the disk yet.
 #[derive(Debug, Default)]
 struct Unsynced {
-    is_any: AtomicBool,
+    is_any: Mutex<bool>,
     /// Why it will never be known to be on the disk.
     failed: Mutex<Option<AppendError>>,
+}
+
+impl Unsynced {
+    /// Brings all that is written to the disk. When that fails and somebody was told that it would come there, the log is
+    /// not whole any more.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        let mut is_any = locked(&self.is_any);
+        let synced = file.sync_data();
+        if let Err(error) = &synced
+            && *is_any
+        {
+            *locked(&self.failed) = Some(io::Error::new(error.kind(), error.to_string()).into());
+        }
+        *is_any = false;
+        synced
+    }
 }
 
 #[derive(Debug)]
@@ -209,11 +221,9 @@ fn sync_soon(file: &File, unsynced: Arc<Unsynced>) -> io::Result<mpsc::SyncSende
     let sync = move || {
         for () in asked {
             thread::sleep(SOON);
-            if unsynced.is_any.swap(false, Ordering::SeqCst)
-                && let Err(error) = file.sync_data()
-            {
+            let is_any = *locked(&unsynced.is_any);
+            if is_any && let Err(error) = unsynced.sync(&file) {
                 tracing::error!(%error, "the audit log did not reach the disk");
-                *locked(&unsynced.failed) = Some(error.into());
             }
         }
     };
@@ -321,11 +331,13 @@ impl Writer {
         }
         tail.size += bytes.len() as u64;
         if !bytes.is_empty() {
-            // Before the sync: what another thread writes during it must be synced again.
-            self.unsynced.is_any.store(durability == Durability::Soon, Ordering::SeqCst);
             let written = self.file.write_all(&bytes).and_then(|()| match durability {
-                Durability::Now => self.file.sync_data(),
-                Durability::Soon => Ok(()),
+                Durability::Now => self.unsynced.sync(&self.file),
+                Durability::Soon => {
+                    // After the write: a sync that began before it does not count.
+                    *locked(&self.unsynced.is_any) = true;
+                    Ok(())
+                }
             });
             if let Err(error) = written {
                 // The disk is full, as a rule. What was half written must not stay as a torn line;
@@ -395,7 +407,7 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::UNIX_EPOCH};
+    use std::{fs, os::fd::OwnedFd, time::UNIX_EPOCH};
 
     use super::super::{Action, ChangesDecided, Verified, path, verify};
     use super::*;
@@ -438,7 +450,7 @@ mod tests {
         log.append_soon(vec![event("b")]).unwrap();
         assert_eq!(checked(state.path()).records, 2, "it is in the file at once");
         let begun = Instant::now();
-        while log.shared.unsynced.is_any.load(Ordering::SeqCst) {
+        while *locked(&log.shared.unsynced.is_any) {
             assert!(begun.elapsed() < Duration::from_secs(20), "it was never synced");
             thread::sleep(Duration::from_millis(5));
         }
@@ -450,7 +462,12 @@ mod tests {
     fn a_sync_that_failed_stops_the_log() {
         let state = tempfile::tempdir().unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
-        *locked(&log.shared.unsynced.failed) = Some(io::Error::other("the disk is gone").into());
+        // A pipe cannot be synced: it stands for a disk that is gone.
+        let gone = File::from(OwnedFd::from(io::pipe().unwrap().0));
+        assert!(log.shared.unsynced.sync(&gone).is_err());
+        log.append(vec![event("a")]).unwrap();
+        log.append_soon(vec![event("b")]).unwrap();
+        assert!(log.shared.unsynced.sync(&gone).is_err());
         assert!(log.append(vec![event("a")]).is_err() && log.append_soon(vec![event("a")]).is_err());
     }
 

@@ -146,6 +146,21 @@ fn left(place: &Place, running: &[Process]) -> Vec<Process> {
     left
 }
 
+/// Waits until neither a process nor a device of a killed server is left, and looks for mounts then.
+fn assert_nothing_stays(place: &Place, running: &[Process]) {
+    let begun = Instant::now();
+    loop {
+        let (left, devices) = (left(place, running), loop_devices(place));
+        if left.is_empty() && devices.is_empty() {
+            break;
+        }
+        assert!(begun.elapsed() < GONE_WITHIN, "these survive: {left:?} {devices:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(place.all().to_str().unwrap()), "{mounts}");
+}
+
 /// Loop devices with a file of the place: they hold a root server's scratch volumes.
 fn loop_devices(place: &Place) -> Vec<String> {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().filter_map(Result::ok);
@@ -301,14 +316,7 @@ fn a_server_that_is_killed_while_a_run_writes_to_a_scratch_volume_leaves_no_devi
     let running = server.processes();
     assert!(running.len() > 1, "the suite runs: {running:?}");
     server.kill();
-    let begun = Instant::now();
-    while !left(&place, &running).is_empty() || !loop_devices(&place).is_empty() {
-        let (left, devices) = (left(&place, &running), loop_devices(&place));
-        assert!(begun.elapsed() < GONE_WITHIN, "these survive: {left:?} {devices:?}");
-        thread::sleep(Duration::from_millis(5));
-    }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(place.all().to_str().unwrap()), "{mounts}");
+    assert_nothing_stays(&place, &running);
     let (status, value) = place.call("run_tests", &json!({ "runner": "unittest" }));
     assert_eq!(status, 0, "the volume is there, with what was written: {value}");
 }
@@ -324,12 +332,5 @@ fn a_server_that_is_killed_between_two_runs_leaves_no_device_either() {
     assert_eq!(!loop_devices(&place).is_empty(), is_root, "the volumes are kept at hand for a moment");
     let running = server.processes();
     server.kill();
-    let begun = Instant::now();
-    while !left(&place, &running).is_empty() || !loop_devices(&place).is_empty() {
-        let (left, devices) = (left(&place, &running), loop_devices(&place));
-        assert!(begun.elapsed() < GONE_WITHIN, "these survive: {left:?} {devices:?}");
-        thread::sleep(Duration::from_millis(5));
-    }
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(!mounts.contains(place.all().to_str().unwrap()), "{mounts}");
+    assert_nothing_stays(&place, &running);
 }

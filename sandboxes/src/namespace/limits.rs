@@ -92,3 +92,20 @@ fn prlimit(resource: libc::c_int, new: *const libc::rlimit, old: *mut libc::rlim
     // SAFETY: both callers pass null or a pointer to a live rlimit on their stack, and pid 0 is the calling process.
     if unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, new, old) } < 0 { Err(last_errno()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_processes_of_a_sandbox_leave_others_room_in_the_table_of_files() {
+        let open_files = |file_table| {
+            let limits = Limits { pids: 2048, ..Limits::TESTS };
+            let all = of(&limits, 1 << 20, file_table);
+            all.iter().find(|(resource, _)| *resource == libc::RLIMIT_NOFILE as libc::c_int).map(|(_, value)| *value)
+        };
+        assert_eq!(open_files(u64::MAX), Some(16_384));
+        assert_eq!(open_files(8192 * 2048), Some(4096));
+        assert_eq!(open_files(2_466_186), Some(1024), "programs need some, on a small machine too");
+    }
+}

@@ -596,3 +596,20 @@ fn pair(kind: SocketType) -> io::Result<(OwnedFd, OwnedFd)> {
 fn strings(texts: impl IntoIterator<Item = String>) -> io::Result<Vec<CString>> {
     texts.into_iter().map(|text| Ok(CString::new(text)?)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_as_its_owners_is_reached_through_no_link() {
+        let place = tempfile::tempdir().unwrap();
+        let real = place.path().canonicalize().unwrap();
+        std::fs::create_dir_all(real.join("seed/below")).unwrap();
+        std::os::unix::fs::symlink("seed", real.join("link")).unwrap();
+        assert!(open_unlinked(&real.join("seed/below")).is_ok());
+        for swapped in ["link", "link/below"] {
+            assert!(open_unlinked(&real.join(swapped)).is_err(), "{swapped}");
+        }
+    }
+}

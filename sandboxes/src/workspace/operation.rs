@@ -495,3 +495,23 @@ impl Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_the_place_of_what_was_made_is_not_taken_for_it() {
+        let place = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(place.path()).unwrap();
+        std::fs::create_dir_all(place.path().join("full/inside")).unwrap();
+        std::fs::create_dir(place.path().join("empty")).unwrap();
+        std::fs::write(place.path().join("file"), "secret").unwrap();
+        std::os::unix::fs::symlink("empty", place.path().join("link")).unwrap();
+        let taken = |name: &str, kind| made(root.as_fd(), name.as_ref(), kind).is_ok();
+        assert!(taken("empty", Kind::Folder) && taken("link", Kind::Link));
+        assert!(!taken("full", Kind::Folder), "a folder that was just made holds nothing");
+        assert!(!taken("link", Kind::Folder) && !taken("file", Kind::Folder));
+        assert!(!taken("file", Kind::Link) && !taken("empty", Kind::Link));
+    }
+}
