@@ -1,8 +1,9 @@
 //! The audit log: what was asked, what was decided, what came of it.
 //!
-//! One JSON line per event in `audit/log.jsonl` of the state folder (0600). An *intent* is on the disk before a
-//! call is given a sandbox; an *outcome* is on the disk before the caller sees the result, or, for a call that could only
-//! read, in the file then and on the disk within 50 ms. What cannot be written is refused.
+//! One JSON line per event in `audit/log.jsonl` of the state folder (0600). An *intent* is in the file
+//! before a call is given a sandbox, and on the disk before a call that can change anything is. Before the
+//! caller sees the result the intent is on the disk and the *outcome* too, or, for a call that could only read, in the file
+//! then and on the disk within 50 ms. What cannot be written is refused.
 //!
 //! Each line ends with the SHA-256 of everything before it in that line (`sha256`), and names the previous line's
 //! (`prev`). So a changed, removed, added or reordered line shows, and so does every single changed byte.
@@ -21,7 +22,7 @@ pub mod time;
 pub mod verify;
 
 pub use attendance::Attendance;
-pub use log::{AppendError, Log, OpenError};
+pub use log::{AppendError, Log, OpenError, Underway};
 pub use record::{
     Action, Call, ChangeCounts, ChangesDecided, ChangesOrdered, Client, Decision, End, Enforcement, Event, Intent,
     Lost, Outcome, OutputSummary, Record, Recovered,

@@ -4,7 +4,8 @@
 //!
 //! There is no second way to run anything. Each step takes what the step before made: a [`Plan`] is only made from
 //! parsed arguments, a [`Permit`] only from a judged plan, a sandbox only from a permit, and the permit is used up.
-//! Nothing is opened before the intent is on the disk, and nothing is answered before the outcome is in the log.
+//! Nothing is opened before the intent is in the log, on the disk where the call can change anything; and nothing is
+//! answered before the intent is on the disk, with the outcome where the call could change anything.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -75,11 +76,17 @@ impl Server {
         }
     }
 
-    /// Puts the intent on the disk.
+    /// Puts the intent into the log: onto the disk, or, where the call can only read, on the way to it. All that can come of
+    /// such a call is its answer, which waits for the disk.
     fn announce(&self, entry: &mut Entry) -> Result<(), Failure> {
         tracing::debug!(target: "cofferdam::step", "announce");
         let events = entry.announce();
-        self.log.append(events).map_err(|error| {
+        let written = if entry.only_reads() {
+            self.log.append_meanwhile(events).map(|underway| entry.await_intent(underway))
+        } else {
+            self.log.append(events)
+        };
+        written.map_err(|error| {
             failure("audit_unavailable", format!("nothing was done: the call cannot be recorded ({})", causes(&error)))
         })
     }
@@ -126,13 +133,15 @@ impl Server {
         result
     }
 
-    /// Puts the outcome into the log, and only then gives it out: onto the disk, or, where the call could only read and its
-    /// intent is there, on the way to it.
+    /// Puts the outcome into the log, and only then gives it out: onto the disk, or, where the call could only read, on the way
+    /// to it when the intent has come there.
     fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
         tracing::debug!(target: "cofferdam::step", "record");
-        let only_reads = entry.only_reads();
         let events = entry.conclude(&result, run);
-        let written = if only_reads { self.log.append_soon(events) } else { self.log.append(events) };
+        let written = match entry.intent_underway() {
+            Some(intent) => self.log.append_soon(events).and_then(|()| intent.arrive()),
+            None => self.log.append(events),
+        };
         let result = match written {
             Ok(()) => result,
             Err(error) => Err(failure(

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     audit::{
-        ChangeCounts, Decision, End, Event, Intent, Outcome, OutputSummary,
+        ChangeCounts, Decision, End, Event, Intent, Outcome, OutputSummary, Underway,
         preview::{arguments_sha256, preview, shorten},
         record::hex,
     },
@@ -22,6 +22,8 @@ const NAME_BYTES: usize = 128;
 pub(crate) struct Entry {
     intent: Intent,
     announced: Announced,
+    /// The intent, when it is in the log and not known to be on the disk.
+    underway: Option<Underway>,
     /// Whether a plan was made, and what it does.
     work: Option<Work>,
     facts: Facts,
@@ -60,6 +62,7 @@ impl Entry {
                 policy_sha256: policy_sha256.clone(),
             },
             announced: Announced::No,
+            underway: None,
             work: None,
             facts: Facts { call: run.call().0.clone(), policy_sha256, ..Facts::default() },
             ended: None,
@@ -72,9 +75,19 @@ impl Entry {
         self.work = Some(plan.work.clone());
     }
 
-    /// Whether the call could change nothing, and its intent is on the disk: its outcome may come there soon after.
+    /// Whether nothing can come of the call but its answer.
     pub(crate) fn only_reads(&self) -> bool {
-        self.announced == Announced::Yes && matches!(self.work, Some(Work::ReadFiles))
+        matches!(self.work, Some(Work::ReadFiles))
+    }
+
+    /// Notes that the intent is on its way to the disk.
+    pub(crate) fn await_intent(&mut self, intent: Underway) {
+        self.underway = Some(intent);
+    }
+
+    /// The intent, if it has to be waited for. Once.
+    pub(crate) fn intent_underway(&mut self) -> Option<Underway> {
+        self.underway.take()
     }
 
     /// Notes what was decided.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Bytes read from the pipe at once.
-const READ_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// How long a guest may take for its hello. It takes a millisecond; a machine under full load may take a second.
 const HELLO: Duration = Duration::from_secs(20);

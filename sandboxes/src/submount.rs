@@ -4,9 +4,11 @@
 //! overlay over them at all. Both are worse than a refusal that names the place.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     fs::File,
     io::{self, Read, Seek, SeekFrom},
+    ops::Bound,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -23,7 +25,8 @@ pub(crate) struct Mounts {
 #[derive(Debug)]
 struct Table {
     file: File,
-    text: Vec<u8>,
+    /// Where something is mounted.
+    points: BTreeSet<PathBuf>,
 }
 
 impl Mounts {
@@ -32,7 +35,7 @@ impl Mounts {
     /// # Errors
     /// When `/proc/self/mountinfo` cannot be read.
     pub(crate) fn read() -> io::Result<Self> {
-        let mut table = Table { file: File::open("/proc/self/mountinfo")?, text: Vec::new() };
+        let mut table = Table { file: File::open("/proc/self/mountinfo")?, points: BTreeSet::new() };
         table.read()?;
         Ok(Self { table: Mutex::new(table) })
     }
@@ -46,7 +49,7 @@ impl Mounts {
         if table.has_changed()? {
             table.read()?;
         }
-        Ok(find(&table.text, workspace))
+        Ok(first_below(&table.points, workspace).map(Path::to_path_buf))
     }
 }
 
@@ -62,21 +65,24 @@ impl Table {
     fn read(&mut self) -> io::Result<()> {
         // At the next change this is read again, also when it fails in the middle: then nothing of it is kept.
         let mut text = Vec::with_capacity(64 << 10);
-        self.text.clear();
+        self.points.clear();
         self.file.seek(SeekFrom::Start(0))?;
         self.file.read_to_end(&mut text)?;
-        self.text = text;
+        self.points = points(&text);
         Ok(())
     }
 }
 
 /// Field 5 of a line is the mount point (`proc_pid_mountinfo(5)`).
-fn find(mountinfo: &[u8], workspace: &Path) -> Option<PathBuf> {
-    mountinfo
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(unescape)
-        .find(|mount| mount != workspace && mount.starts_with(workspace))
+fn points(mountinfo: &[u8]) -> BTreeSet<PathBuf> {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4)).map(unescape).collect()
+}
+
+/// The first of `points` below `folder`. Paths are ordered by their components, so what is below follows its folder.
+fn first_below<'a>(points: &'a BTreeSet<PathBuf>, folder: &Path) -> Option<&'a Path> {
+    let after = points.range::<Path, _>((Bound::Excluded(folder), Bound::Unbounded)).next()?;
+    after.starts_with(folder).then_some(after.as_path())
 }
 
 /// Space, tab, line end and backslash are written as three octal digits.
@@ -108,9 +114,13 @@ mod tests {
     fn a_mount_below_is_found_and_the_workspace_itself_or_a_neighbour_is_not() {
         let mounts = b"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:1 / /work rw - ext4 /dev/a rw\n\
             3 1 8:1 / /workx/y rw - ext4 /dev/a rw\n4 1 8:1 / /work/with\\040space rw - ext4 /dev/a rw\n";
-        assert_eq!(find(mounts, Path::new("/work")), Some(PathBuf::from("/work/with space")));
-        assert_eq!(find(mounts, Path::new("/workx/y")), None);
-        assert_eq!(find(mounts, Path::new("/wor")), None);
+        let points = points(mounts);
+        assert_eq!(first_below(&points, Path::new("/work")), Some(Path::new("/work/with space")));
+        assert_eq!(first_below(&points, Path::new("/workx")), Some(Path::new("/workx/y")));
+        assert_eq!(first_below(&points, Path::new("/")), Some(Path::new("/work")));
+        for alone in ["/workx/y", "/wor", "/work/with", "/x"] {
+            assert_eq!(first_below(&points, Path::new(alone)), None, "{alone}");
+        }
     }
 
     #[test]
@@ -127,7 +137,7 @@ mod tests {
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
             let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private).unwrap();
-            let table = Table { file: File::open("/proc/thread-self/mountinfo").unwrap(), text: Vec::new() };
+            let table = Table { file: File::open("/proc/thread-self/mountinfo").unwrap(), points: BTreeSet::new() };
             let mounts = Mounts { table: Mutex::new(table) };
             mounts.table.lock().unwrap().read().unwrap();
             let inner = workspace.join("inner");

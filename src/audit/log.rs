@@ -5,9 +5,11 @@
 //! at once pay for few. Several servers may share one log: a batch is written under the file's lock, and the chain goes
 //! on from whatever line is last by then.
 //!
-//! The outcome of a call that only read is written at once and synced soon after, together with what else came: a machine
-//! that loses power in between has the call's intent, and the next server records the call as lost. A sync that fails
-//! stops the log, whoever asked for it.
+//! A call that can only read does not wait for the disk before it runs, since nothing comes of it before its answer: its
+//! intent is written at once and synced by a thread of the log's own while it runs, and its answer waits for that. Its
+//! outcome is written at once too, and synced soon after, together with what else came: a machine that loses power in
+//! between has the call's intent, and the next server records the call as lost. A sync that fails stops the log, whoever
+//! waits for it.
 //!
 //! A writer that dies in the middle of a line leaves a torn one. The next batch, of whatever server, removes it and
 //! records that it did. Nothing else ever shortens the log.
@@ -18,7 +20,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -47,32 +49,80 @@ struct Shared {
     /// What waits for the writer, in the order in which it came.
     waiting: Mutex<Vec<Request>>,
     writer: Mutex<Writer>,
-    unsynced: Arc<Unsynced>,
-    /// Wakes the thread that syncs what is to be synced soon. It ends with the log.
-    soon: mpsc::SyncSender<()>,
+    syncs: Arc<Syncs>,
+    /// Wakes the thread that syncs for others. It ends with the log.
+    syncer: mpsc::Sender<Instant>,
 }
 
-/// What is written and not on the disk yet.
+/// How far batches that were promised to come to the disk have come there.
 #[derive(Debug, Default)]
-struct Unsynced {
-    is_any: Mutex<bool>,
-    /// Why it will never be known to be on the disk.
-    failed: Mutex<Option<AppendError>>,
+struct Syncs {
+    reached: Mutex<Reached>,
+    changed: Condvar,
 }
 
-impl Unsynced {
-    /// Brings all that is written to the disk. When that fails and somebody was told that it would come there, the log is
-    /// not whole any more.
+#[derive(Debug, Default)]
+struct Reached {
+    /// Batches that are written and promised.
+    promised: u64,
+    /// How many of them are on the disk.
+    synced: u64,
+    /// Why the rest will never be known to be there.
+    failed: Option<AppendError>,
+}
+
+impl Syncs {
+    /// Promises a batch that was just written. Returns its number.
+    fn promise(&self) -> u64 {
+        let mut reached = locked(&self.reached);
+        reached.promised += 1;
+        reached.promised
+    }
+
+    /// Brings all that is written to the disk. When that fails and something was promised, the log is not whole any more.
     fn sync(&self, file: &File) -> io::Result<()> {
-        let mut is_any = locked(&self.is_any);
+        // Before the sync begins: what is written while it is under way does not count.
+        let promised = locked(&self.reached).promised;
         let synced = file.sync_data();
-        if let Err(error) = &synced
-            && *is_any
-        {
-            *locked(&self.failed) = Some(io::Error::new(error.kind(), error.to_string()).into());
+        let mut reached = locked(&self.reached);
+        match &synced {
+            Ok(()) => reached.synced = reached.synced.max(promised),
+            Err(error) if promised > reached.synced => {
+                reached.failed = Some(io::Error::new(error.kind(), error.to_string()).into());
+            }
+            Err(_) => {}
         }
-        *is_any = false;
+        self.changed.notify_all();
         synced
+    }
+
+    fn is_behind(&self) -> bool {
+        let reached = locked(&self.reached);
+        reached.promised > reached.synced && reached.failed.is_none()
+    }
+
+    fn wait_for(&self, batch: u64) -> Result<(), AppendError> {
+        let unknown = |reached: &mut Reached| reached.synced < batch && reached.failed.is_none();
+        let reached = self.changed.wait_while(locked(&self.reached), unknown).unwrap_or_else(PoisonError::into_inner);
+        if reached.synced >= batch { Ok(()) } else { Err(reached.failed.clone().unwrap_or(AppendError::Ended)) }
+    }
+}
+
+/// A batch that is on its way to the disk.
+#[derive(Debug)]
+#[must_use = "it is not known to be on the disk before it was waited for"]
+pub struct Underway {
+    syncs: Arc<Syncs>,
+    batch: u64,
+}
+
+impl Underway {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// [`AppendError`] when it is not known to be.
+    pub fn arrive(self) -> Result<(), AppendError> {
+        self.syncs.wait_for(self.batch)
     }
 }
 
@@ -164,27 +214,43 @@ impl Log {
         let path = super::path(state);
         let mut writer = Writer::open(&path, clock)?;
         writer.append(Vec::new(), Durability::Now).map_err(|source| OpenError::Tail { path: path.clone(), source })?;
-        let unsynced = Arc::clone(&writer.unsynced);
-        let soon = sync_soon(&writer.file, Arc::clone(&unsynced)).map_err(|source| OpenError::File { path, source })?;
+        let syncs = Arc::clone(&writer.syncs);
+        let syncer =
+            sync_for_others(&writer.file, Arc::clone(&syncs)).map_err(|source| OpenError::File { path, source })?;
         let writer = Mutex::new(writer);
-        Ok(Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer, unsynced, soon }) })
+        Ok(Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer, syncs, syncer }) })
     }
 
     /// Appends `events` in this order, without another event between them. They are in the file when this returns, and on
-    /// the disk within [`SOON`].
+    /// their way to the disk.
     ///
     /// # Errors
     /// [`AppendError`] when any of them is not in the file, or something before them could not be brought to the disk.
+    pub fn append_meanwhile(&self, events: Vec<Event>) -> Result<Underway, AppendError> {
+        self.append_by(events, Instant::now())
+    }
+
+    /// The same, but on the disk within [`SOON`].
+    ///
+    /// # Errors
+    /// As [`Log::append_meanwhile`].
     pub fn append_soon(&self, events: Vec<Event>) -> Result<(), AppendError> {
+        self.append_by(events, Instant::now() + SOON).map(drop)
+    }
+
+    fn append_by(&self, events: Vec<Event>, latest: Instant) -> Result<Underway, AppendError> {
         self.still_whole()?;
-        locked(&self.shared.writer).append(events, Durability::Soon)?;
-        // One wake is enough for all that waits.
-        let _ = self.shared.soon.try_send(());
-        Ok(())
+        let batch = {
+            let mut writer = locked(&self.shared.writer);
+            writer.append(events, Durability::Promised)?;
+            self.shared.syncs.promise()
+        };
+        self.shared.syncer.send(latest).map_err(|_| AppendError::Ended)?;
+        Ok(Underway { syncs: Arc::clone(&self.shared.syncs), batch })
     }
 
     fn still_whole(&self) -> Result<(), AppendError> {
-        locked(&self.shared.unsynced.failed).clone().map_or(Ok(()), Err)
+        locked(&self.shared.syncs.reached).failed.clone().map_or(Ok(()), Err)
     }
 
     /// Appends `events` in this order, without another event between them, and returns when they are on the disk. Blocks
@@ -214,21 +280,41 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the thread that syncs what is to be synced soon.
-fn sync_soon(file: &File, unsynced: Arc<Unsynced>) -> io::Result<mpsc::SyncSender<()>> {
+/// Starts the thread that syncs for others, each time by the latest moment that it is sent.
+fn sync_for_others(file: &File, syncs: Arc<Syncs>) -> io::Result<mpsc::Sender<Instant>> {
     let file = file.try_clone()?;
-    let (soon, asked) = mpsc::sync_channel(1);
+    // Not bounded: each call that is under way has two in it at most.
+    let (syncer, asked) = mpsc::channel::<Instant>();
     let sync = move || {
-        for () in asked {
-            thread::sleep(SOON);
-            let is_any = *locked(&unsynced.is_any);
-            if is_any && let Err(error) = unsynced.sync(&file) {
+        let ending = Ending(syncs);
+        let syncs = &ending.0;
+        while let Ok(mut latest) = asked.recv() {
+            // Others may be in more of a hurry; those who are not may have company until then.
+            while let Some(left) = latest.checked_duration_since(Instant::now()) {
+                match asked.recv_timeout(left) {
+                    Ok(other) => latest = latest.min(other),
+                    Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            if syncs.is_behind()
+                && let Err(error) = syncs.sync(&file)
+            {
                 tracing::error!(%error, "the audit log did not reach the disk");
             }
         }
     };
     thread::Builder::new().name("audit".into()).spawn(sync)?;
-    Ok(soon)
+    Ok(syncer)
+}
+
+/// Tells those who wait, when the thread that they wait for is at its end.
+struct Ending(Arc<Syncs>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        locked(&self.0.reached).failed.get_or_insert(AppendError::Ended);
+        self.0.changed.notify_all();
+    }
 }
 
 /// When a batch is on the disk.
@@ -236,13 +322,13 @@ fn sync_soon(file: &File, unsynced: Arc<Unsynced>) -> io::Result<mpsc::SyncSende
 enum Durability {
     /// Before it is called written.
     Now,
-    /// Soon after.
-    Soon,
+    /// Later; the log's own thread sees to it.
+    Promised,
 }
 
 struct Writer {
     path: PathBuf,
-    unsynced: Arc<Unsynced>,
+    syncs: Arc<Syncs>,
     file: File,
     clock: Clock,
     /// Where the file ended after our last batch; `None` when that is not known.
@@ -286,7 +372,7 @@ impl Writer {
             Ok(file)
         };
         let file = open().map_err(|source| OpenError::File { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), unsynced: Arc::default(), file, clock, tail: None, recovered: None })
+        Ok(Self { path: path.to_owned(), syncs: Arc::default(), file, clock, tail: None, recovered: None })
     }
 
     /// Writes what waits, as one batch, and tells everybody who waits.
@@ -332,12 +418,8 @@ impl Writer {
         tail.size += bytes.len() as u64;
         if !bytes.is_empty() {
             let written = self.file.write_all(&bytes).and_then(|()| match durability {
-                Durability::Now => self.unsynced.sync(&self.file),
-                Durability::Soon => {
-                    // After the write: a sync that began before it does not count.
-                    *locked(&self.unsynced.is_any) = true;
-                    Ok(())
-                }
+                Durability::Now => self.syncs.sync(&self.file),
+                Durability::Promised => Ok(()),
             });
             if let Err(error) = written {
                 // The disk is full, as a rule. What was half written must not stay as a torn line;
@@ -450,7 +532,7 @@ mod tests {
         log.append_soon(vec![event("b")]).unwrap();
         assert_eq!(checked(state.path()).records, 2, "it is in the file at once");
         let begun = Instant::now();
-        while *locked(&log.shared.unsynced.is_any) {
+        while log.shared.syncs.is_behind() {
             assert!(begun.elapsed() < Duration::from_secs(20), "it was never synced");
             thread::sleep(Duration::from_millis(5));
         }
@@ -459,15 +541,35 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_failed_stops_the_log() {
+    fn what_is_under_way_arrives_and_is_not_there_before() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        for _ in 0..10 {
+            let underway = log.append_meanwhile(vec![event("a")]).unwrap();
+            let batch = underway.batch;
+            underway.arrive().unwrap();
+            assert!(locked(&log.shared.syncs.reached).synced >= batch);
+        }
+        let syncs = Syncs::default();
+        let (first, second) = (syncs.promise(), syncs.promise());
+        let file = tempfile::tempfile().unwrap();
+        syncs.sync(&file).unwrap();
+        assert!(syncs.wait_for(first).is_ok() && syncs.wait_for(second).is_ok());
+        let third = syncs.promise();
+        assert!(syncs.is_behind() && locked(&syncs.reached).synced < third);
+    }
+
+    #[test]
+    fn a_sync_that_failed_stops_the_log_and_whoever_waits() {
         let state = tempfile::tempdir().unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
         // A pipe cannot be synced: it stands for a disk that is gone.
         let gone = File::from(OwnedFd::from(io::pipe().unwrap().0));
-        assert!(log.shared.unsynced.sync(&gone).is_err());
+        assert!(log.shared.syncs.sync(&gone).is_err());
         log.append(vec![event("a")]).unwrap();
-        log.append_soon(vec![event("b")]).unwrap();
-        assert!(log.shared.unsynced.sync(&gone).is_err());
+        let batch = log.shared.syncs.promise();
+        assert!(log.shared.syncs.sync(&gone).is_err());
+        assert!(Underway { syncs: Arc::clone(&log.shared.syncs), batch }.arrive().is_err());
         assert!(log.append(vec![event("a")]).is_err() && log.append_soon(vec![event("a")]).is_err());
     }
 

@@ -8,10 +8,15 @@ use std::{io, sync::Arc};
 
 use rmcp::{
     ErrorData, RoleServer,
-    model::{ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, RequestId, ServerJsonRpcMessage},
+    model::{
+        CallToolRequest, CallToolRequestMethod, ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage,
+        JsonRpcVersion2_0, RequestId, ServerJsonRpcMessage,
+    },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
+use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::Mutex,
@@ -163,7 +168,7 @@ impl Transport<RoleServer> for Lines {
             if message.is_empty() {
                 continue;
             }
-            match serde_json::from_slice::<ClientJsonRpcMessage>(message) {
+            match parse(message) {
                 Ok(message) => {
                     if line.capacity() <= 1 << 20 {
                         line.clear();
@@ -190,6 +195,27 @@ impl Transport<RoleServer> for Lines {
     }
 }
 
+/// A call of a tool, with nothing beside it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    #[expect(dead_code, reason = "its presence is checked")]
+    jsonrpc: JsonRpcVersion2_0,
+    id: RequestId,
+    method: CallToolRequestMethod,
+    params: Value,
+}
+
+/// Reads a message. What almost all of them are is tried first: rmcp tries the kinds of requests one after the other, with
+/// the call of a tool among the last, which takes a tenth of the time of reading a file.
+fn parse(message: &[u8]) -> serde_json::Result<ClientJsonRpcMessage> {
+    let call = serde_json::from_slice(message).and_then(|Call { id, method, params, .. }| {
+        let request = CallToolRequest::deserialize(json!({ "method": method, "params": params }))?;
+        Ok(JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id))
+    });
+    call.or_else(|_| serde_json::from_slice(message))
+}
+
 async fn write(output: &SharedOutput, message: &ServerJsonRpcMessage, gone: &CancellationToken) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(b'\n');
@@ -211,7 +237,6 @@ async fn write(output: &SharedOutput, message: &ServerJsonRpcMessage, gone: &Can
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, DuplexStream};
 
     use super::*;

@@ -15,6 +15,9 @@ use crate::{Failure, Project, plain_text, schema};
 pub(crate) trait Form: DeserializeOwned + Serialize + JsonSchema {
     /// Other spellings that are understood, with the standard name of each.
     const ALIASES: &'static [(&'static str, &'static str)];
+
+    /// What [`schema::checked`] says of it, made once: that takes longer than a file is read.
+    fn schema() -> &'static Map<String, Value>;
 }
 
 /// Parsed arguments, and what was read otherwise than written.
@@ -76,9 +79,8 @@ pub enum ArgumentError {
 
 /// Parses `given` into the form `T`.
 pub(crate) fn parse<T: Form>(given: &Map<String, Value>, project: &Project) -> Result<Parsed<T>, ArgumentError> {
-    let schema = schema::checked::<T>();
     let mut reader = Reader { aliases: T::ALIASES, workspace: &project.workspace, notes: Vec::new() };
-    let object = reader.object(given, &schema, "")?;
+    let object = reader.object(given, T::schema(), "")?;
     let form = serde_json::from_value(Value::Object(object))
         .map_err(|error| ArgumentError::Combination(format!("the arguments do not fit together: {error}")))?;
     // In an order that does not depend on the map's.
@@ -390,6 +392,8 @@ pub(crate) fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde::Deserialize;
     use serde_json::json;
 
@@ -419,6 +423,11 @@ mod tests {
 
     impl Form for Sample {
         const ALIASES: &'static [(&'static str, &'static str)] = &[("file_path", "path"), ("-i", "flag")];
+
+        fn schema() -> &'static Map<String, Value> {
+            static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<Sample>);
+            &SCHEMA
+        }
     }
 
     fn parse(value: Value) -> Result<Parsed<Sample>, String> {

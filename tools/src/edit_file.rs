@@ -1,5 +1,7 @@
 //! `edit_file`: replaces an exact, unique piece of a text file, and keeps all else as it is.
 
+use std::sync::LazyLock;
+
 use cofferdam_contract::{Expected, HandBack, Limits, Plan, Sandbox, Window, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,10 +83,20 @@ const ALIASES: &[(&str, &str)] = &[
 
 impl Form for EditFileForm {
     const ALIASES: &'static [(&'static str, &'static str)] = ALIASES;
+
+    fn schema() -> &'static Map<String, Value> {
+        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<EditFileForm>);
+        &SCHEMA
+    }
 }
 
 impl Form for EditsForm {
     const ALIASES: &'static [(&'static str, &'static str)] = ALIASES;
+
+    fn schema() -> &'static Map<String, Value> {
+        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<EditsForm>);
+        &SCHEMA
+    }
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -1,5 +1,7 @@
 //! `read_file`: lines of a text file, numbered.
 
+use std::{fmt::Write as _, sync::LazyLock};
+
 use cofferdam_contract::{
     FileContent, FileReply, FileRequest, Limits, Plan, ReadFile, Sandbox, Window, Work, WorkspacePath,
 };
@@ -56,6 +58,11 @@ impl Form for ReadFileForm {
         ("head", "limit"),
         ("max_lines", "limit"),
     ];
+
+    fn schema() -> &'static Map<String, Value> {
+        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<ReadFileForm>);
+        &SCHEMA
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -266,15 +273,18 @@ impl Lines {
             let (mut plain, escaped) = plain_text::content(line);
             let characters = plain.chars().count();
             if characters > LINE_CHARACTERS {
-                plain = plain.chars().take(LINE_CHARACTERS).collect();
                 let at_least = if incomplete { "at least " } else { "" };
-                plain.push_str(&format!("[... {at_least}{} more characters]", characters - LINE_CHARACTERS));
+                let more = characters - LINE_CHARACTERS;
+                let mut cut: String = plain.chars().take(LINE_CHARACTERS).collect();
+                cut.push_str(&format!("[... {at_least}{more} more characters]"));
+                plain = cut;
             }
-            let numbered = format!("{number:>6}\t{plain}\n");
-            if shown.lines > 0 && shown.numbered.len() + numbered.len() > TEXT_BYTES {
+            let before = shown.numbered.len();
+            let _ = writeln!(shown.numbered, "{number:>6}\t{plain}");
+            if shown.lines > 0 && shown.numbered.len() > TEXT_BYTES {
+                shown.numbered.truncate(before);
                 break;
             }
-            shown.numbered.push_str(&numbered);
             shown.content.push_str(&plain);
             shown.content.push('\n');
             shown.lines += 1;

@@ -20,6 +20,8 @@ mod transcript;
 #[cfg(test)]
 mod recorded_output_tests;
 
+use std::sync::LazyLock;
+
 use cofferdam_contract::{HandBack, Limits, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -89,6 +91,11 @@ impl Form for RunTestsForm {
         ("directory", "path"),
         ("framework", "runner"),
     ];
+
+    fn schema() -> &'static Map<String, Value> {
+        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<RunTestsForm>);
+        &SCHEMA
+    }
 }
 
 impl Tool for RunTestsTool {

@@ -1,5 +1,7 @@
 //! `search_files`: file contents by a regular expression, with ripgrep's syntax and defaults.
 
+use std::sync::LazyLock;
+
 use cofferdam_contract::{
     FileReply, FileRequest, Limits, OutputMode, Plan, Sandbox, SearchFiles, SearchHit, SearchReply, Work, WorkspacePath,
 };
@@ -81,6 +83,11 @@ impl Form for SearchFilesForm {
         ("limit", "head_limit"),
         ("max_results", "head_limit"),
     ];
+
+    fn schema() -> &'static Map<String, Value> {
+        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<SearchFilesForm>);
+        &SCHEMA
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,7 @@
 //! until the new root is entered an absolute link would lead to the host's file of that name.
 
 use std::{
+    collections::BTreeMap,
     ffi::{CStr, CString},
     fs::File,
     io::{self, Read},
@@ -82,11 +83,13 @@ pub(super) trait Sources {
     fn system(&self, path: &Path, attributes: u64) -> io::Result<Source>;
     /// Something of the person's, or of our own state: the agent appears as its owner.
     fn owned(&self, path: &Path, attributes: u64) -> io::Result<Source>;
+    /// Whether a sandbox may look up names in a folder of the host's system.
+    fn searches(&self, path: &Path) -> bool;
 }
 
 /// The tree for a place, and the folders in it that may be written.
 pub(super) fn lay_out(place: &Place<'_>, sources: &dyn Sources) -> io::Result<(Tree, Vec<CString>)> {
-    let mut layout = Layout { tree: Tree::default(), links: Vec::new(), sources };
+    let mut layout = Layout { tree: Tree::default(), links: Vec::new(), overlays: BTreeMap::new(), sources };
     layout.skeleton(place)?;
     match place.root {
         Root::Bare => {}
@@ -146,6 +149,8 @@ impl<'a> Showing<'a> {
 struct Layout<'a> {
     tree: Tree,
     links: Vec<Step>,
+    /// Overlays of folders of the host whose own folders are shown one by one, and where they are below the layers.
+    overlays: BTreeMap<PathBuf, String>,
     sources: &'a dyn Sources,
 }
 
@@ -167,6 +172,16 @@ impl Layout<'_> {
     fn host(&mut self, root: &HostRoot, showing: Showing<'_>) -> io::Result<()> {
         for (link, target) in &root.links {
             self.host_link(link, target)?;
+        }
+        if let Showing::Overlays(mounts) = showing {
+            for parent in shared_parents(root) {
+                if self.sources.searches(parent) && mounts.below(parent)?.is_none() {
+                    let at = format!("{LAYERS}/p{}", self.overlays.len());
+                    self.folder(&at)?;
+                    self.overlay_of(parent, c_text(&at)?)?;
+                    self.overlays.insert(parent.to_owned(), at);
+                }
+            }
         }
         for shown in &root.shown {
             self.show(&shown.path, shown.kind, showing)?;
@@ -391,13 +406,9 @@ impl Layout<'_> {
             (Kind::Folder, Showing::Overlays(mounts)) if mounts.below(path)?.is_none() => {
                 let at = relative(path)?;
                 self.tree.steps.push(Step::Folder(at.clone(), 0o755));
-                let (name, nothing) = (format!("{LAYERS}/r{}", self.tree.sources.len()), format!("{LAYERS}/{NOTHING}"));
-                self.folder(&name)?;
-                self.folder(&nothing)?;
-                let source = self.sources.system(path, READ_ONLY | NO_SETUID | NO_DEVICES)?;
-                self.attach(source, &name)?;
-                let layers = format!("lowerdir={name}:{nothing},userxattr");
-                return self.overlay(at, &layers, u64::from(libc::MS_RDONLY as u32));
+                let Some(place) = self.within_overlay(path) else { return self.overlay_of(path, at) };
+                self.tree.steps.push(Step::Again(c_path(&place)?, at));
+                return Ok(());
             }
             (Kind::Folder, Showing::Overlays(_) | Showing::Clones) => {}
         }
@@ -410,6 +421,23 @@ impl Layout<'_> {
         let number = self.source(source);
         self.tree.steps.push(Step::Attach(number, at));
         Ok(())
+    }
+
+    /// Mounts an overlay of a folder of the host: read-only, with inodes of its own.
+    fn overlay_of(&mut self, path: &Path, at: CString) -> io::Result<()> {
+        let (name, nothing) = (format!("{LAYERS}/r{}", self.tree.sources.len()), format!("{LAYERS}/{NOTHING}"));
+        self.folder(&name)?;
+        self.folder(&nothing)?;
+        let source = self.sources.system(path, READ_ONLY | NO_SETUID | NO_DEVICES)?;
+        self.attach(source, &name)?;
+        self.overlay(at, &format!("lowerdir={name}:{nothing},userxattr"), u64::from(libc::MS_RDONLY as u32))
+    }
+
+    /// The place of a folder of the host in an overlay that is made already, if it can be reached in there.
+    fn within_overlay(&self, path: &Path) -> Option<PathBuf> {
+        let above = path.ancestors().skip(1).take_while(|folder| self.sources.searches(folder));
+        let (folder, overlay) = above.filter_map(|folder| Some((folder, self.overlays.get(folder)?))).next()?;
+        Some(Path::new(overlay).join(path.strip_prefix(folder).ok()?))
     }
 
     /// Makes the folders above an absolute path.
@@ -475,6 +503,20 @@ impl Layout<'_> {
         self.tree.sources.push(source);
         self.tree.sources.len() - 1
     }
+}
+
+/// Folders of the host of which several folders are shown, and never the whole: `/etc`, `~/.rustup/toolchains`. One overlay
+/// of each costs some 0.1 ms less than any two of what is shown, half of that when the sandbox ends. Like every layer it is
+/// out of sight by the time that anything foreign runs.
+fn shared_parents(root: &HostRoot) -> Vec<&Path> {
+    let etc = root.etc.iter().filter_map(|entry| match entry {
+        EtcEntry::Shown { path, kind: Kind::Folder } => path.parent(),
+        EtcEntry::Shown { kind: Kind::File, .. } | EtcEntry::Linked { .. } | EtcEntry::Written(_) => None,
+    });
+    let shown = root.shown.iter().filter(|shown| shown.kind == Kind::Folder).filter_map(|shown| shown.path.parent());
+    let mut parents: BTreeMap<&Path, usize> = BTreeMap::new();
+    shown.chain(etc).for_each(|parent| *parents.entry(parent).or_default() += 1);
+    parents.into_iter().filter(|(_, folders)| *folders > 1).map(|(parent, _)| parent).collect()
 }
 
 /// What is in a file of the host that everybody may read and nobody executes, if it is small: a copy shares nothing with

@@ -26,7 +26,7 @@ use std::{
     ops::Range,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::net::UnixStream,
+        unix::{fs::MetadataExt, net::UnixStream},
     },
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
@@ -36,7 +36,7 @@ use std::{
 
 use cofferdam_contract::{Enforced, Guarantee, Isolation, Limits, Mechanism, Strength};
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags},
+    fs::{Access, CWD, Mode, OFlags, ResolveFlags},
     net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt::Timeout},
     process::{Pid, PidfdFlags, Resource},
 };
@@ -323,9 +323,7 @@ impl Namespaces {
         rustix::net::sockopt::set_socket_timeout(&setup, Timeout::Recv, Some(LONGEST_START))
             .map_err(io::Error::from)
             .map_err(prepare("bound the time of a start"))?;
-        // Before listening: the talk is over when nobody holds the child's end any more.
-        drop(containment);
-        let temporary = hear_until_started(&setup, &described, &view_steps)?;
+        let temporary = hear_until_started(&setup, containment, &described, &view_steps)?;
         let upper = match place.view {
             View::Private { upper: Upper::Temporary, .. } => Some(
                 rustix::fs::openat(&temporary, layout::UPPER, FOLDER, Mode::empty())
@@ -461,6 +459,14 @@ impl Sources for HostSources<'_> {
             Identity::Own { .. } => Ok(Source::Path(layout::c_path(path)?, attributes)),
         }
     }
+
+    fn searches(&self, path: &Path) -> bool {
+        match self.identity {
+            // Nobody's group, and no owner of anything.
+            Identity::Reserved(_) => std::fs::metadata(path).is_ok_and(|folder| folder.mode() & 0o001 != 0),
+            Identity::Own { .. } => rustix::fs::access(path, Access::EXEC_OK).is_ok(),
+        }
+    }
 }
 
 /// Opens a folder that is to be shown as its owner's. All such paths are real ones, found long before; a root server may
@@ -526,8 +532,17 @@ fn block_all_signals() {
     }
 }
 
-/// Listens to the child until the guest runs or something failed.
-fn hear_until_started(setup: &OwnedFd, described: &[String], view_steps: &Range<usize>) -> Result<OwnedFd, StartError> {
+/// Listens to the child until the guest runs or something failed. `containment` is let go of at the end, while the guest
+/// gets ready: some fifty descriptors and as many texts take 0.2 ms, and before that the child would wait for the processor.
+fn hear_until_started(
+    setup: &OwnedFd,
+    containment: Containment,
+    described: &[String],
+    view_steps: &Range<usize>,
+) -> Result<OwnedFd, StartError> {
+    let Containment { setup: inside, .. } = containment;
+    // The talk is over when nobody holds the child's end any more.
+    drop(inside);
     let mut temporary = None;
     loop {
         let word = process::hear(setup)

@@ -63,6 +63,8 @@ pub(super) enum Step {
     Temporary { at: CString, bytes: CString, inodes: CString },
     /// Makes the folder `name` with these permissions, and shows it at `at` too.
     Part { name: CString, at: CString, mode: u32 },
+    /// Shows the folder `.0` of a mount made before at `.1` too, with that mount's attributes.
+    Again(CString, CString),
     /// Mounts the new process namespace's proc.
     Processes(CString),
     /// Mounts the new ipc namespace's POSIX message queues.
@@ -106,6 +108,7 @@ impl Step {
             Self::Attach(_, at) => ("what is mounted at", at),
             Self::Temporary { at, .. } => ("the temporary file system", at),
             Self::Part { at, .. } => ("the temporary folder", at),
+            Self::Again(_, at) => ("the folder", at),
             Self::Processes(at) => ("the process list", at),
             Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
@@ -194,6 +197,7 @@ impl Tree {
                 rustix::fs::chmod(name.as_c_str(), Mode::from_raw_mode(*mode))?;
                 rustix::mount::mount_bind(name.as_c_str(), at.as_c_str())
             }
+            Step::Again(folder, at) => rustix::mount::mount_bind(folder.as_c_str(), at.as_c_str()),
             Step::Processes(at) => processes(at),
             Step::Queues(at) => queues(at),
             Step::Overlay { at, data, flags } => rustix::mount::mount(
