@@ -298,7 +298,7 @@ fn failed(failure: &Failure) -> CallToolResult {
 fn stamp(result: CallToolResult, context: &RequestContext<RoleServer>, facts: &Facts) -> CallToolResult {
     let mut meta = MetaObject::new();
     if !facts.call.is_empty() {
-        meta.insert("cofferdam/call".to_owned(), Value::Object(facts.to_json()));
+        meta.insert("cofferdam/call".to_owned(), Value::Object(facts.brief()));
     }
     if era(context) == Era::Modern {
         meta.insert("io.modelcontextprotocol/serverInfo".to_owned(), json!(implementation()));

