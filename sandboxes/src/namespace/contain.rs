@@ -1,9 +1,10 @@
 //! What a new process does to become a sandbox, one line a step, in the order that the steps need.
 //!
-//! This runs in the child of a raw `clone(2)` from a threaded server. Until `execveat(2)` it may only make system
-//! calls: another thread may have held the allocator's lock at the moment of the clone, and would never release it here
-//! (`signal-safety(7)`). So everything that needs memory (paths, filters, argument vectors) was prepared before.
-//! A step that fails ends the child, and the server learns which one and why; there is no way on without it.
+//! This runs in a child that has namespaces, descriptors and a stack of its own, and until `execveat(2)` the server's memory
+//! (`vfork(2)`). So it may only make system calls: a lock that it took, or something that it gave back to the allocator,
+//! would be the server's. Everything that needs memory (paths, filters, argument vectors) was prepared before, and is
+//! only read here. A step that fails ends the child, and the server learns which one and why; there is no way on
+//! without it.
 
 use std::{
     convert::Infallible,
@@ -53,7 +54,9 @@ pub(super) struct Containment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(super) enum Facility {
-    Start = 1,
+    /// The clone itself; said by the server's own thread.
+    Birth = 1,
+    Start,
     Identity,
     CgroupNamespace,
     HostName,
@@ -71,7 +74,8 @@ pub(super) enum Facility {
 
 impl Facility {
     /// Every facility, for reading one back from its number.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
+        Self::Birth,
         Self::Start,
         Self::Identity,
         Self::CgroupNamespace,
@@ -99,8 +103,9 @@ pub(super) struct Failure {
 }
 
 /// Confines the calling process and becomes the guest. Returns only what failed.
-pub(super) fn contain(place: &mut Containment) -> Result<Infallible, Failure> {
+fn contain(place: &Containment) -> Result<Infallible, Failure> {
     use Facility as F;
+    step(F::Start, process::say_born(&place.setup))?;
     // The server writes the id maps before it answers; all else needs them.
     step(F::Start, process::wait_for_go(&place.setup, &place.server))?;
     // First, so that all that follows counts; and before the cgroup namespace, whose root is the cgroup of that moment.
@@ -140,7 +145,7 @@ fn part<T>(facility: Facility, result: Result<T, (u32, Errno)>) -> Result<T, Fai
 }
 
 /// The child's whole life: contain, or say what failed and end.
-pub(super) fn live(place: &mut Containment) -> ! {
+pub(super) fn live(place: &Containment) -> ! {
     let Err(failure) = contain(place);
     process::report(&place.setup, failure);
 

@@ -17,6 +17,7 @@ use std::{
         fs::{OpenOptionsExt, PermissionsExt},
     },
     path::{Component, Path, PathBuf},
+    sync::atomic::AtomicI32,
 };
 
 use super::{
@@ -501,6 +502,7 @@ impl Layout<'_> {
 
     fn source(&mut self, source: Source) -> usize {
         self.tree.sources.push(source);
+        self.tree.opened.push(AtomicI32::new(-1));
         self.tree.sources.len() - 1
     }
 }

@@ -29,7 +29,7 @@ use std::{
         unix::{fs::MetadataExt, net::UnixStream},
     },
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -54,10 +54,13 @@ use ids::Identity;
 use landlock::Fence;
 use layout::Sources;
 use mount::{Source, Step, Tree};
-use process::{Child, Word};
+use process::{Birth, Stack, Word};
 
 /// How long a child may take until its guest runs. It takes some milliseconds; a machine under full load, seconds.
 const LONGEST_START: Duration = Duration::from_secs(20);
+
+/// Threads that clone. Each is with its child until the guest runs, some 2 ms: so as many sandboxes can start at once.
+const LAUNCHERS: usize = 4;
 
 /// How a folder of the sandbox's is opened.
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
@@ -230,18 +233,11 @@ pub enum StartError {
 
 struct Launch {
     containment: Containment,
-    answer: mpsc::SyncSender<io::Result<Launched>>,
-}
-
-/// A child, and what it was made from: that is let go of when the child is on its way, since some fifty descriptors
-/// and as many texts take time that the child would wait.
-struct Launched {
-    child: Child,
-    containment: Containment,
+    birth: Arc<Birth>,
 }
 
 impl Namespaces {
-    /// Prepares the backend; starts its launching thread, which lives as long as the backend.
+    /// Prepares the backend; starts its launching threads, which live as long as the backend.
     ///
     /// # Errors
     /// [`StartError::Prepare`] when the filters do not compile for this machine, or no thread can be started.
@@ -256,10 +252,15 @@ impl Namespaces {
             .map_err(io::Error::from)
             .map_err(prepare("open this process"))?;
         let (launcher, launches) = mpsc::channel();
-        thread::Builder::new()
-            .name("launcher".into())
-            .spawn(move || launch_all(&launches))
-            .map_err(prepare("start the launching thread"))?;
+        let launches = Arc::new(Mutex::new(launches));
+        for _ in 0..LAUNCHERS {
+            let stack = Stack::map().map_err(prepare("map a stack"))?;
+            let launches = Arc::clone(&launches);
+            thread::Builder::new()
+                .name("launcher".into())
+                .spawn(move || launch_all(&launches, &stack))
+                .map_err(prepare("start a launching thread"))?;
+        }
         Ok(Self {
             guest,
             launcher,
@@ -311,19 +312,27 @@ impl Namespaces {
             environment: strings(place.environment.iter().map(|(name, value)| format!("{name}={value}")))
                 .map_err(prepare("write down the environment"))?,
         };
-        let Launched { child, containment } = self.launch(containment)?;
-        let guard = Guard { pid: child.pid, pidfd: Arc::new(child.pidfd), cgroup };
+        rustix::net::sockopt::set_socket_timeout(&setup, Timeout::Recv, Some(LONGEST_START))
+            .map_err(io::Error::from)
+            .map_err(prepare("bound the time of a start"))?;
+        let birth = Arc::new(Birth::ahead());
+        self.launcher
+            .send(Launch { containment, birth: Arc::clone(&birth) })
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+            .map_err(prepare("reach a launching thread"))?;
+        let pidfd = hear_of_birth(&setup, &birth)?;
+        let pid = process::pid_of(pidfd.as_fd());
+        let guard = |pid| Guard { pid, pidfd: Arc::new(pidfd), cgroup };
+        let guard = pid.map(guard).map_err(prepare("look at the sandbox's first process"))?;
         ids::write_maps(guard.pid, identity).map_err(|source| floor(Facility::Identity, source))?;
-        // So that the kernel takes a sandbox before it takes the server (proc_pid_oom_score_adj(5)).
+        // So that the kernel takes a sandbox before it takes the server (proc_pid_oom_score_adj(5)). Nothing is changed for
+        // the server by it, whose memory the child still has: the kernel leaves it out (`vfork_done`, fs/proc/base.c).
         std::fs::write(format!("/proc/{}/oom_score_adj", guard.pid.as_raw_nonzero()), "1000")
             .map_err(prepare("set the sandbox's out-of-memory score"))?;
         rustix::net::send(&setup, &[1], SendFlags::NOSIGNAL)
             .map_err(io::Error::from)
             .map_err(prepare("start the sandbox"))?;
-        rustix::net::sockopt::set_socket_timeout(&setup, Timeout::Recv, Some(LONGEST_START))
-            .map_err(io::Error::from)
-            .map_err(prepare("bound the time of a start"))?;
-        let temporary = hear_until_started(&setup, containment, &described, &view_steps)?;
+        let temporary = hear_until_started(&setup, &described, &view_steps)?;
         let upper = match place.view {
             View::Private { upper: Upper::Temporary, .. } => Some(
                 rustix::fs::openat(&temporary, layout::UPPER, FOLDER, Mode::empty())
@@ -333,22 +342,6 @@ impl Namespaces {
             View::Private { upper: Upper::Folder(_), .. } | View::ReadOnly { .. } | View::Copied { .. } => None,
         };
         Ok(Started { pipe: UnixStream::from(pipe), temporary, upper, enforced: self.enforced(&guard, place), guard })
-    }
-
-    fn launch(&self, containment: Containment) -> Result<Launched, StartError> {
-        let (answer, child) = mpsc::sync_channel(1);
-        let gone = || StartError::Prepare {
-            operation: "reach the launching thread",
-            source: io::ErrorKind::BrokenPipe.into(),
-        };
-        self.launcher.send(Launch { containment, answer }).map_err(|_| gone())?;
-        child.recv().map_err(|_| gone())?.map_err(|source| StartError::Floor {
-            missing: "namespaces of its own",
-            remedy: "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
-                     user.max_user_namespaces > 0; on Ubuntu an AppArmor profile for this program, or \
-                     kernel.apparmor_restrict_unprivileged_userns=0)",
-            source,
-        })
     }
 
     /// What a sandbox that was started has. Every step of `contain` succeeded, or there would be none.
@@ -511,13 +504,20 @@ fn disk(place: &Place<'_>) -> Mechanism {
 }
 
 /// Clones for the backend's whole life: the death signal of a sandbox is tied to this thread.
-fn launch_all(launches: &mpsc::Receiver<Launch>) {
+fn launch_all(launches: &Mutex<mpsc::Receiver<Launch>>, stack: &Stack) {
     block_all_signals();
-    while let Ok(Launch { mut containment, answer }) = launches.recv() {
-        let launched = process::clone_into_namespaces(&mut containment).map(|child| Launched { child, containment });
-        // The one who asked may be gone; the child is then dropped, and killed here.
-        if let Err(mpsc::SendError(Ok(Launched { child, .. }))) = answer.send(launched) {
-            process::kill_and_reap(child.pidfd.as_fd());
+    loop {
+        let next = launches.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Launch { mut containment, birth }) = next else { return };
+        if let Err(errno) = process::clone_into_namespaces(&mut containment, stack, &birth) {
+            let failure = Failure { facility: Facility::Birth, part: 0, errno: errno.raw_os_error() };
+            process::report(&containment.setup, failure);
+        }
+        // Who listens learns from the end of the setup socket that the guest runs, or that the child is gone.
+        drop(containment);
+        if let Some(pidfd) = birth.take() {
+            // The one who asked is gone.
+            process::kill_and_reap(pidfd.as_fd());
         }
     }
 }
@@ -532,23 +532,25 @@ fn block_all_signals() {
     }
 }
 
-/// Listens to the child until the guest runs or something failed. `containment` is let go of at the end, while the guest
-/// gets ready: some fifty descriptors and as many texts take 0.2 ms, and before that the child would wait for the processor.
-fn hear_until_started(
-    setup: &OwnedFd,
-    containment: Containment,
-    described: &[String],
-    view_steps: &Range<usize>,
-) -> Result<OwnedFd, StartError> {
-    let Containment { setup: inside, .. } = containment;
-    // The talk is over when nobody holds the child's end any more.
-    drop(inside);
+/// Waits for the child's first word, and takes its handle.
+fn hear_of_birth(setup: &OwnedFd, birth: &Birth) -> Result<OwnedFd, StartError> {
+    let hear = |source| StartError::Prepare { operation: "hear from the sandbox", source };
+    match process::hear(setup).map_err(hear)? {
+        Word::Born => birth.take().ok_or_else(|| hear(io::ErrorKind::NotFound.into())),
+        Word::Failed(Failure { facility, errno, .. }) => Err(floor(facility, io::Error::from_raw_os_error(errno))),
+        Word::Temporary(_) | Word::Closed => Err(hear(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// Listens to the child until the guest runs or something failed.
+fn hear_until_started(setup: &OwnedFd, described: &[String], view_steps: &Range<usize>) -> Result<OwnedFd, StartError> {
     let mut temporary = None;
     loop {
         let word = process::hear(setup)
             .map_err(|source| StartError::Prepare { operation: "hear from the sandbox", source })?;
         match word {
             Word::Temporary(folder) => temporary = Some(folder),
+            Word::Born => {}
             Word::Failed(failure) => return Err(explain(failure, described, view_steps)),
             Word::Closed => {
                 return temporary.ok_or(StartError::Prepare {
@@ -579,6 +581,12 @@ fn explain(Failure { facility, part, errno }: Failure, described: &[String], vie
 
 fn floor(facility: Facility, source: io::Error) -> StartError {
     let (missing, remedy) = match facility {
+        Facility::Birth => (
+            "namespaces of its own",
+            "allow unprivileged user namespaces (sysctl kernel.unprivileged_userns_clone=1, \
+             user.max_user_namespaces > 0; on Ubuntu an AppArmor profile for this program, or \
+             kernel.apparmor_restrict_unprivileged_userns=0)",
+        ),
         Facility::Start => ("a start", "this is a defect if the machine is not out of memory; please report it"),
         Facility::Identity => (
             "a user of its own",

@@ -6,9 +6,9 @@
 
 use std::{
     ffi::{CStr, CString},
-    mem::ManuallyDrop,
     ops::Range,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd},
+    sync::atomic::{AtomicI32, Ordering},
 };
 
 use rustix::{
@@ -127,6 +127,8 @@ impl Step {
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) sources: Vec<Source>,
+    /// The child's own clones of sources that are paths, by their numbers: descriptors of the child, and of nobody else.
+    pub(super) opened: Vec<AtomicI32>,
     /// Done before the new root is entered.
     pub(super) steps: Vec<Step>,
     /// Done inside the new root, after the last write to `/proc/sys`.
@@ -142,14 +144,14 @@ pub(super) fn leave_propagation() -> Result<(), Errno> {
 
 impl Tree {
     /// Clones the sources that are paths. Fails with the index of the source, counted after the steps.
-    pub(super) fn open_sources(&mut self) -> Result<(), (u32, Errno)> {
+    pub(super) fn open_sources(&self) -> Result<(), (u32, Errno)> {
         let steps = self.steps.len() + self.last_steps.len();
-        for (index, source) in self.sources.iter_mut().enumerate() {
+        for (index, (source, opened)) in self.sources.iter().zip(&self.opened).enumerate() {
             if let Source::Path(path, attributes) = source {
                 let number = |errno| (u32::try_from(steps + index).unwrap_or(u32::MAX), errno);
                 let mount = clone_mount(path, *attributes).map_err(number)?;
-                // Not dropped: giving back its memory could wait for a lock that no thread of this process holds.
-                let _path = ManuallyDrop::new(std::mem::replace(source, Source::Ready(mount)));
+                // The table of descriptors is this child's own, and is closed before it becomes the guest.
+                opened.store(mount.into_raw_fd(), Ordering::Relaxed);
             }
         }
         Ok(())
@@ -238,10 +240,15 @@ impl Tree {
         }
     }
 
-    fn source(&self, index: usize) -> Result<&OwnedFd, Errno> {
-        match self.sources.get(index) {
-            Some(Source::Ready(mount)) => Ok(mount),
-            Some(Source::Path(..)) | None => Err(Errno::BADF),
+    fn source(&self, index: usize) -> Result<BorrowedFd<'_>, Errno> {
+        match (self.sources.get(index), self.opened.get(index)) {
+            (Some(Source::Ready(mount)), _) => Ok(mount.as_fd()),
+            (Some(Source::Path(..)), Some(opened)) => {
+                // SAFETY: `open_sources`, which ran in this child before any step, left an open descriptor of the child's
+                // there, and nothing closes it before the steps are done.
+                Ok(unsafe { BorrowedFd::borrow_raw(opened.load(Ordering::Relaxed)) })
+            }
+            (Some(Source::Path(..)) | None, _) => Err(Errno::BADF),
         }
     }
 }
@@ -301,7 +308,7 @@ pub(super) fn mount_setattr<D: AsFd>(
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-fn attach(mount: &OwnedFd, at: &CStr) -> Result<(), Errno> {
+fn attach<D: AsFd>(mount: D, at: &CStr) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 

@@ -7,13 +7,15 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
+    sync::atomic::{AtomicI32, Ordering},
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
+    mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap},
     net::{RecvFlags, SendFlags},
-    process::Signal,
+    process::{Pid, Signal},
 };
 
 use super::contain::{Containment, Facility, Failure, live};
@@ -37,77 +39,191 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
 /// `clone3(2)`: the child is born in the cgroup of version 2 that the arguments name. Linux 5.7.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// A child in its new namespaces, waiting for the server's go.
+/// Bytes of a child's stack. What it does needs some 10 KiB, in an unoptimised build more.
+const STACK_BYTES: usize = 256 << 10;
+
+/// Bytes below it that nothing may touch: the largest page.
+const GUARD_BYTES: usize = 64 << 10;
+
+/// The stack that a child has until it becomes the guest, used by one after the other.
 #[derive(Debug)]
-pub(super) struct Child {
-    pub(super) pid: rustix::process::Pid,
-    pub(super) pidfd: OwnedFd,
+pub(super) struct Stack {
+    lowest: *mut libc::c_void,
 }
 
-/// Clones the calling process into new namespaces; the child lives by `place` and never returns.
+/// The handle of a child that is on its way, for the first who takes it.
+#[derive(Debug)]
+pub(super) struct Birth {
+    /// Its pidfd as the kernel wrote it, or [`NOBODY`].
+    pidfd: AtomicI32,
+}
+
+/// No descriptor.
+const NOBODY: i32 = -1;
+
+// SAFETY: the mapping belongs to this value alone, and any thread may use and unmap it.
+unsafe impl Send for Stack {}
+
+impl Stack {
+    /// Maps one.
+    ///
+    /// # Errors
+    /// `mmap(2)`'s.
+    pub(super) fn map() -> io::Result<Self> {
+        let length = GUARD_BYTES + STACK_BYTES;
+        // SAFETY: a new private mapping at an address that the kernel chooses touches nothing that exists, and the guard is
+        // the first part of that very mapping.
+        unsafe {
+            let lowest =
+                mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
+            mprotect(lowest, GUARD_BYTES, MprotectFlags::empty())?;
+            Ok(Self { lowest })
+        }
+    }
+
+    /// Its highest address, where it begins. A multiple of the page, as the ABI's 16 bytes ask.
+    fn top(&self) -> *mut libc::c_void {
+        self.lowest.wrapping_byte_add(GUARD_BYTES + STACK_BYTES)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours alone, and no child uses it: the thread that owns it waits for each child's end of use.
+        let _ = unsafe { munmap(self.lowest, GUARD_BYTES + STACK_BYTES) };
+    }
+}
+
+impl Birth {
+    /// Of a child that is not there yet.
+    pub(super) fn ahead() -> Self {
+        Self { pidfd: AtomicI32::new(NOBODY) }
+    }
+
+    /// Takes the child's handle: for the first who asks after it was born.
+    pub(super) fn take(&self) -> Option<OwnedFd> {
+        match self.pidfd.swap(NOBODY, Ordering::AcqRel) {
+            NOBODY => None,
+            // SAFETY: the kernel made this descriptor for us (CLONE_PIDFD), and the swap gives its number to one caller alone.
+            pidfd => Some(unsafe { OwnedFd::from_raw_fd(pidfd) }),
+        }
+    }
+}
+
+/// The process that a pidfd stands for (`pidfd_open(2)`: the field `Pid` of its fdinfo).
+///
+/// # Errors
+/// When the file cannot be read, or the process is gone.
+pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()).and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Clones the calling process into new namespaces; the child lives by `place` and never returns. `birth` is its handle,
+/// which the child's first word tells others to take.
+///
+/// Returns when the child is the guest or gone. Until then it has the server's memory and a stack of its own, and the
+/// calling thread rests (`vfork(2)`). With a copy of the memory instead, the server would pay for each page that it
+/// touches after each start: that was a tenth of the time of reading a file, and more of a start's.
 ///
 /// The calling thread must outlive the child: the child's death signal fires when that *thread* ends, not when the
 /// process does (`prctl(2)`, PR_SET_PDEATHSIG). It must block all signals, so that no handler of the server runs in the child.
 ///
 /// # Errors
 /// `clone(2)`'s: EPERM or ENOSPC where user namespaces are off or used up.
-pub(super) fn clone_into_namespaces(place: &mut Containment) -> io::Result<Child> {
-    let mut pidfd: libc::c_int = -1;
-    let pid = match place.cgroup.birthplace.take() {
-        None => clone_here(&mut pidfd),
-        Some(birthplace) => {
-            // Born there, the child has no door to go through.
-            let doors = std::mem::take(&mut place.cgroup.doors);
-            match clone_into_cgroup(&birthplace, &mut pidfd) {
-                // The kernel is older than 5.3, or a container's filter cannot look into the call's arguments.
-                -1 if last_errno() == Errno::NOSYS => {
-                    place.cgroup.doors = doors;
-                    clone_here(&mut pidfd)
-                }
-                pid => pid,
-            }
+pub(super) fn clone_into_namespaces(place: &mut Containment, stack: &Stack, birth: &Birth) -> Result<(), Errno> {
+    let Some(birthplace) = place.cgroup.birthplace.take() else { return clone_here(place, stack, birth) };
+    // Born there, the child has no door to go through.
+    let doors = std::mem::take(&mut place.cgroup.doors);
+    match clone_into_cgroup(&birthplace, place, stack, birth) {
+        // The kernel is older than 5.3, or a container's filter cannot look into the call's arguments.
+        Err(Errno::NOSYS) => {
+            place.cgroup.doors = doors;
+            clone_here(place, stack, birth)
         }
-    };
-    match pid {
-        -1 => Err(io::Error::last_os_error()),
-        0 => live(place),
-        pid => {
-            // SAFETY: the kernel just made this descriptor for us (CLONE_PIDFD) and nothing else knows its number.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("clone returned a pid");
-            Ok(Child { pid, pidfd })
-        }
+        result => result,
     }
 }
 
-/// Clones into the server's own cgroups. Returns twice, as `clone(2)` does.
-fn clone_here(pidfd: &mut libc::c_int) -> libc::c_long {
-    // SAFETY: the flags share no memory (no CLONE_VM), so a null stack means "keep the parent's copy" (clone(2)).
-    // CLONE_PIDFD stores through the third argument, which points at a live c_int. The child's path makes system calls
-    // only and ends in execveat or _exit, so no lock of another thread can be waited for and no destructor runs twice.
-    unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            libc::c_long::from(NAMESPACES | libc::CLONE_PIDFD | libc::SIGCHLD),
-            ptr::null::<libc::c_void>(),
-            ptr::from_mut(pidfd),
-            ptr::null::<libc::c_void>(),
-            ptr::null::<libc::c_void>(),
+/// What is the same in both ways of cloning.
+const VFORK: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+
+/// A child's first function, on its own stack.
+extern "C" fn begin(place: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: both ways of cloning pass a live Containment, which the waiting thread borrows for that long and nobody
+    // changes.
+    live(unsafe { &*place.cast::<Containment>() })
+}
+
+/// Clones into the server's own cgroups.
+fn clone_here(place: &Containment, stack: &Stack, birth: &Birth) -> Result<(), Errno> {
+    // SAFETY: `begin` gets the pointer that it expects. The stack is this thread's to give, and free: the clone before has
+    // returned, so the child before has no more use for it. The third argument points at a live c_int, where the kernel
+    // stores the pidfd (CLONE_PIDFD). With CLONE_VFORK this thread rests while the child has its memory, thread-local
+    // variables among it; what the child does in it `contain.rs` says.
+    let pid = unsafe {
+        libc::clone(
+            begin,
+            stack.top(),
+            NAMESPACES | VFORK | libc::SIGCHLD,
+            ptr::from_ref(place).cast_mut().cast(),
+            birth.pidfd.as_ptr(),
         )
-    }
+    };
+    if pid < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Clones into a cgroup of version 2. Returns twice, as `clone3(2)` does.
-fn clone_into_cgroup(folder: &OwnedFd, pidfd: &mut libc::c_int) -> libc::c_long {
+/// Clones into a cgroup of version 2.
+#[cfg(target_arch = "x86_64")]
+fn clone_into_cgroup(folder: &OwnedFd, place: &Containment, stack: &Stack, birth: &Birth) -> Result<(), Errno> {
     // SAFETY: clone_args is made of integers alone, for which zero is a value: "not used" for each of them (clone3(2)).
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = u64::from((NAMESPACES | libc::CLONE_PIDFD).cast_unsigned()) | CLONE_INTO_CGROUP;
-    arguments.pidfd = ptr::from_mut(pidfd) as u64;
+    arguments.flags = u64::from((NAMESPACES | VFORK).cast_unsigned()) | CLONE_INTO_CGROUP;
+    arguments.pidfd = birth.pidfd.as_ptr() as u64;
     arguments.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     arguments.cgroup = u64::from(folder.as_raw_fd().cast_unsigned());
-    // SAFETY: as in `clone_here`, of which this is the same call; the arguments and the c_int that `pidfd` points at live
-    // until it returns, and the size is that of the structure.
-    unsafe { libc::syscall(libc::SYS_clone3, ptr::from_ref(&arguments), size_of::<libc::clone_args>()) }
+    arguments.stack = stack.top() as u64 - STACK_BYTES as u64;
+    arguments.stack_size = STACK_BYTES as u64;
+    let result: libc::c_long;
+    // SAFETY: as in `clone_here`, of which this is the same call; the arguments live until it returns, and the size is that
+    // of the structure. The C library has no function for it: the child comes out of the system call on its own stack, which
+    // the kernel set to its aligned top, and goes to `begin` from there without touching this frame. `begin` never returns.
+    // In this thread the call is an ordinary one, which changes rax, rcx, r11 and memory.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") ptr::from_ref(&arguments),
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") ptr::from_ref(place),
+            in("r13") begin as extern "C" fn(*mut libc::c_void) -> libc::c_int,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    match i32::try_from(result) {
+        Ok(error @ ..0) => Err(Errno::from_raw_os_error(-error)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// The same where there is no such code: the child goes through the door.
+#[cfg(not(target_arch = "x86_64"))]
+fn clone_into_cgroup(_: &OwnedFd, _: &Containment, _: &Stack, _: &Birth) -> Result<(), Errno> {
+    Err(Errno::NOSYS)
+}
+
+/// Tells the server that there is a child.
+pub(super) fn say_born(setup: &OwnedFd) -> Result<(), Errno> {
+    rustix::net::send(setup, &[0], SendFlags::NOSIGNAL).map(drop)
 }
 
 /// Waits until the server has written our id maps. `server` is a pidfd of the server.
@@ -193,6 +309,8 @@ pub(super) fn report(setup: &OwnedFd, failure: Failure) {
 /// What a child said while it was being contained.
 #[derive(Debug)]
 pub(super) enum Word {
+    /// It was born.
+    Born,
     /// Here is the temporary file system.
     Temporary(OwnedFd),
     /// This failed.
@@ -224,6 +342,7 @@ pub(super) fn hear(setup: &OwnedFd) -> io::Result<Word> {
     };
     match (received.bytes, folder) {
         (0, _) => Ok(Word::Closed),
+        (1, None) => Ok(Word::Born),
         (12, Some(folder)) => Ok(Word::Temporary(folder)),
         (12, None) => {
             let facility = Facility::ALL.into_iter().find(|facility| *facility as u32 == number(0..4));
