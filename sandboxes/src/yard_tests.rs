@@ -97,6 +97,43 @@ fn nothing_in_a_shown_folder_reaches_the_host() {
     assert_eq!(rustix::io::read(&reader, &mut [0; 8]), Ok(0), "nobody wrote to the host's pipe");
 }
 
+#[test]
+fn folders_of_one_parent_share_an_overlay_and_their_neighbours_are_nowhere() {
+    let house = House::made(|mut options| {
+        options.host.environment.remove(std::ffi::OsStr::new("NVM_DIR"));
+        let nvm = options.host.home.join(".nvm");
+        let version = nvm.join("versions/node/v20.1.0");
+        for (file, text) in
+            [("bin/node", ""), ("lib/module.js", "shown"), ("etc/npmrc", "//registry/:_authToken=secret")]
+        {
+            fs::create_dir_all(version.join(file).parent().unwrap()).unwrap();
+            fs::write(version.join(file), text).unwrap();
+        }
+        fs::set_permissions(version.join("bin/node"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        fs::create_dir(nvm.join("alias")).unwrap();
+        fs::write(nvm.join("alias/default"), "20\n").unwrap();
+        Yard::new(options)
+    });
+    let version = house.folder.path().canonicalize().unwrap().join("home/.nvm/versions/node/v20.1.0");
+    let version = version.display();
+    let script = format!(
+        "cd {version} && ls && cat lib/module.js; echo; \
+         [ \"$(stat -c %d bin)\" = \"$(stat -c %d lib)\" ] && echo one; \
+         ls {version}/bin/../etc {version}/lib/../../v20.1.0/etc /.layers 2>/dev/null; \
+         [ -e /etc/shadow ] && echo shadow; grep -c ' {version}/' /proc/self/mountinfo"
+    );
+    let mut said = String::new();
+    let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
+    let command = Command {
+        program: "sh".into(),
+        arguments: vec!["-c".into(), script],
+        directory: WorkspacePath::workspace(),
+        environment: BTreeMap::new(),
+    };
+    sandbox.execute(&command, &mut |_, bytes| said.push_str(&String::from_utf8_lossy(bytes))).unwrap();
+    assert_eq!(said, "bin\nlib\nshown\none\n2\n");
+}
+
 /// A permit for a plan, minted by the builtin policy.
 fn permit(work: Work, hand_back: HandBack, limits: Limits) -> Permit {
     permit_under("version = 1", work, hand_back, limits)

@@ -281,6 +281,40 @@ mod tests {
         assert_eq!(codes(&answer_to(br#"{"id":8}"#).await), [(json!(8), json!(-32600))]);
     }
 
+    #[test]
+    fn a_call_is_read_the_short_way_as_rmcp_reads_it() {
+        let call =
+            |rest: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x"{rest}}}}}"#);
+        let read = [
+            call(""),
+            call(r#","arguments":{"path":"a","n":[1,2.5,null,{"deep":true}]}"#),
+            call(
+                r#","_meta":{"progressToken":7,"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"arguments":{}"#,
+            ),
+            call(r#","unknown":1,"inputResponses":{},"requestState":"s""#),
+            call("").replace(r#""id":1"#, r#""id":"one""#),
+        ];
+        for line in &read {
+            assert!(serde_json::from_str::<Call>(line).is_ok(), "{line}");
+            let ours = parse(line.as_bytes()).unwrap();
+            let theirs: ClientJsonRpcMessage = serde_json::from_str(line).unwrap();
+            assert_eq!((format!("{ours:?}"), json!(ours)), (format!("{theirs:?}"), json!(theirs)));
+        }
+        let left_to_rmcp = [
+            call("").replace(r#""id":1"#, r#""id":1,"result":{}"#),
+            call("").replace(r#""id":1"#, r#""id":1,"id":2"#),
+            call("").replace(r#""id":1"#, r#""id":1.5"#),
+            call("").replace(r#""id":1,"#, ""),
+            call(r#","arguments":"{}""#),
+            call("").replace(r#"{"name":"x"}"#, "[]"),
+            call("").replace("2.0", "1.0"),
+        ];
+        for line in &left_to_rmcp {
+            let theirs: serde_json::Result<ClientJsonRpcMessage> = serde_json::from_str(line);
+            assert_eq!(format!("{:?}", parse(line.as_bytes())), format!("{theirs:?}"));
+        }
+    }
+
     #[tokio::test]
     async fn noise_and_broken_notifications_are_not_answered() {
         for noise in [&b"hello"[..], b"", b"{\"method\":\"notifications/x\",\"params\":3}", b"{\"id\":"] {
