@@ -22,6 +22,7 @@ pub mod time;
 pub mod verify;
 
 pub use attendance::Attendance;
+pub(crate) use log::LOCK_PATIENCE;
 pub use log::{AppendError, Log, OpenError, Underway};
 pub use record::{
     Action, Call, ChangeCounts, ChangesDecided, ChangesOrdered, Client, Decision, End, Enforcement, Event, Intent,

@@ -80,15 +80,22 @@ impl Server {
     /// such a call is its answer, which waits for the disk.
     fn announce(&self, entry: &mut Entry) -> Result<(), Failure> {
         tracing::debug!(target: "cofferdam::step", "announce");
-        let events = entry.announce();
+        let events = entry.intent();
         let written = if entry.only_reads() {
             self.log.append_meanwhile(events).map(|underway| entry.await_intent(underway))
         } else {
             self.log.append(events)
         };
-        written.map_err(|error| {
-            failure("audit_unavailable", format!("nothing was done: the call cannot be recorded ({})", causes(&error)))
-        })
+        match written {
+            Ok(()) => {
+                entry.announced();
+                Ok(())
+            }
+            Err(error) => {
+                let text = format!("nothing was done: the call cannot be recorded ({})", causes(&error));
+                Err(failure("audit_unavailable", text))
+            }
+        }
     }
 
     /// Waits for a place, unless the call is cancelled before there is one.
@@ -137,14 +144,21 @@ impl Server {
     /// to it when the intent has come there.
     fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
         tracing::debug!(target: "cofferdam::step", "record");
+        let only_reads = entry.only_reads();
         let events = entry.conclude(&result, run);
         let written = match entry.intent_underway() {
             Some(intent) => self.log.append_soon(events).and_then(|()| intent.arrive()),
             None => self.log.append(events),
         };
-        let result = match written {
-            Ok(()) => result,
-            Err(error) => Err(failure(
+        let result = match (written, result) {
+            (Ok(()), result) => result,
+            // It did not run for the same reason.
+            (Err(_), Err(first)) if first.code == "audit_unavailable" => Err(first),
+            (Err(error), _) if only_reads => Err(failure(
+                "audit_unavailable",
+                format!("the call cannot be recorded ({}), so nothing of what it read is shown", causes(&error)),
+            )),
+            (Err(error), _) => Err(failure(
                 "audit_unavailable",
                 format!(
                     "the call ended, but its outcome cannot be recorded ({}); look at the workspace",

@@ -116,12 +116,17 @@ impl Entry {
         self.ended = why;
     }
 
-    /// The intent. Once.
-    pub(crate) fn announce(&mut self) -> Vec<Event> {
-        match std::mem::replace(&mut self.announced, Announced::Yes) {
+    /// The intent, unless it is in the log.
+    pub(crate) fn intent(&self) -> Vec<Event> {
+        match self.announced {
             Announced::No => vec![Event::Intent(Box::new(self.intent.clone()))],
             Announced::Yes => Vec::new(),
         }
+    }
+
+    /// Notes that the intent is in the log.
+    pub(crate) fn announced(&mut self) {
+        self.announced = Announced::Yes;
     }
 
     /// The outcome, after the intent if that is not in the log yet.
@@ -142,7 +147,7 @@ impl Entry {
             duration_ms: milliseconds(self.facts.took),
             output: OutputSummary { bytes: text.len() as u64, sha256: hex(&Sha256::digest(text)) },
         };
-        let mut events = self.announce();
+        let mut events = self.intent();
         events.push(Event::Outcome(Box::new(outcome)));
         events
     }

@@ -59,7 +59,8 @@ impl Facts {
         self.with_sandbox(|enforced| json!(enforced))
     }
 
-    /// The facts as they go beside each result: of the sandbox what it was, and what it did not enforce. All else is.
+    /// The facts as they go beside each result: of the sandbox its kind, and what it only watched or did not have. Every other
+    /// guarantee was enforced.
     #[must_use]
     pub fn brief(&self) -> Map<String, Value> {
         self.with_sandbox(|enforced| json!(enforcement(enforced)))

@@ -25,9 +25,12 @@ pub struct Runs {
 impl Runs {
     /// Adds a run.
     pub(crate) fn add(&self, run: &Arc<Run>) {
-        let mut runs = self.lock();
-        sweep(&mut runs, Instant::now());
-        runs.push(Arc::clone(run));
+        self.lock().push(Arc::clone(run));
+    }
+
+    /// Lets go of results that nobody will ask for.
+    pub(crate) fn sweep(&self) {
+        sweep(&mut self.lock(), Instant::now());
     }
 
     /// The run that was handed out under `id`; `None` for one that never was, or is long over.

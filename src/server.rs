@@ -144,6 +144,7 @@ impl Server {
     #[must_use]
     pub fn start(self: &Arc<Self>, request: Request) -> Arc<Run> {
         let run = Run::new(&request.tool);
+        self.runs.add(&run);
         let (server, task_run) = (Arc::clone(self), Arc::clone(&run));
         let runtime = Handle::current();
         self.tasks.spawn_blocking(move || {
@@ -154,8 +155,8 @@ impl Server {
                 Reply::failed("internal", "the server failed inside; its log says more")
             }));
         });
-        // While the call is on its way: older results may be let go of here.
-        self.runs.add(&run);
+        // While the call is on its way.
+        self.runs.sweep();
         run
     }
 

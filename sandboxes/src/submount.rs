@@ -25,6 +25,8 @@ pub(crate) struct Mounts {
 #[derive(Debug)]
 struct Table {
     file: File,
+    /// Whether `points` is what a read to the end found. The kernel tells of a change once.
+    is_read: bool,
     /// Where something is mounted.
     points: BTreeSet<PathBuf>,
 }
@@ -35,7 +37,7 @@ impl Mounts {
     /// # Errors
     /// When `/proc/self/mountinfo` cannot be read.
     pub(crate) fn read() -> io::Result<Self> {
-        let mut table = Table { file: File::open("/proc/self/mountinfo")?, points: BTreeSet::new() };
+        let mut table = Table { file: File::open("/proc/self/mountinfo")?, is_read: false, points: BTreeSet::new() };
         table.read()?;
         Ok(Self { table: Mutex::new(table) })
     }
@@ -46,7 +48,7 @@ impl Mounts {
     /// When the table has changed and cannot be read again.
     pub(crate) fn below(&self, workspace: &Path) -> io::Result<Option<PathBuf>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.has_changed()? {
+        if table.has_changed()? || !table.is_read {
             table.read()?;
         }
         Ok(first_below(&table.points, workspace).map(Path::to_path_buf))
@@ -63,12 +65,12 @@ impl Table {
     }
 
     fn read(&mut self) -> io::Result<()> {
-        // At the next change this is read again, also when it fails in the middle: then nothing of it is kept.
         let mut text = Vec::with_capacity(64 << 10);
-        self.points.clear();
+        self.is_read = false;
         self.file.seek(SeekFrom::Start(0))?;
         self.file.read_to_end(&mut text)?;
         self.points = points(&text);
+        self.is_read = true;
         Ok(())
     }
 }
@@ -137,7 +139,11 @@ mod tests {
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }.unwrap();
             let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
             rustix::mount::mount_change("/", private).unwrap();
-            let table = Table { file: File::open("/proc/thread-self/mountinfo").unwrap(), points: BTreeSet::new() };
+            let table = Table {
+                file: File::open("/proc/thread-self/mountinfo").unwrap(),
+                is_read: false,
+                points: BTreeSet::new(),
+            };
             let mounts = Mounts { table: Mutex::new(table) };
             mounts.table.lock().unwrap().read().unwrap();
             let inner = workspace.join("inner");

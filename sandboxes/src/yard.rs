@@ -312,7 +312,12 @@ impl Yard {
             let mechanism = self.ground.views.mechanism();
             match self.try_to_execute(mechanism, permit, session, cancel, tell) {
                 Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
-                result => return result,
+                Err(error) => {
+                    // The host may not be any more what was found of it: the next call looks again.
+                    self.ground.forget_host_root(session.workspace().root());
+                    return Err(error);
+                }
+                opened => return opened,
             }
         }
     }
@@ -487,6 +492,11 @@ impl Ground {
 
     fn next_name(&self) -> String {
         self.next.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    /// Has what of the host is shown looked up anew.
+    fn forget_host_root(&self, workspace: &Path) {
+        self.roots.lock().unwrap_or_else(PoisonError::into_inner).remove(workspace);
     }
 
     /// What of the host is shown, looked up anew from time to time.

@@ -97,8 +97,8 @@ fn nothing_in_a_shown_folder_reaches_the_host() {
     assert_eq!(rustix::io::read(&reader, &mut [0; 8]), Ok(0), "nobody wrote to the host's pipe");
 }
 
-#[test]
-fn folders_of_one_parent_share_an_overlay_and_their_neighbours_are_nowhere() {
+/// A house whose person has a toolchain of two folders, with a third beside them that is not shown.
+fn house_with_node() -> (House, std::path::PathBuf) {
     let house = House::made(|mut options| {
         options.host.environment.remove(std::ffi::OsStr::new("NVM_DIR"));
         let nvm = options.host.home.join(".nvm");
@@ -115,12 +115,48 @@ fn folders_of_one_parent_share_an_overlay_and_their_neighbours_are_nowhere() {
         Yard::new(options)
     });
     let version = house.folder.path().canonicalize().unwrap().join("home/.nvm/versions/node/v20.1.0");
+    (house, version)
+}
+
+#[test]
+fn a_link_in_the_place_of_a_shown_folder_is_not_followed() {
+    let (house, version) = house_with_node();
+    let try_to_open = || {
+        let permit = permit(Work::Execute, HandBack::Nothing, Limits::FILES);
+        house.yard.open(permit, &house.session, &Cancel::new()).map(drop)
+    };
+    try_to_open().unwrap();
+    for folder in ["lib", "bin"] {
+        let (place, aside) = (version.join(folder), version.join("aside"));
+        fs::rename(&place, &aside).unwrap();
+        std::os::unix::fs::symlink(version.join("etc"), &place).unwrap();
+        let refused = try_to_open();
+        assert!(matches!(&refused, Err(OpenError::Start(StartError::Show { .. }))), "{refused:?}");
+        // What is there was looked up again since.
+        try_to_open().unwrap();
+        fs::remove_file(&place).unwrap();
+        fs::rename(&aside, &place).unwrap();
+        house.yard.ground.forget_host_root(house.session.workspace().root());
+        try_to_open().unwrap();
+    }
+    // The whole of it swapped, so that what is cloned itself lies behind a link.
+    let aside = version.with_file_name("aside");
+    fs::rename(&version, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &version).unwrap();
+    let refused = try_to_open();
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[test]
+fn folders_of_one_parent_share_an_overlay_and_their_neighbours_are_nowhere() {
+    let (house, version) = house_with_node();
     let version = version.display();
     let script = format!(
         "cd {version} && ls && cat lib/module.js; echo; \
          [ \"$(stat -c %d bin)\" = \"$(stat -c %d lib)\" ] && echo one; \
          ls {version}/bin/../etc {version}/lib/../../v20.1.0/etc /.layers 2>/dev/null; \
-         [ -e /etc/shadow ] && echo shadow; grep -c ' {version}/' /proc/self/mountinfo"
+         touch lib/x bin/node 2>/dev/null && echo writable; [ -e /etc/shadow ] && echo shadow; \
+         grep ' {version}/' /proc/self/mountinfo | grep -c ' ro,nosuid,nodev'; grep -c ' {version}/' /proc/self/mountinfo"
     );
     let mut said = String::new();
     let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
@@ -131,7 +167,7 @@ fn folders_of_one_parent_share_an_overlay_and_their_neighbours_are_nowhere() {
         environment: BTreeMap::new(),
     };
     sandbox.execute(&command, &mut |_, bytes| said.push_str(&String::from_utf8_lossy(bytes))).unwrap();
-    assert_eq!(said, "bin\nlib\nshown\none\n2\n");
+    assert_eq!(said, "bin\nlib\nshown\none\n2\n2\n");
 }
 
 /// A permit for a plan, minted by the builtin policy.

@@ -8,8 +8,8 @@
 //! A call that can only read does not wait for the disk before it runs, since nothing comes of it before its answer: its
 //! intent is written at once and synced by a thread of the log's own while it runs, and its answer waits for that. Its
 //! outcome is written at once too, and synced soon after, together with what else came: a machine that loses power in
-//! between has the call's intent, and the next server records the call as lost. A sync that fails stops the log, whoever
-//! waits for it.
+//! between has the call's intent, and the next server records the call as lost. A sync that fails stops the log if anything
+//! was promised; else it refuses the batch that it was for.
 //!
 //! A writer that dies in the middle of a line leaves a torn one. The next batch, of whatever server, removes it and
 //! records that it did. Nothing else ever shortens the log.
@@ -21,7 +21,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -32,7 +32,7 @@ use super::{
 use sha2::{Digest, Sha256};
 
 /// Another server holds the lock for one batch. One that holds it this long is stopped or stuck.
-pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long what is to be synced soon waits for company. Longer than a call takes, so that a run of calls pays for it with
 /// the syncs of its intents.
@@ -50,13 +50,15 @@ struct Shared {
     waiting: Mutex<Vec<Request>>,
     writer: Mutex<Writer>,
     syncs: Arc<Syncs>,
-    /// Wakes the thread that syncs for others. It ends with the log.
-    syncer: mpsc::Sender<Instant>,
+    /// Last, so that nothing is promised any more when it ends.
+    syncer: Syncer,
 }
 
 /// How far batches that were promised to come to the disk have come there.
 #[derive(Debug, Default)]
 struct Syncs {
+    /// One at a time: the kernel tells a failure to one of several who sync one open file (`fsync(2)`, "ERRORS").
+    syncing: Mutex<()>,
     reached: Mutex<Reached>,
     changed: Condvar,
 }
@@ -81,16 +83,19 @@ impl Syncs {
 
     /// Brings all that is written to the disk. When that fails and something was promised, the log is not whole any more.
     fn sync(&self, file: &File) -> io::Result<()> {
+        let _turn = locked(&self.syncing);
         // Before the sync begins: what is written while it is under way does not count.
         let promised = locked(&self.reached).promised;
         let synced = file.sync_data();
         let mut reached = locked(&self.reached);
-        match &synced {
-            Ok(()) => reached.synced = reached.synced.max(promised),
-            Err(error) if promised > reached.synced => {
+        match (&synced, &reached.failed) {
+            (Ok(()), None) => reached.synced = reached.synced.max(promised),
+            // What was promised meanwhile too: the kernel tells of a failure once, and the next sync would know nothing of it.
+            (Err(error), None) if reached.promised > reached.synced => {
                 reached.failed = Some(io::Error::new(error.kind(), error.to_string()).into());
             }
-            Err(_) => {}
+            // What was lost stays lost, whatever comes to the disk afterwards.
+            (Ok(()), Some(_)) | (Err(_), None | Some(_)) => {}
         }
         self.changed.notify_all();
         synced
@@ -215,8 +220,8 @@ impl Log {
         let mut writer = Writer::open(&path, clock)?;
         writer.append(Vec::new(), Durability::Now).map_err(|source| OpenError::Tail { path: path.clone(), source })?;
         let syncs = Arc::clone(&writer.syncs);
-        let syncer =
-            sync_for_others(&writer.file, Arc::clone(&syncs)).map_err(|source| OpenError::File { path, source })?;
+        let syncer = writer.file.try_clone().and_then(|file| Syncer::start(file, Arc::clone(&syncs)));
+        let syncer = syncer.map_err(|source| OpenError::File { path, source })?;
         let writer = Mutex::new(writer);
         Ok(Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer, syncs, syncer }) })
     }
@@ -230,7 +235,7 @@ impl Log {
         self.append_by(events, Instant::now())
     }
 
-    /// The same, but on the disk within [`SOON`].
+    /// Appends `events` as [`Log::append_meanwhile`] does; they are on the disk within [`SOON`], or when the log is dropped.
     ///
     /// # Errors
     /// As [`Log::append_meanwhile`].
@@ -245,8 +250,17 @@ impl Log {
             writer.append(events, Durability::Promised)?;
             self.shared.syncs.promise()
         };
-        self.shared.syncer.send(latest).map_err(|_| AppendError::Ended)?;
+        self.shared.syncer.ask(latest)?;
         Ok(Underway { syncs: Arc::clone(&self.shared.syncs), batch })
+    }
+
+    /// A log whose promises are not kept: what syncs for others cannot.
+    #[cfg(test)]
+    pub(crate) fn open_with_a_dead_disk(state: &Path, clock: Clock) -> Self {
+        let writer = Writer::open(&super::path(state), clock).unwrap();
+        let (syncs, gone) = (Arc::clone(&writer.syncs), File::from(std::os::fd::OwnedFd::from(io::pipe().unwrap().0)));
+        let syncer = Syncer::start(gone, Arc::clone(&syncs)).unwrap();
+        Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer: Mutex::new(writer), syncs, syncer }) }
     }
 
     fn still_whole(&self) -> Result<(), AppendError> {
@@ -280,31 +294,53 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Starts the thread that syncs for others, each time by the latest moment that it is sent.
-fn sync_for_others(file: &File, syncs: Arc<Syncs>) -> io::Result<mpsc::Sender<Instant>> {
-    let file = file.try_clone()?;
-    // Not bounded: each call that is under way has two in it at most.
-    let (syncer, asked) = mpsc::channel::<Instant>();
-    let sync = move || {
-        let ending = Ending(syncs);
-        let syncs = &ending.0;
-        while let Ok(mut latest) = asked.recv() {
-            // Others may be in more of a hurry; those who are not may have company until then.
-            while let Some(left) = latest.checked_duration_since(Instant::now()) {
-                match asked.recv_timeout(left) {
-                    Ok(other) => latest = latest.min(other),
-                    Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => break,
-                }
-            }
-            if syncs.is_behind()
-                && let Err(error) = syncs.sync(&file)
-            {
-                tracing::error!(%error, "the audit log did not reach the disk");
+/// The thread that syncs for others. Dropping it brings all that was promised to the disk, and ends it.
+#[derive(Debug)]
+struct Syncer {
+    asked: Option<mpsc::Sender<Instant>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    fn start(file: File, syncs: Arc<Syncs>) -> io::Result<Self> {
+        // Not bounded: a call sends two at most, and each sync is for all that came before.
+        let (asked, moments) = mpsc::channel();
+        let sync = move || sync_in_time(&file, &moments, syncs);
+        let thread = thread::Builder::new().name("audit".into()).spawn(sync)?;
+        Ok(Self { asked: Some(asked), thread: Some(thread) })
+    }
+
+    /// Asks for a sync at this moment at the latest.
+    fn ask(&self, latest: Instant) -> Result<(), AppendError> {
+        let asked = self.asked.as_ref().ok_or(AppendError::Ended)?;
+        asked.send(latest).map_err(|_| AppendError::Ended)
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.asked = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Syncs by each moment that is sent, until nobody can send any more.
+fn sync_in_time(file: &File, moments: &mpsc::Receiver<Instant>, syncs: Arc<Syncs>) {
+    let ending = Ending(syncs);
+    while let Ok(mut latest) = moments.recv() {
+        // Others may be in more of a hurry; those who are not may have company until then.
+        while let Some(left) = latest.checked_duration_since(Instant::now()) {
+            match moments.recv_timeout(left) {
+                Ok(other) => latest = latest.min(other),
+                Err(mpsc::RecvTimeoutError::Timeout | mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-    };
-    thread::Builder::new().name("audit".into()).spawn(sync)?;
-    Ok(syncer)
+        if ending.0.is_behind()
+            && let Err(error) = ending.0.sync(file)
+        {
+            tracing::error!(%error, "the audit log did not reach the disk");
+        }
+    }
 }
 
 /// Tells those who wait, when the thread that they wait for is at its end.
@@ -544,19 +580,15 @@ mod tests {
     fn what_is_under_way_arrives_and_is_not_there_before() {
         let state = tempfile::tempdir().unwrap();
         let log = Log::open(state.path(), clock()).unwrap();
-        for _ in 0..10 {
-            let underway = log.append_meanwhile(vec![event("a")]).unwrap();
-            let batch = underway.batch;
-            underway.arrive().unwrap();
-            assert!(locked(&log.shared.syncs.reached).synced >= batch);
-        }
-        let syncs = Syncs::default();
-        let (first, second) = (syncs.promise(), syncs.promise());
-        let file = tempfile::tempfile().unwrap();
-        syncs.sync(&file).unwrap();
-        assert!(syncs.wait_for(first).is_ok() && syncs.wait_for(second).is_ok());
-        let third = syncs.promise();
-        assert!(syncs.is_behind() && locked(&syncs.reached).synced < third);
+        log.append_meanwhile(vec![event("a")]).unwrap().arrive().unwrap();
+        let syncs = Arc::new(Syncs::default());
+        let underway = Underway { syncs: Arc::clone(&syncs), batch: syncs.promise() };
+        let waiting = thread::spawn(move || underway.arrive());
+        thread::sleep(Duration::from_millis(50));
+        assert!(!waiting.is_finished());
+        syncs.sync(&tempfile::tempfile().unwrap()).unwrap();
+        waiting.join().unwrap().unwrap();
+        assert!(!syncs.is_behind());
     }
 
     #[test]
@@ -571,6 +603,19 @@ mod tests {
         assert!(log.shared.syncs.sync(&gone).is_err());
         assert!(Underway { syncs: Arc::clone(&log.shared.syncs), batch }.arrive().is_err());
         assert!(log.append(vec![event("a")]).is_err() && log.append_soon(vec![event("a")]).is_err());
+    }
+
+    #[test]
+    fn what_was_promised_is_brought_to_the_disk_when_the_log_is_dropped() {
+        let state = tempfile::tempdir().unwrap();
+        let log = Log::open(state.path(), clock()).unwrap();
+        log.append_soon(vec![event("a")]).unwrap();
+        let syncs = Arc::clone(&log.shared.syncs);
+        let begun = Instant::now();
+        drop(log);
+        let reached = locked(&syncs.reached);
+        assert_eq!((reached.promised, reached.synced), (1, 1));
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 
     #[test]

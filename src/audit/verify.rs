@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    log::LOCK_PATIENCE,
+    LOCK_PATIENCE,
     record::{Call, Event, MAX_LINE_BYTES, NO_PREVIOUS, Record},
 };
 

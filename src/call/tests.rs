@@ -76,7 +76,38 @@ async fn what_cannot_be_recorded_is_not_done() {
     fs::remove_file(crate::audit::path(&playground.path("state"))).unwrap();
     let reply = playground.call(&server, "write_file", json!({ "path": "b.txt", "content": "x" })).await;
     assert_eq!(code(&reply), "audit_unavailable");
+    assert!(reply.result.as_ref().unwrap_err().text.starts_with("nothing was done"));
     assert!(!playground.path("workspace/b.txt").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_file_is_shown_before_the_intent_is_on_the_disk() {
+    let playground = Playground::new();
+    let mut server = Server::open(&playground.setup()).unwrap();
+    server.log = crate::audit::Log::open_with_a_dead_disk(&playground.path("state"), crate::audit::time::system());
+    let reply = playground.call(&Arc::new(server), "read_file", json!({ "path": "a.txt" })).await;
+    assert_eq!(code(&reply), "audit_unavailable");
+    assert!(reply.result.as_ref().unwrap_err().text.contains("nothing of what it read is shown"), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_for_want_of_the_log_is_recorded_whole_when_the_log_is_there_again() {
+    for tool in ["read_file", "delete_file"] {
+        let playground = Playground::new();
+        let server = playground.server();
+        let log = fs::File::open(crate::audit::path(&playground.path("state"))).unwrap();
+        log.lock().unwrap();
+        let released = std::thread::spawn(move || {
+            std::thread::sleep(crate::audit::LOCK_PATIENCE + std::time::Duration::from_secs(1));
+            drop(log);
+        });
+        let reply = playground.call(&server, tool, json!({ "path": "a.txt" })).await;
+        released.join().unwrap();
+        assert_eq!(code(&reply), "audit_unavailable");
+        assert!(playground.path("workspace/a.txt").exists());
+        let (intent, outcome) = only_call(&playground);
+        assert_eq!((intent.tool.as_str(), outcome.end, intent.call), (tool, End::Refused, outcome.call));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

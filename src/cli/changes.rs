@@ -157,11 +157,12 @@ impl Desk {
             Ok(read) => read,
             Err(error) => return failed(&error),
         };
-        text.lines().for_each(|line| print(diff_line(line, colour)));
-        if !text.is_empty() {
-            let chosen = if paths.contains(&TreePath::root()) { "--all" } else { "PATH…" };
-            print(closing_line(generation, chosen, colour));
+        if text.is_empty() {
+            return nothing_there(paths);
         }
+        text.lines().for_each(|line| print(diff_line(line, colour)));
+        let chosen = if paths.contains(&TreePath::root()) { "--all" } else { "PATH…" };
+        print(closing_line(generation, chosen, colour));
         Exit::Success
     }
 

@@ -1,5 +1,7 @@
 //! `cofferdam policy check|show`: is the policy right, and what does it say in the end.
 
+use std::path::Path;
+
 use clap::Subcommand;
 
 use super::{
@@ -9,7 +11,8 @@ use super::{
 };
 use crate::{
     audit::record::hex,
-    server::{Setup, load_policy},
+    config::ConfigError,
+    server::{Setup, Unusable, load_policy},
 };
 
 /// Checks or shows the policy.
@@ -24,7 +27,15 @@ pub(super) enum PolicyCommand {
 /// Runs the command.
 #[must_use]
 pub(super) fn run(command: &PolicyCommand, setup: &Setup, colour: Colour) -> Exit {
-    let policy = match load_policy(setup, &setup.workspace) {
+    let loaded = match (command, load_policy(setup, &setup.workspace)) {
+        // What it says can be judged anywhere; a server is no judge of a file that its agent could change.
+        (PolicyCommand::Check, Err(Unusable::Config(place @ ConfigError::PolicyInWorkspace { .. }))) => {
+            note(format_args!("{} a server will refuse to {place}", colour.paint(Mark::Warn, "warning:")));
+            load_policy(setup, Path::new("/"))
+        }
+        (PolicyCommand::Check | PolicyCommand::Show, loaded) => loaded,
+    };
+    let policy = match loaded {
         Ok(policy) => policy,
         Err(error) => {
             note(format_args!("cofferdam: failed to {}", causes(&error)));

@@ -9,14 +9,14 @@ use std::{io, sync::Arc};
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequest, CallToolRequestMethod, ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage,
-        JsonRpcVersion2_0, RequestId, ServerJsonRpcMessage,
+        CallToolRequestMethod, ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, JsonRpcVersion2_0,
+        RequestId, ServerJsonRpcMessage,
     },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, de::IgnoredAny};
+
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::Mutex,
@@ -202,18 +202,23 @@ struct Call {
     #[expect(dead_code, reason = "its presence is checked")]
     jsonrpc: JsonRpcVersion2_0,
     id: RequestId,
+    #[expect(dead_code, reason = "its value is checked")]
     method: CallToolRequestMethod,
-    params: Value,
+    #[expect(dead_code, reason = "read as a part of the whole")]
+    params: IgnoredAny,
 }
 
 /// Reads a message. What almost all of them are is tried first: rmcp tries the kinds of requests one after the other, with
 /// the call of a tool among the last, which takes a tenth of the time of reading a file.
 fn parse(message: &[u8]) -> serde_json::Result<ClientJsonRpcMessage> {
-    let call = serde_json::from_slice(message).and_then(|Call { id, method, params, .. }| {
-        let request = CallToolRequest::deserialize(json!({ "method": method, "params": params }))?;
-        Ok(JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id))
-    });
-    call.or_else(|_| serde_json::from_slice(message))
+    // A derived reader takes an array for an object.
+    if message.first() == Some(&b'{')
+        && let Ok(Call { id, .. }) = serde_json::from_slice(message)
+        && let Ok(request) = serde_json::from_slice(message)
+    {
+        return Ok(JsonRpcMessage::request(ClientRequest::CallToolRequest(request), id));
+    }
+    serde_json::from_slice(message)
 }
 
 async fn write(output: &SharedOutput, message: &ServerJsonRpcMessage, gone: &CancellationToken) -> io::Result<()> {
@@ -237,6 +242,7 @@ async fn write(output: &SharedOutput, message: &ServerJsonRpcMessage, gone: &Can
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
     use tokio::io::{AsyncReadExt, DuplexStream};
 
     use super::*;
@@ -308,6 +314,9 @@ mod tests {
             call(r#","arguments":"{}""#),
             call("").replace(r#"{"name":"x"}"#, "[]"),
             call("").replace("2.0", "1.0"),
+            call(r#","_meta":{"progressToken":1},"_meta":{}"#),
+            call(r#","name":"y""#),
+            r#"["2.0",1,"tools/call",{"name":"x"}]"#.to_owned(),
         ];
         for line in &left_to_rmcp {
             let theirs: serde_json::Result<ClientJsonRpcMessage> = serde_json::from_str(line);

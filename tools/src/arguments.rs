@@ -4,6 +4,12 @@
 //! texts on the way. What has one plain meaning is understood, and told in the result; all else is an error that says
 //! what is expected. The published schema holds the standard names only. Nothing here depends on what exists.
 
+use std::{
+    any::TypeId,
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use cofferdam_contract::{Arguments, HandBack, Isolation, Lane, Limits, Network, PathError, Plan, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,12 +18,9 @@ use serde_json::{Map, Value};
 use crate::{Failure, Project, plain_text, schema};
 
 /// The arguments of one tool.
-pub(crate) trait Form: DeserializeOwned + Serialize + JsonSchema {
+pub(crate) trait Form: DeserializeOwned + Serialize + JsonSchema + 'static {
     /// Other spellings that are understood, with the standard name of each.
     const ALIASES: &'static [(&'static str, &'static str)];
-
-    /// What [`schema::checked`] says of it, made once: that takes longer than a file is read.
-    fn schema() -> &'static Map<String, Value>;
 }
 
 /// Parsed arguments, and what was read otherwise than written.
@@ -80,12 +83,19 @@ pub enum ArgumentError {
 /// Parses `given` into the form `T`.
 pub(crate) fn parse<T: Form>(given: &Map<String, Value>, project: &Project) -> Result<Parsed<T>, ArgumentError> {
     let mut reader = Reader { aliases: T::ALIASES, workspace: &project.workspace, notes: Vec::new() };
-    let object = reader.object(given, T::schema(), "")?;
+    let object = reader.object(given, schema_of::<T>(), "")?;
     let form = serde_json::from_value(Value::Object(object))
         .map_err(|error| ArgumentError::Combination(format!("the arguments do not fit together: {error}")))?;
     // In an order that does not depend on the map's.
     reader.notes.sort_unstable();
     Ok(Parsed { form, notes: reader.notes })
+}
+
+/// What [`schema::checked`] says of a form, made once for each: that takes longer than a file is read.
+fn schema_of<T: Form>() -> &'static Map<String, Value> {
+    static MADE: Mutex<BTreeMap<TypeId, &'static Map<String, Value>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(TypeId::of::<T>()).or_insert_with(|| Box::leak(Box::new(schema::checked::<T>())))
 }
 
 /// Recalls the form that a plan was made from.
@@ -392,8 +402,6 @@ pub(crate) fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::LazyLock;
-
     use serde::Deserialize;
     use serde_json::json;
 
@@ -423,11 +431,6 @@ mod tests {
 
     impl Form for Sample {
         const ALIASES: &'static [(&'static str, &'static str)] = &[("file_path", "path"), ("-i", "flag")];
-
-        fn schema() -> &'static Map<String, Value> {
-            static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<Sample>);
-            &SCHEMA
-        }
     }
 
     fn parse(value: Value) -> Result<Parsed<Sample>, String> {

@@ -1,7 +1,5 @@
 //! `cancel_run`: ends a run and destroys its sandbox. The server answers it from the session.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{Limits, Plan, Sandbox, SessionRequest, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,11 +24,6 @@ struct CancelRunForm {
 
 impl Form for CancelRunForm {
     const ALIASES: &'static [(&'static str, &'static str)] = &[("id", "run_id")];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<CancelRunForm>);
-        &SCHEMA
-    }
 }
 
 /// What the server answers.

@@ -1,7 +1,5 @@
 //! `delete_file`: deletes a file, a link, or a folder with all that is in it.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{FileReply, FileRequest, HandBack, Limits, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,11 +25,6 @@ struct DeleteFileForm {
 impl Form for DeleteFileForm {
     const ALIASES: &'static [(&'static str, &'static str)] =
         &[("file_path", "path"), ("filepath", "path"), ("filename", "path"), ("file", "path")];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<DeleteFileForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Serialize, JsonSchema)]

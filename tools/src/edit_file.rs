@@ -1,7 +1,5 @@
 //! `edit_file`: replaces an exact, unique piece of a text file, and keeps all else as it is.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{Expected, HandBack, Limits, Plan, Sandbox, Window, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +20,9 @@ pub(crate) struct EditFileTool;
 
 /// The largest file that is edited, in bytes.
 const FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Places of a text that is there several times which are told.
+const LINES_TOLD: usize = 20;
 
 /// The published form: one replacement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -83,20 +84,10 @@ const ALIASES: &[(&str, &str)] = &[
 
 impl Form for EditFileForm {
     const ALIASES: &'static [(&'static str, &'static str)] = ALIASES;
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<EditFileForm>);
-        &SCHEMA
-    }
 }
 
 impl Form for EditsForm {
     const ALIASES: &'static [(&'static str, &'static str)] = ALIASES;
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<EditsForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -222,6 +213,11 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Edi
             "`old_string` and `new_string` are the same; nothing would change".into(),
         ));
     }
+    if parsed.form.edits.iter().any(|edit| edit.new_string.contains('\0')) {
+        return Err(ArgumentError::Combination(
+            "`new_string` holds a NUL character; the file would be no text any more".into(),
+        ));
+    }
     Ok(parsed)
 }
 
@@ -281,7 +277,7 @@ enum NotReplaced {
     /// It is not there.
     NotFound { nearest: String },
     /// It is there several times.
-    Ambiguous { lines: Vec<usize>, closeness: Closeness },
+    Ambiguous { times: usize, lines: Vec<usize>, closeness: Closeness },
     /// It is there with less indentation than the new text could be given.
     Indentation,
 }
@@ -295,8 +291,9 @@ impl Edited {
         // Places that agree but for indentation may each need another one: then only one place is sure.
         let all = edit.replace_all == Some(true) && closeness != Closeness::Indentation;
         if places.len() > 1 && !all {
-            let lines = places.iter().map(|place| file.line(place.start)).collect();
-            return Err(NotReplaced::Ambiguous { lines, closeness });
+            // Only as many as are told: each is counted from the beginning.
+            let lines = places.iter().take(LINES_TOLD).map(|place| file.line(place.start)).collect();
+            return Err(NotReplaced::Ambiguous { times: places.len(), lines, closeness });
         }
         let new = Normalised::new(&edit.new_string).text;
         let new = indentation.apply(&new).ok_or(NotReplaced::Indentation)?;
@@ -309,9 +306,7 @@ impl Edited {
         };
         self.first_line.get_or_insert_with(|| u64::try_from(file.line(places[0].start)).unwrap_or(u64::MAX));
         self.replacements += u64::try_from(places.len()).unwrap_or(u64::MAX);
-        for place in places.iter().rev() {
-            self.text.replace_range(file.raw(place.start)..file.raw(place.end), &new);
-        }
+        self.text = file.with(&self.text, &places, &new);
         self.notes.extend(match closeness {
             Closeness::Exact | Closeness::LineEnds => None,
             Closeness::TrailingSpace => Some("matched after leaving spaces at line ends aside".to_owned()),
@@ -355,18 +350,17 @@ impl NotReplaced {
             Self::NotFound { nearest } => {
                 Failure::new("no_match", format!("old_string is not in `{path}`; nothing was changed; {nearest}"))
             }
-            Self::Ambiguous { lines, closeness } => {
-                let shown: Vec<String> = lines.iter().take(20).map(ToString::to_string).collect();
-                let more = if lines.len() > shown.len() { ", …" } else { "" };
+            Self::Ambiguous { times, lines, closeness } => {
+                let shown: Vec<String> = lines.iter().map(ToString::to_string).collect();
+                let more = if times > shown.len() { ", …" } else { "" };
                 let how = match closeness {
                     Closeness::Exact | Closeness::LineEnds => "",
                     Closeness::TrailingSpace => " (leaving spaces at line ends aside)",
                     Closeness::Indentation => " (leaving indentation aside)",
                 };
                 let text = format!(
-                    "old_string is in `{path}` {} times{how}, at lines {}{more}; nothing was changed. Add lines around \
-                     it until it is unique, or set replace_all",
-                    lines.len(),
+                    "old_string is in `{path}` {times} times{how}, at lines {}{more}; nothing was changed. Add lines \
+                     around it until it is unique, or set replace_all",
                     shown.join(", ")
                 );
                 Failure::new("ambiguous", text)
@@ -393,6 +387,20 @@ mod tests {
 
     use super::*;
     use crate::folder_sandbox::{FolderSandbox, call, call_failing};
+
+    #[test]
+    fn a_text_that_is_there_very_often_is_answered_at_once() {
+        let many = "let x = 1;\n".repeat(200_000);
+        let sandbox = FolderSandbox::new(&[("a.txt", &many)]);
+        let failure =
+            call_failing(&sandbox, "edit_file", json!({"path": "a.txt", "old_string": "x", "new_string": "y"}));
+        assert!(failure.text.contains("200000 times, at lines 1, 2, 3"), "{}", failure.text);
+        let all = json!({"path": "a.txt", "old_string": "x", "new_string": "y", "replace_all": true});
+        assert_eq!(call(&sandbox, "edit_file", all).structured["replacements"], 200_000);
+        let piece = "let y = 1; \n".repeat(100_000) + "let z = 1;";
+        let lenient = json!({"path": "a.txt", "old_string": piece, "new_string": "y"});
+        assert_eq!(call_failing(&sandbox, "edit_file", lenient).code, "no_match");
+    }
 
     #[test]
     fn one_piece_is_replaced_and_shown_as_a_diff() {

@@ -1,7 +1,5 @@
 //! `get_run`: waits for a run that outlived its call, and gives its result. The server answers it from the session.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{Limits, Plan, Sandbox, SessionRequest, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,11 +32,6 @@ struct GetRunForm {
 impl Form for GetRunForm {
     const ALIASES: &'static [(&'static str, &'static str)] =
         &[("id", "run_id"), ("wait", "wait_seconds"), ("timeout_seconds", "wait_seconds")];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<GetRunForm>);
-        &SCHEMA
-    }
 }
 
 /// What the server adds while the run goes on; afterwards it is the run's own result, whose shape its tool describes.

@@ -1,7 +1,5 @@
 //! `list_changes`: what is held for a person, and why. The server answers it from the session.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{Limits, Plan, Sandbox, SessionRequest, Work};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,11 +20,6 @@ struct ListChangesForm {}
 
 impl Form for ListChangesForm {
     const ALIASES: &'static [(&'static str, &'static str)] = &[];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<ListChangesForm>);
-        &SCHEMA
-    }
 }
 
 /// What the server answers; it builds this shape from the session's state.

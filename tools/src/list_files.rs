@@ -1,7 +1,5 @@
 //! `list_files`: the names in a folder.
 
-use std::sync::LazyLock;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use cofferdam_contract::{
@@ -59,11 +57,6 @@ impl Form for ListFilesForm {
         ("include", "glob"),
         ("max_depth", "depth"),
     ];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<ListFilesForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Serialize, JsonSchema)]

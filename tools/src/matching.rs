@@ -6,6 +6,10 @@
 
 use std::ops::Range;
 
+/// Lines that are compared at most in a lenient step, about a second's work. A piece of many equal lines in a file of many
+/// more would take hours; it is then not found.
+const COMPARED_LINES: usize = 20_000_000;
+
 /// Text with `\n` line ends, and where the others were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Normalised {
@@ -68,9 +72,22 @@ impl Normalised {
         position + self.returns.partition_point(|at| *at < position)
     }
 
-    /// The number of the line, from 1, that a position is on.
+    /// The number of the line, from 1, that a position is on. Reads the text up to there.
     pub(crate) fn line(&self, position: usize) -> usize {
         1 + self.text[..position].matches('\n').count()
+    }
+
+    /// Copies the text with `new` at each of `places`, which rise and do not overlap. `raw` is what this was made from.
+    pub(crate) fn with(&self, raw: &str, places: &[Range<usize>], new: &str) -> String {
+        let mut text = String::with_capacity(raw.len() + places.len() * new.len());
+        let mut kept_from = 0;
+        for place in places {
+            text.push_str(&raw[kept_from..self.raw(place.start)]);
+            text.push_str(new);
+            kept_from = self.raw(place.end);
+        }
+        text.push_str(&raw[kept_from..]);
+        text
     }
 }
 
@@ -134,8 +151,12 @@ fn by_lines(file: &Normalised, piece: &Lines<'_>, same: impl Fn(&str, &str) -> b
     }
     let lines = positions(&file.text);
     let mut places: Vec<Range<usize>> = Vec::new();
+    let mut left = COMPARED_LINES;
     for window in lines.windows(piece.lines.len()) {
-        let agree = window.iter().zip(&piece.lines).all(|((_, file), piece)| same(file, piece));
+        let agreeing = window.iter().zip(&piece.lines).take_while(|((_, file), piece)| same(file, piece)).count();
+        let agree = agreeing == piece.lines.len();
+        let Some(rest) = left.checked_sub(agreeing + 1) else { return Vec::new() };
+        left = rest;
         let place = range(window, piece.ends_with_newline, file.text.len());
         if agree && places.last().is_none_or(|last| last.end <= place.start) {
             places.push(place);
@@ -149,13 +170,16 @@ fn by_indentation(file: &Normalised, piece: &Lines<'_>) -> Option<Found> {
     let anchor = piece.lines.iter().position(|line| !line.trim().is_empty())?;
     let lines = positions(&file.text);
     let mut found: Option<Found> = None;
+    let mut left = COMPARED_LINES / 10; // Each makes texts.
     for window in lines.windows(piece.lines.len()) {
         let Some(indentation) = difference(window[anchor].1, piece.lines[anchor]) else { continue };
-        let agree = window.iter().zip(&piece.lines).all(|((_, file), piece)| {
+        let same = |file: &str, piece: &str| {
             (file.trim().is_empty() && piece.trim().is_empty())
                 || difference(file, piece).is_some_and(|other| other == indentation)
-        });
-        if !agree {
+        };
+        let agreeing = window.iter().zip(&piece.lines).take_while(|((_, file), piece)| same(file, piece)).count();
+        left = left.checked_sub(agreeing + 1)?;
+        if agreeing < piece.lines.len() {
             continue;
         }
         let place = range(window, piece.ends_with_newline, file.text.len());

@@ -1,7 +1,5 @@
 //! `move_file`: moves or renames a file, a link or a folder.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{FileReply, FileRequest, HandBack, Limits, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -38,11 +36,6 @@ impl Form for MoveFileForm {
         ("destination_path", "destination"),
         ("target", "destination"),
     ];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<MoveFileForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -5,6 +5,9 @@ use similar::TextDiff;
 /// Lines of the file that are compared at most; a nearest place in a larger file is not worth the time.
 const COMPARED_LINES: usize = 20_000;
 
+/// Lines of the piece that are compared at most.
+const COMPARED_PIECE: usize = 500;
+
 /// Lines that are shown of the nearest place.
 const SHOWN_LINES: usize = 12;
 
@@ -54,7 +57,7 @@ fn has_line_numbers(piece: &str) -> bool {
 /// The first line of the window that shares most lines with `wanted`; else the line most like the first one wanted.
 fn nearest(lines: &[&str], wanted: &[&str]) -> Option<usize> {
     let shared = |start: usize| {
-        let window = lines[start..].iter().zip(wanted);
+        let window = lines[start..].iter().zip(wanted).take(COMPARED_PIECE);
         window.filter(|(file, piece)| !piece.trim().is_empty() && file.trim() == piece.trim()).count()
     };
     let best =

@@ -59,18 +59,31 @@ pub(crate) fn content(text: &str) -> (String, u64) {
 fn is_hidden(character: char, previous: char) -> bool {
     match character {
         '\u{200c}' | '\u{200d}' => previous.is_ascii(),
+        // Each chooses how the character before it looks; a row of them is a hidden text.
+        '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => previous.is_ascii() || is_selector(previous),
         '\u{00ad}'
+        | '\u{034f}'
         | '\u{061c}'
-        | '\u{180e}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
         | '\u{200b}'
         | '\u{200e}'..='\u{200f}'
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
+        | '\u{3164}'
         | '\u{feff}'
+        | '\u{ffa0}'
         | '\u{fff9}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e007f}' => true,
         _ => false,
     }
+}
+
+fn is_selector(character: char) -> bool {
+    matches!(character, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}')
 }
 
 /// Removes escape sequences (ECMA-48): `ESC [ … final`, strings from `ESC ] P X ^ _` to BEL or ST, and short ones.

@@ -1,6 +1,6 @@
 //! `read_file`: lines of a text file, numbered.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::fmt::Write as _;
 
 use cofferdam_contract::{
     FileContent, FileReply, FileRequest, Limits, Plan, ReadFile, Sandbox, Window, Work, WorkspacePath,
@@ -58,11 +58,6 @@ impl Form for ReadFileForm {
         ("head", "limit"),
         ("max_lines", "limit"),
     ];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<ReadFileForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Serialize, JsonSchema)]

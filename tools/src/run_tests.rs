@@ -20,8 +20,6 @@ mod transcript;
 #[cfg(test)]
 mod recorded_output_tests;
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{HandBack, Limits, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,11 +89,6 @@ impl Form for RunTestsForm {
         ("directory", "path"),
         ("framework", "runner"),
     ];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<RunTestsForm>);
-        &SCHEMA
-    }
 }
 
 impl Tool for RunTestsTool {
@@ -207,6 +200,8 @@ fn checked_glob(glob: &str) -> Result<String, ArgumentError> {
         );
         return Err(ArgumentError::Combination(text));
     }
+    // Here, and not when the tests have run: their result would be lost with it.
+    globset::Glob::new(plain).map_err(|error| ArgumentError::Combination(format!("argument `keep`: {error}")))?;
     Ok(plain.to_owned())
 }
 
@@ -527,7 +522,7 @@ mod tests {
         assert_eq!(plan(json!({})).unwrap().hand_back, HandBack::Nothing);
         let kept = plan(json!({"keep": ["./snapshots/**", "*.snap"]})).unwrap();
         assert_eq!(kept.hand_back, HandBack::Matching(vec!["snapshots/**".into(), "*.snap".into()]));
-        for glob in ["/etc/*", "../*", "a/../../b", ""] {
+        for glob in ["[", "{a", "/etc/*", "../*", "a/../../b", ""] {
             let error = plan(json!({"keep": [glob]})).unwrap_err();
             assert!(error.starts_with("argument `keep`"), "{error}");
         }

@@ -1,7 +1,5 @@
 //! `search_files`: file contents by a regular expression, with ripgrep's syntax and defaults.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{
     FileReply, FileRequest, Limits, OutputMode, Plan, Sandbox, SearchFiles, SearchHit, SearchReply, Work, WorkspacePath,
 };
@@ -83,11 +81,6 @@ impl Form for SearchFilesForm {
         ("limit", "head_limit"),
         ("max_results", "head_limit"),
     ];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<SearchFilesForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -316,7 +309,9 @@ impl Shown {
             notes.push(format!("offset {offset} is after the last of the {unit}"));
         }
         if reply.skipped > 0 {
-            notes.push(format!("{} files were passed over: binary or unreadable", reply.skipped));
+            let text =
+                format!("{} files were passed over: binary, unreadable or, for multiline, too large", reply.skipped);
+            notes.push(text);
         }
         let sums = format!("{} matching lines in {} files", reply.total_matches, reply.total_files);
         if more {

@@ -1,7 +1,5 @@
 //! `write_file`: creates a file, or replaces one as a whole.
 
-use std::sync::LazyLock;
-
 use cofferdam_contract::{
     Expected, FileReply, FileRequest, HandBack, Limits, Plan, Sandbox, Work, WorkspacePath, WriteFile, Written,
 };
@@ -38,11 +36,6 @@ impl Form for WriteFileForm {
         ("contents", "content"),
         ("text", "content"),
     ];
-
-    fn schema() -> &'static Map<String, Value> {
-        static SCHEMA: LazyLock<Map<String, Value>> = LazyLock::new(schema::checked::<WriteFileForm>);
-        &SCHEMA
-    }
 }
 
 #[derive(Serialize, JsonSchema)]

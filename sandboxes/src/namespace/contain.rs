@@ -2,9 +2,10 @@
 //!
 //! This runs in a child that has namespaces, descriptors and a stack of its own, and until `execveat(2)` the server's memory
 //! (`vfork(2)`). So it may only make system calls: a lock that it took, or something that it gave back to the allocator,
-//! would be the server's. Everything that needs memory (paths, filters, argument vectors) was prepared before, and is
-//! only read here. A step that fails ends the child, and the server learns which one and why; there is no way on
-//! without it.
+//! would be the server's. Everything that needs memory (paths, filters, argument vectors) was prepared before. It
+//! changes three things of that memory: the sources' numbers of descriptors, which nobody else reads, the resting thread's
+//! errno, and, where the server is root, whether it can be dumped (`commit_creds`, kernel/cred.c): not any more after the
+//! first start. A step that fails ends the child, and the server learns which one and why; there is no way on without it.
 
 use std::{
     convert::Infallible,

@@ -17,7 +17,6 @@ use std::{
         fs::{OpenOptionsExt, PermissionsExt},
     },
     path::{Component, Path, PathBuf},
-    sync::atomic::AtomicI32,
 };
 
 use super::{
@@ -73,7 +72,9 @@ const COVERED: [&str; 15] = [
 ];
 
 /// Parts of `/proc` that can be read but not written.
-const FROZEN: [&str; 4] = ["proc/sys", "proc/irq", "proc/bus", "proc/fs"];
+///
+/// A trigger that is written to a file of `proc/pressure` is kernel memory that no budget counts (measured).
+const FROZEN: [&str; 5] = ["proc/sys", "proc/irq", "proc/bus", "proc/fs", "proc/pressure"];
 
 /// Device nodes that programs expect. None of them holds anything.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -407,8 +408,9 @@ impl Layout<'_> {
             (Kind::Folder, Showing::Overlays(mounts)) if mounts.below(path)?.is_none() => {
                 let at = relative(path)?;
                 self.tree.steps.push(Step::Folder(at.clone(), 0o755));
-                let Some(place) = self.within_overlay(path) else { return self.overlay_of(path, at) };
-                self.tree.steps.push(Step::Again(c_path(&place)?, at));
+                let Some((overlay, below)) = self.within_overlay(path) else { return self.overlay_of(path, at) };
+                let (mount, below) = (c_text(overlay)?, c_path(below)?);
+                self.tree.steps.push(Step::Again { mount, below, at });
                 return Ok(());
             }
             (Kind::Folder, Showing::Overlays(_) | Showing::Clones) => {}
@@ -434,11 +436,11 @@ impl Layout<'_> {
         self.overlay(at, &format!("lowerdir={name}:{nothing},userxattr"), u64::from(libc::MS_RDONLY as u32))
     }
 
-    /// The place of a folder of the host in an overlay that is made already, if it can be reached in there.
-    fn within_overlay(&self, path: &Path) -> Option<PathBuf> {
+    /// The overlay that a folder of the host is seen in already, and its path there, if it can be reached in there.
+    fn within_overlay<'a>(&self, path: &'a Path) -> Option<(&str, &'a Path)> {
         let above = path.ancestors().skip(1).take_while(|folder| self.sources.searches(folder));
         let (folder, overlay) = above.filter_map(|folder| Some((folder, self.overlays.get(folder)?))).next()?;
-        Some(Path::new(overlay).join(path.strip_prefix(folder).ok()?))
+        Some((overlay, path.strip_prefix(folder).ok()?))
     }
 
     /// Makes the folders above an absolute path.
@@ -502,14 +504,14 @@ impl Layout<'_> {
 
     fn source(&mut self, source: Source) -> usize {
         self.tree.sources.push(source);
-        self.tree.opened.push(AtomicI32::new(-1));
         self.tree.sources.len() - 1
     }
 }
 
-/// Folders of the host of which several folders are shown, and never the whole: `/etc`, `~/.rustup/toolchains`. One overlay
-/// of each costs some 0.1 ms less than any two of what is shown, half of that when the sandbox ends. Like every layer it is
-/// out of sight by the time that anything foreign runs.
+/// Folders of the host of which two folders or more are shown, and never the whole: `/etc`, `~/.rustup/toolchains`. Each
+/// overlay costs some 0.1 ms, so one of the parent is cheaper than one of each. What else is in the parent, a credential or
+/// the workspace, is in that overlay too, and reached only by the path below the layers: that is out of sight before anything
+/// foreign runs.
 fn shared_parents(root: &HostRoot) -> Vec<&Path> {
     let etc = root.etc.iter().filter_map(|entry| match entry {
         EtcEntry::Shown { path, kind: Kind::Folder } => path.parent(),

@@ -56,7 +56,8 @@ use layout::Sources;
 use mount::{Source, Step, Tree};
 use process::{Birth, Stack, Word};
 
-/// How long a child may take until its guest runs. It takes some milliseconds; a machine under full load, seconds.
+/// How long a start may be silent: in the queue, until the child's first word, and from each word to the next. It takes some
+/// milliseconds; on a machine under full load, seconds.
 const LONGEST_START: Duration = Duration::from_secs(20);
 
 /// Threads that clone. Each is with its child until the guest runs, some 2 ms: so as many sandboxes can start at once.
@@ -251,6 +252,7 @@ impl Namespaces {
         let server = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(io::Error::from)
             .map_err(prepare("open this process"))?;
+        // Not bounded: who sends waits for the end of it, and calls are bounded.
         let (launcher, launches) = mpsc::channel();
         let launches = Arc::new(Mutex::new(launches));
         for _ in 0..LAUNCHERS {
@@ -321,9 +323,11 @@ impl Namespaces {
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
             .map_err(prepare("reach a launching thread"))?;
         let pidfd = hear_of_birth(&setup, &birth)?;
-        let pid = process::pid_of(pidfd.as_fd());
-        let guard = |pid| Guard { pid, pidfd: Arc::new(pidfd), cgroup };
-        let guard = pid.map(guard).map_err(prepare("look at the sandbox's first process"))?;
+        let pid = process::pid_of(pidfd.as_fd()).map_err(|source| {
+            process::kill_and_reap(pidfd.as_fd());
+            StartError::Prepare { operation: "look at the sandbox's first process", source }
+        })?;
+        let guard = Guard { pid, pidfd: Arc::new(pidfd), cgroup };
         ids::write_maps(guard.pid, identity).map_err(|source| floor(Facility::Identity, source))?;
         // So that the kernel takes a sandbox before it takes the server (proc_pid_oom_score_adj(5)). Nothing is changed for
         // the server by it, whose memory the child still has: the kernel leaves it out (`vfork_done`, fs/proc/base.c).
@@ -433,7 +437,7 @@ impl Sources for HostSources<'_> {
         match self.identity {
             // The child is about to give up the right to walk root's folders, so root clones for it.
             Identity::Reserved(_) => Ok(Source::Ready(mount::clone_mount(&path, attributes)?)),
-            Identity::Own { .. } => Ok(Source::Path(path, attributes)),
+            Identity::Own { .. } => Ok(Source::path(path, attributes)),
         }
     }
 
@@ -449,7 +453,7 @@ impl Sources for HostSources<'_> {
                     attributes,
                 )?))
             }
-            Identity::Own { .. } => Ok(Source::Path(layout::c_path(path)?, attributes)),
+            Identity::Own { .. } => Ok(Source::path(layout::c_path(path)?, attributes)),
         }
     }
 
@@ -516,7 +520,7 @@ fn launch_all(launches: &Mutex<mpsc::Receiver<Launch>>, stack: &Stack) {
         // Who listens learns from the end of the setup socket that the guest runs, or that the child is gone.
         drop(containment);
         if let Some(pidfd) = birth.take() {
-            // The one who asked is gone.
+            // Nobody took it, so it was never told to go on, and it has ended: reaped here.
             process::kill_and_reap(pidfd.as_fd());
         }
     }
@@ -535,10 +539,19 @@ fn block_all_signals() {
 /// Waits for the child's first word, and takes its handle.
 fn hear_of_birth(setup: &OwnedFd, birth: &Birth) -> Result<OwnedFd, StartError> {
     let hear = |source| StartError::Prepare { operation: "hear from the sandbox", source };
-    match process::hear(setup).map_err(hear)? {
-        Word::Born => birth.take().ok_or_else(|| hear(io::ErrorKind::NotFound.into())),
-        Word::Failed(Failure { facility, errno, .. }) => Err(floor(facility, io::Error::from_raw_os_error(errno))),
-        Word::Temporary(_) | Word::Closed => Err(hear(io::ErrorKind::UnexpectedEof.into())),
+    loop {
+        match process::hear(setup).map_err(hear)? {
+            Word::Born => {
+                // Without a handle it has ended already, and its next word says why.
+                if let Some(pidfd) = birth.take() {
+                    return Ok(pidfd);
+                }
+            }
+            Word::Failed(Failure { facility, errno, .. }) => {
+                return Err(floor(facility, io::Error::from_raw_os_error(errno)));
+            }
+            Word::Temporary(_) | Word::Closed => return Err(hear(io::ErrorKind::UnexpectedEof.into())),
+        }
     }
 }
 
@@ -550,7 +563,10 @@ fn hear_until_started(setup: &OwnedFd, described: &[String], view_steps: &Range<
             .map_err(|source| StartError::Prepare { operation: "hear from the sandbox", source })?;
         match word {
             Word::Temporary(folder) => temporary = Some(folder),
-            Word::Born => {}
+            Word::Born => {
+                let source = io::ErrorKind::InvalidData.into();
+                return Err(StartError::Prepare { operation: "hear from the sandbox", source });
+            }
             Word::Failed(failure) => return Err(explain(failure, described, view_steps)),
             Word::Closed => {
                 return temporary.ok_or(StartError::Prepare {

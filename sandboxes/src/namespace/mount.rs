@@ -44,8 +44,15 @@ pub(super) const ID_MAP: u64 = 0x0010_0000;
 pub(super) enum Source {
     /// A detached mount.
     Ready(OwnedFd),
-    /// A path on the host, and the `MOUNT_ATTR_*` that its clone gets.
-    Path(CString, u64),
+    /// A path on the host that the child clones itself.
+    Path {
+        /// Where.
+        path: CString,
+        /// The `MOUNT_ATTR_*` that its clone gets.
+        attributes: u64,
+        /// The child's descriptor of the clone, or -1.
+        opened: AtomicI32,
+    },
 }
 
 /// One step of building. Places are relative to the new root.
@@ -63,8 +70,9 @@ pub(super) enum Step {
     Temporary { at: CString, bytes: CString, inodes: CString },
     /// Makes the folder `name` with these permissions, and shows it at `at` too.
     Part { name: CString, at: CString, mode: u32 },
-    /// Shows the folder `.0` of a mount made before at `.1` too, with that mount's attributes.
-    Again(CString, CString),
+    /// Shows the folder `below` of the mount at `mount`, made before, at `at` too. Its name was looked up long before: a link
+    /// that the host has put there since is not followed, and fails the step.
+    Again { mount: CString, below: CString, at: CString },
     /// Mounts the new process namespace's proc.
     Processes(CString),
     /// Mounts the new ipc namespace's POSIX message queues.
@@ -89,11 +97,16 @@ pub(super) enum Step {
 }
 
 impl Source {
+    /// A path on the host, real and absolute.
+    pub(super) fn path(path: CString, attributes: u64) -> Self {
+        Self::Path { path, attributes, opened: AtomicI32::new(-1) }
+    }
+
     /// What is attached, in words.
     pub(super) fn words(&self) -> String {
         match self {
             Self::Ready(_) => "a prepared mount".to_owned(),
-            Self::Path(path, _) => format!("the host's {}", path.to_string_lossy()),
+            Self::Path { path, .. } => format!("the host's {}", path.to_string_lossy()),
         }
     }
 }
@@ -108,7 +121,7 @@ impl Step {
             Self::Attach(_, at) => ("what is mounted at", at),
             Self::Temporary { at, .. } => ("the temporary file system", at),
             Self::Part { at, .. } => ("the temporary folder", at),
-            Self::Again(_, at) => ("the folder", at),
+            Self::Again { at, .. } => ("the folder", at),
             Self::Processes(at) => ("the process list", at),
             Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
@@ -127,8 +140,6 @@ impl Step {
 #[derive(Debug, Default)]
 pub(super) struct Tree {
     pub(super) sources: Vec<Source>,
-    /// The child's own clones of sources that are paths, by their numbers: descriptors of the child, and of nobody else.
-    pub(super) opened: Vec<AtomicI32>,
     /// Done before the new root is entered.
     pub(super) steps: Vec<Step>,
     /// Done inside the new root, after the last write to `/proc/sys`.
@@ -146,8 +157,8 @@ impl Tree {
     /// Clones the sources that are paths. Fails with the index of the source, counted after the steps.
     pub(super) fn open_sources(&self) -> Result<(), (u32, Errno)> {
         let steps = self.steps.len() + self.last_steps.len();
-        for (index, (source, opened)) in self.sources.iter().zip(&self.opened).enumerate() {
-            if let Source::Path(path, attributes) = source {
+        for (index, source) in self.sources.iter().enumerate() {
+            if let Source::Path { path, attributes, opened } = source {
                 let number = |errno| (u32::try_from(steps + index).unwrap_or(u32::MAX), errno);
                 let mount = clone_mount(path, *attributes).map_err(number)?;
                 // The table of descriptors is this child's own, and is closed before it becomes the guest.
@@ -199,7 +210,7 @@ impl Tree {
                 rustix::fs::chmod(name.as_c_str(), Mode::from_raw_mode(*mode))?;
                 rustix::mount::mount_bind(name.as_c_str(), at.as_c_str())
             }
-            Step::Again(folder, at) => rustix::mount::mount_bind(folder.as_c_str(), at.as_c_str()),
+            Step::Again { mount, below, at } => show_again(mount, below, at),
             Step::Processes(at) => processes(at),
             Step::Queues(at) => queues(at),
             Step::Overlay { at, data, flags } => rustix::mount::mount(
@@ -227,10 +238,12 @@ impl Tree {
                 rustix::mount::unmount(at.as_c_str(), UnmountFlags::DETACH)?;
                 rustix::fs::unlinkat(CWD, at.as_c_str(), AtFlags::REMOVEDIR)
             }
-            Step::Freeze(at) => {
-                let clone = clone_mount(at, READ_ONLY | NO_SETUID | NO_DEVICES | NO_EXECUTE)?;
-                attach(&clone, at)
-            }
+            Step::Freeze(at) => match clone_mount(at, READ_ONLY | NO_SETUID | NO_DEVICES | NO_EXECUTE) {
+                Ok(clone) => attach(&clone, at),
+                // This kernel does not have the folder.
+                Err(Errno::NOENT) => Ok(()),
+                Err(errno) => Err(errno),
+            },
             // One call where a clone, its attributes and its attaching are three: there are many of these.
             Step::Cover(at) => match rustix::mount::mount_bind(c"dev/null", at.as_c_str()) {
                 // This kernel does not have the file.
@@ -241,14 +254,15 @@ impl Tree {
     }
 
     fn source(&self, index: usize) -> Result<BorrowedFd<'_>, Errno> {
-        match (self.sources.get(index), self.opened.get(index)) {
-            (Some(Source::Ready(mount)), _) => Ok(mount.as_fd()),
-            (Some(Source::Path(..)), Some(opened)) => {
-                // SAFETY: `open_sources`, which ran in this child before any step, left an open descriptor of the child's
-                // there, and nothing closes it before the steps are done.
-                Ok(unsafe { BorrowedFd::borrow_raw(opened.load(Ordering::Relaxed)) })
-            }
-            (Some(Source::Path(..)) | None, _) => Err(Errno::BADF),
+        match self.sources.get(index) {
+            Some(Source::Ready(mount)) => Ok(mount.as_fd()),
+            Some(Source::Path { opened, .. }) => match opened.load(Ordering::Relaxed) {
+                -1 => Err(Errno::BADF),
+                // SAFETY: not -1, so a descriptor that `open_sources` opened in this child; nothing closes it before the steps
+                // are done.
+                descriptor => Ok(unsafe { BorrowedFd::borrow_raw(descriptor) }),
+            },
+            None => Err(Errno::BADF),
         }
     }
 }
@@ -263,13 +277,20 @@ pub(super) fn enter_new_root() -> Result<(), Errno> {
 
 /// Clones the mount at `path` with all that is mounted below it, as `open_tree(2)` does, and sets `attributes` on it.
 ///
+/// The path is a real one, found before: a link that the host has put on the way since is not followed (ELOOP).
+///
 /// Recursive always: a less privileged mount namespace may not uncover what a mount of the host hides, and so may not
 /// clone a tree without its submounts (EINVAL).
 pub(super) fn clone_mount(path: &CStr, attributes: u64) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)?;
     let mount = rustix::mount::open_tree(
-        CWD,
-        path,
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE,
+        &place,
+        c"",
+        OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_EMPTY_PATH,
     )?;
     set_attributes(&mount, c"", libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, attributes)?;
     Ok(mount)
@@ -310,6 +331,18 @@ pub(super) fn mount_setattr<D: AsFd>(
 
 fn attach<D: AsFd>(mount: D, at: &CStr) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+fn show_again(mount: &CStr, below: &CStr, at: &CStr) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mount = rustix::fs::open(mount, flags, Mode::empty())?;
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let folder = rustix::fs::openat2(&mount, below, flags, Mode::empty(), resolve)?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let clone = rustix::mount::open_tree(&folder, c"", clone)?;
+    set_attributes(&clone, c"", libc::AT_EMPTY_PATH, READ_ONLY | NO_SETUID | NO_DEVICES)?;
+    attach(&clone, at)
 }
 
 fn settle(made: &CStr, folder: &CStr, name: &CStr) -> Result<(), Errno> {

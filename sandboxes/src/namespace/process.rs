@@ -18,7 +18,10 @@ use rustix::{
     process::{Pid, Signal},
 };
 
-use super::contain::{Containment, Facility, Failure, live};
+use super::{
+    LONGEST_START,
+    contain::{Containment, Facility, Failure, live},
+};
 
 /// Where the guest finds its pipe.
 const CHANNEL_FD: RawFd = 3;
@@ -36,13 +39,16 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUTS;
 
+/// The child has our memory and we rest (`vfork(2)`); we get a handle of it.
+const VFORK: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+
 /// `clone3(2)`: the child is born in the cgroup of version 2 that the arguments name. Linux 5.7.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Bytes of a child's stack. What it does needs some 10 KiB, in an unoptimised build more.
+/// Bytes of a child's stack: far more than the few arrays and calls of `contain.rs` need, in an unoptimised build too.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Bytes below it that nothing may touch: the largest page.
+/// Bytes below it that nothing may touch: 64 KiB, the largest page that Linux uses (arm64).
 const GUARD_BYTES: usize = 64 << 10;
 
 /// The stack that a child has until it becomes the guest, used by one after the other.
@@ -65,7 +71,7 @@ const NOBODY: i32 = -1;
 unsafe impl Send for Stack {}
 
 impl Stack {
-    /// Maps one.
+    /// Maps a stack with its guard.
     ///
     /// # Errors
     /// `mmap(2)`'s.
@@ -74,10 +80,10 @@ impl Stack {
         // SAFETY: a new private mapping at an address that the kernel chooses touches nothing that exists, and the guard is
         // the first part of that very mapping.
         unsafe {
-            let lowest =
-                mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
-            mprotect(lowest, GUARD_BYTES, MprotectFlags::empty())?;
-            Ok(Self { lowest })
+            let all = ProtFlags::READ | ProtFlags::WRITE;
+            let stack = Self { lowest: mmap_anonymous(ptr::null_mut(), length, all, MapFlags::PRIVATE)? };
+            mprotect(stack.lowest, GUARD_BYTES, MprotectFlags::empty())?;
+            Ok(stack)
         }
     }
 
@@ -104,19 +110,21 @@ impl Birth {
     pub(super) fn take(&self) -> Option<OwnedFd> {
         match self.pidfd.swap(NOBODY, Ordering::AcqRel) {
             NOBODY => None,
-            // SAFETY: the kernel made this descriptor for us (CLONE_PIDFD), and the swap gives its number to one caller alone.
+            // SAFETY: the number is that of a descriptor that the kernel made for us (CLONE_PIDFD) and left open: that of a clone
+            // that failed is forgotten before anybody asks. The swap gives it to one caller alone.
             pidfd => Some(unsafe { OwnedFd::from_raw_fd(pidfd) }),
         }
     }
 }
 
-/// The process that a pidfd stands for (`pidfd_open(2)`: the field `Pid` of its fdinfo).
+/// The process that a pidfd stands for: the field `Pid` of its fdinfo, -1 when it was reaped (`pidfd_show_fdinfo`, fs/pidfs.c).
 ///
 /// # Errors
 /// When the file cannot be read, or the process is gone.
 pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
     let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()).and_then(Pid::from_raw);
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    let pid = pid.filter(|pid| *pid > 0).and_then(Pid::from_raw);
     pid.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
@@ -133,6 +141,16 @@ pub(super) fn pid_of(pidfd: BorrowedFd<'_>) -> io::Result<Pid> {
 /// # Errors
 /// `clone(2)`'s: EPERM or ENOSPC where user namespaces are off or used up.
 pub(super) fn clone_into_namespaces(place: &mut Containment, stack: &Stack, birth: &Birth) -> Result<(), Errno> {
+    let cloned = clone_where_it_belongs(place, stack, birth);
+    if cloned.is_err() {
+        // The kernel stores the number before its last checks (pids.max, a cgroup that was removed), and takes the descriptor
+        // back when one of them fails (copy_process, kernel/fork.c).
+        birth.pidfd.store(NOBODY, Ordering::Release);
+    }
+    cloned
+}
+
+fn clone_where_it_belongs(place: &mut Containment, stack: &Stack, birth: &Birth) -> Result<(), Errno> {
     let Some(birthplace) = place.cgroup.birthplace.take() else { return clone_here(place, stack, birth) };
     // Born there, the child has no door to go through.
     let doors = std::mem::take(&mut place.cgroup.doors);
@@ -146,9 +164,6 @@ pub(super) fn clone_into_namespaces(place: &mut Containment, stack: &Stack, birt
     }
 }
 
-/// What is the same in both ways of cloning.
-const VFORK: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-
 /// A child's first function, on its own stack.
 extern "C" fn begin(place: *mut libc::c_void) -> libc::c_int {
     // SAFETY: both ways of cloning pass a live Containment, which the waiting thread borrows for that long and nobody
@@ -158,10 +173,10 @@ extern "C" fn begin(place: *mut libc::c_void) -> libc::c_int {
 
 /// Clones into the server's own cgroups.
 fn clone_here(place: &Containment, stack: &Stack, birth: &Birth) -> Result<(), Errno> {
-    // SAFETY: `begin` gets the pointer that it expects. The stack is this thread's to give, and free: the clone before has
-    // returned, so the child before has no more use for it. The third argument points at a live c_int, where the kernel
-    // stores the pidfd (CLONE_PIDFD). With CLONE_VFORK this thread rests while the child has its memory, thread-local
-    // variables among it; what the child does in it `contain.rs` says.
+    // SAFETY: `begin` gets the pointer that it expects. The stack's pointer is the highest address of a mapping that is this
+    // thread's to give, and free: the clone before has returned, so the child before has no more use for it. The argument
+    // after `begin`'s points at a live c_int, where the kernel stores the pidfd (CLONE_PIDFD). With CLONE_VFORK this thread
+    // rests while the child has its memory, thread-local variables among it; what the child does in it `contain.rs` says.
     let pid = unsafe {
         libc::clone(
             begin,
@@ -189,7 +204,8 @@ fn clone_into_cgroup(folder: &OwnedFd, place: &Containment, stack: &Stack, birth
     // SAFETY: as in `clone_here`, of which this is the same call; the arguments live until it returns, and the size is that
     // of the structure. The C library has no function for it: the child comes out of the system call on its own stack, which
     // the kernel set to its aligned top, and goes to `begin` from there without touching this frame. `begin` never returns.
-    // In this thread the call is an ordinary one, which changes rax, rcx, r11 and memory.
+    // In this thread the call is an ordinary one, which changes rax, rcx, r11, the flags (preserves_flags is not given) and
+    // memory; rdi, rsi, r12 and r13 are only read.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -232,9 +248,14 @@ pub(super) fn say_born(setup: &OwnedFd) -> Result<(), Errno> {
 /// that is being started, holds a copy of the server's end. Killed at this moment, a server left such children for good.
 pub(super) fn wait_for_go(setup: &OwnedFd, server: &OwnedFd) -> Result<(), Errno> {
     let mut descriptors = [PollFd::new(setup, PollFlags::IN), PollFd::new(server, PollFlags::IN)];
-    while let Err(error) = rustix::event::poll(&mut descriptors, None) {
-        if error != Errno::INTR {
-            return Err(error);
+    // Who gave up does not show either, for the same reason.
+    let longest = Timespec { tv_sec: LONGEST_START.as_secs().cast_signed(), tv_nsec: 0 };
+    loop {
+        match rustix::event::poll(&mut descriptors, Some(&longest)) {
+            Ok(0) => return Err(Errno::TIMEDOUT),
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
     if descriptors[0].revents().is_empty() {
@@ -440,4 +461,31 @@ pub(super) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
 pub(super) fn kill(pidfd: BorrowedFd<'_>) {
     // ESRCH: it ended by itself.
     let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_pidfd_tells_its_process_until_that_is_reaped() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        assert_eq!(pid_of(pidfd.as_fd()).unwrap(), pid);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(pid_of(pidfd.as_fd()).is_err());
+    }
+
+    #[test]
+    fn a_handle_is_taken_once() {
+        let birth = Birth::ahead();
+        assert!(birth.take().is_none());
+        let descriptor = rustix::io::dup(std::io::stderr()).unwrap();
+        birth.pidfd.store(descriptor.into_raw_fd(), Ordering::Release);
+        assert!(birth.take().is_some() && birth.take().is_none());
+    }
 }

@@ -7,8 +7,9 @@
 //!
 //! So the stamp is a ctime: of an unnamed file (`O_TMPFILE`) on the workspace's own file system. It has no name and
 //! leaves no trace, not even in the folder's ctime. On Linux 6.13 and later a ctime that has been looked at is followed
-//! by a fine-grained one, and no later ctime of any file is before that (kernel: Documentation/filesystems/multigrain-ts.rst);
-//! hence look, change, look. On older kernels the value is the coarse clock's: an edit in the same tick *before* the
+//! by a later one, and no later ctime of any file is before that (kernel: Documentation/filesystems/multigrain-ts.rst); hence
+//! look, change, look. Twice, since the first change may get the very time that another file was given last (measured on
+//! 6.18), and only the one after it a time of its own. On older kernels the value is the coarse clock's: an edit in the same tick *before* the
 //! stamp is then taken for a conflict, never one after it missed.
 
 use std::{
@@ -107,8 +108,10 @@ impl Clock {
                 self.unnamed.get_or_init(|| made)
             }
         };
-        beneath::entry_of(unnamed)?;
-        rustix::fs::fchmod(unnamed, Mode::RUSR | Mode::WUSR)?;
+        for _ in 0..2 {
+            beneath::entry_of(unnamed)?;
+            rustix::fs::fchmod(unnamed, Mode::RUSR | Mode::WUSR)?;
+        }
         // Another thread may have changed it once more: that time has passed as well.
         Ok(beneath::entry_of(unnamed)?.changed)
     }

@@ -64,22 +64,6 @@ enum Stop {
 
 enum Never {}
 
-/// Maps this program's code before it is needed. A program that was prepared ahead then answers its one request some 0.04 ms
-/// sooner, a tenth of the time that it takes; one that is asked at once loses nothing.
-fn map_ahead() {
-    unsafe extern "C" {
-        static __executable_start: u8;
-        static etext: u8;
-    }
-    // A page is 4 KiB at least: what is more of the last one is mapped as well.
-    let start = (&raw const __executable_start).map_addr(|address| address & !0xfff);
-    let length = (&raw const etext).addr() - start.addr();
-    // SAFETY: the range from the program's first byte to the end of its code is mapped for as long as the program runs, and
-    // to populate it changes nothing that can be read there (madvise(2), MADV_POPULATE_READ).
-    // Linux before 5.14 refuses it, and then pages are mapped when they are needed.
-    let _ = unsafe { rustix::mm::madvise(start.cast_mut().cast(), length, Advice::LinuxPopulateRead) };
-}
-
 fn serve() -> Result<Never, Stop> {
     let start = |doing| move |source: std::io::Error| Stop::Start { doing, source };
     // A command runs as the same user. Without this it could trace the program and speak in its name.
@@ -128,4 +112,20 @@ fn file(workspace: &Workspace, channel: &Channel, request: FileRequest) -> Resul
         }
         FileRequest::Delete(path) => remove::delete(workspace, &lifeline, &path).map(FileReply::Deleted),
     }
+}
+
+/// Maps this program's code before it is needed. A program that was prepared ahead then answers its one request some 0.04 ms
+/// sooner, a tenth of the time that it takes; one that is asked at once loses nothing.
+fn map_ahead() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static etext: u8;
+    }
+    // Down to a page of 4 KiB, the least there is.
+    let start = (&raw const __executable_start).map_addr(|address| address & !0xfff);
+    let length = (&raw const etext).addr() - start.addr();
+    // SAFETY: MADV_POPULATE_READ reads and changes nothing (madvise(2)); where the range has a gap, on a page larger than the
+    // alignment, and before Linux 5.14 it is refused, which costs only the time. The linker defines both symbols (ld(1)), as
+    // the program's first byte and the first after its code; only their addresses are taken.
+    let _ = unsafe { rustix::mm::madvise(start.cast_mut().cast(), length, Advice::LinuxPopulateRead) };
 }
