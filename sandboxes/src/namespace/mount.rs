@@ -340,9 +340,8 @@ fn show_again(mount: &CStr, below: &CStr, at: &CStr) -> Result<(), Errno> {
         ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let folder = rustix::fs::openat2(&mount, below, flags, Mode::empty(), resolve)?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let clone = rustix::mount::open_tree(&folder, c"", clone)?;
-    set_attributes(&clone, c"", libc::AT_EMPTY_PATH, READ_ONLY | NO_SETUID | NO_DEVICES)?;
-    attach(&clone, at)
+    // With the attributes of the mount, which NO_XDEV did not let us leave.
+    attach(rustix::mount::open_tree(&folder, c"", clone)?, at)
 }
 
 fn settle(made: &CStr, folder: &CStr, name: &CStr) -> Result<(), Errno> {

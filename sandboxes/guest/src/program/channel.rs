@@ -10,7 +10,7 @@ use std::{
 
 use cofferdam_guest::wire::{CHANNEL_FD, Decoder, EncodeError, FrameError, FromGuest, ToGuest, encode};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::{RecvFlags, SendFlags},
 };
@@ -59,6 +59,15 @@ impl Channel {
     /// The socket, for polling.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Whether the server says nothing for `time`.
+    pub(crate) fn is_silent_for(&self, time: Timespec) -> Result<bool, Ended> {
+        match poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&time)) {
+            Ok(ready) => Ok(ready == 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// What long operations look at.
