@@ -61,6 +61,20 @@ impl House {
     fn open(&self, work: Work, hand_back: HandBack) -> OpenSandbox {
         self.yard.open(permit(work, hand_back, Limits::FILES), &self.session, &Cancel::new()).unwrap()
     }
+
+    /// What a shell says to a script.
+    fn said(&self, script: String) -> String {
+        let mut said = String::new();
+        let command = Command {
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script],
+            directory: WorkspacePath::workspace(),
+            environment: BTreeMap::new(),
+        };
+        let mut sandbox = self.open(Work::Execute, HandBack::Nothing);
+        sandbox.execute(&command, &mut |_, bytes| said.push_str(&String::from_utf8_lossy(bytes))).unwrap();
+        said
+    }
 }
 
 #[test]
@@ -83,17 +97,8 @@ fn nothing_in_a_shown_folder_reaches_the_host() {
     rustix::fs::flock(&tool, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let bin = bin.display();
     let script = format!("flock -n {bin}/tool echo free; timeout 1 sh -c 'echo stolen > {bin}/pipe'; echo sent $?");
-    let mut said = String::new();
-    let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
-    let command = Command {
-        program: "sh".into(),
-        arguments: vec!["-c".into(), script],
-        directory: WorkspacePath::workspace(),
-        environment: BTreeMap::new(),
-    };
-    sandbox.execute(&command, &mut |_, bytes| said.push_str(&String::from_utf8_lossy(bytes))).unwrap();
     // A pipe that nobody inside reads cannot be opened for writing; 124 is timeout(1)'s.
-    assert_eq!(said, "free\nsent 124\n");
+    assert_eq!(house.said(script), "free\nsent 124\n");
     assert_eq!(rustix::io::read(&reader, &mut [0; 8]), Ok(0), "nobody wrote to the host's pipe");
 }
 
@@ -158,16 +163,7 @@ fn folders_of_one_parent_share_an_overlay_and_their_neighbours_are_nowhere() {
          touch lib/x bin/node 2>/dev/null && echo writable; [ -e /etc/shadow ] && echo shadow; \
          grep ' {version}/' /proc/self/mountinfo | grep -c ' ro,nosuid,nodev'; grep -c ' {version}/' /proc/self/mountinfo"
     );
-    let mut said = String::new();
-    let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
-    let command = Command {
-        program: "sh".into(),
-        arguments: vec!["-c".into(), script],
-        directory: WorkspacePath::workspace(),
-        environment: BTreeMap::new(),
-    };
-    sandbox.execute(&command, &mut |_, bytes| said.push_str(&String::from_utf8_lossy(bytes))).unwrap();
-    assert_eq!(said, "bin\nlib\nshown\none\n2\n2\n");
+    assert_eq!(house.said(script), "bin\nlib\nshown\none\n2\n2\n");
 }
 
 /// A permit for a plan, minted by the builtin policy.

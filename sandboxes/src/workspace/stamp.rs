@@ -165,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn a_change_right_before_the_stamp_is_older_than_it_where_times_are_fine() {
+        let ground = Playground::new();
+        // Changes in a row have times of their own, or the clock is coarse.
+        let times: Vec<Time> = (0..20).map(|_| Stamp::take(&ground.workspace).unwrap().time).collect();
+        let fine = times.windows(2).all(|pair| pair[0] < pair[1]);
+        let mut older = 0;
+        for round in 0..50 {
+            ground.write("f", &round.to_string());
+            // Somebody who looked makes the next change's time a fine one.
+            ground.entry("f");
+            ground.write("f", "again");
+            let stamp = Stamp::take(&ground.workspace).unwrap();
+            older += usize::from(!stamp.is_not_after(ground.entry("f").changed));
+        }
+        assert_eq!(older == 50, fine, "{older} of 50");
+    }
+
+    #[test]
     fn taking_a_stamp_leaves_no_trace() {
         let ground = Playground::new();
         let before = ground.entry("");
