@@ -131,10 +131,11 @@ fn a_link_in_the_place_of_a_shown_folder_is_not_followed() {
         house.yard.open(permit, &house.session, &Cancel::new()).map(drop)
     };
     try_to_open().unwrap();
-    for folder in ["lib", "bin"] {
+    // The one leads out of what is shown, the other to what lies beside it.
+    for (folder, target) in [("lib", version.join("etc")), ("bin", "etc".into())] {
         let (place, aside) = (version.join(folder), version.join("aside"));
         fs::rename(&place, &aside).unwrap();
-        std::os::unix::fs::symlink(version.join("etc"), &place).unwrap();
+        std::os::unix::fs::symlink(target, &place).unwrap();
         let refused = try_to_open();
         assert!(matches!(&refused, Err(OpenError::Start(StartError::Show { .. }))), "{refused:?}");
         // What is there was looked up again since.

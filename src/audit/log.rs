@@ -254,13 +254,11 @@ impl Log {
         Ok(Underway { syncs: Arc::clone(&self.shared.syncs), batch })
     }
 
-    /// A log whose promises are not kept: what syncs for others cannot.
+    /// Does something while no sync can begin.
     #[cfg(test)]
-    pub(crate) fn open_with_a_dead_disk(state: &Path, clock: Clock) -> Self {
-        let writer = Writer::open(&super::path(state), clock).unwrap();
-        let (syncs, gone) = (Arc::clone(&writer.syncs), File::from(std::os::fd::OwnedFd::from(io::pipe().unwrap().0)));
-        let syncer = Syncer::start(gone, Arc::clone(&syncs)).unwrap();
-        Self { shared: Arc::new(Shared { waiting: Mutex::default(), writer: Mutex::new(writer), syncs, syncer }) }
+    pub(crate) fn while_nothing_reaches_the_disk<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _turn = locked(&self.shared.syncs.syncing);
+        act()
     }
 
     fn still_whole(&self) -> Result<(), AppendError> {
