@@ -312,12 +312,12 @@ impl Yard {
             let mechanism = self.ground.views.mechanism();
             match self.try_to_execute(mechanism, permit, session, cancel, tell) {
                 Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
-                Err(error) => {
+                Err(error @ OpenError::Start(_)) => {
                     // The host may not be any more what was found of it: the next call looks again.
                     self.ground.forget_host_root(session.workspace().root());
                     return Err(error);
                 }
-                opened => return opened,
+                result => return result,
             }
         }
     }

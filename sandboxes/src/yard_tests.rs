@@ -102,6 +102,14 @@ fn nothing_in_a_shown_folder_reaches_the_host() {
     assert_eq!(rustix::io::read(&reader, &mut [0; 8]), Ok(0), "nobody wrote to the host's pipe");
 }
 
+#[test]
+fn what_the_kernel_lets_be_read_cannot_be_written() {
+    let house = House::new(0);
+    let files = "/proc/sys/kernel/hostname /proc/pressure/memory /proc/pressure/cpu";
+    let script = format!("for f in {files}; do [ -e $f ] || continue; (exec 3<>$f) 2>/dev/null && echo $f; done");
+    assert_eq!(house.said(script), "");
+}
+
 /// A house whose person has a toolchain of two folders, with a third beside them that is not shown.
 fn house_with_node() -> (House, std::path::PathBuf) {
     let house = House::made(|mut options| {

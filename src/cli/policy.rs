@@ -28,7 +28,7 @@ pub(super) enum PolicyCommand {
 #[must_use]
 pub(super) fn run(command: &PolicyCommand, setup: &Setup, colour: Colour) -> Exit {
     let loaded = match (command, load_policy(setup, &setup.workspace)) {
-        // What it says can be judged anywhere; a server is no judge of a file that its agent could change.
+        // What it says can be judged anywhere. Said of `/`, which can be no workspace and holds no file for that check.
         (PolicyCommand::Check, Err(Unusable::Config(place @ ConfigError::PolicyInWorkspace { .. }))) => {
             note(format_args!("{} a server will refuse to {place}", colour.paint(Mark::Warn, "warning:")));
             load_policy(setup, Path::new("/"))

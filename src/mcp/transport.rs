@@ -16,7 +16,6 @@ use rmcp::{
     transport::Transport,
 };
 use serde::{Deserialize, de::IgnoredAny};
-
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::Mutex,

@@ -239,6 +239,28 @@ fn a_policy_in_the_workspace_is_refused() {
 }
 
 #[test]
+fn a_policy_in_the_workspace_can_be_checked() {
+    let place = place();
+    let check = |policy: &str| {
+        place.write("policy.toml", policy);
+        let file = place.workspace().join("policy.toml");
+        let output = place.run(&["policy", "check", "--policy", file.to_str().unwrap()]);
+        (output.status.code(), text(&output))
+    };
+    let (status, told) = check("version = 1\n");
+    assert!(status == Some(0) && told.contains("a server will refuse") && told.contains("right sha256"), "{told}");
+    let (status, told) = check("version = 1\nnonsense = 2\n");
+    assert!(status == Some(2) && told.contains("nonsense"), "{told}");
+}
+
+#[test]
+fn nothing_to_show_of_a_named_path_is_a_failure() {
+    let place = place();
+    let diff = |paths: &[&str]| place.run(&[&["changes", "diff"], paths].concat()).status.code();
+    assert_eq!((diff(&["notes.txt"]), diff(&[])), (Some(1), Some(0)));
+}
+
+#[test]
 fn the_doctor_says_what_is_enforced() {
     for place in places() {
         let output = place.run(&["doctor", "--json"]);

@@ -532,6 +532,10 @@ mod tests {
             "`old_string` and `new_string` are the same; nothing would change"
         );
         assert_eq!(
+            error(json!({"path": "a", "old_string": "x", "new_string": "\0"})),
+            "`new_string` holds a NUL character; the file would be no text any more"
+        );
+        assert_eq!(
             error(json!({"path": "a", "old_string": "", "new_string": "x"})),
             "argument `old_string` is empty; it names the text to replace. To create or replace a whole file use write_file"
         );

@@ -158,6 +158,15 @@ mod tests {
         assert_eq!(content("pass\u{200d}word").1, 1);
     }
 
+    #[test]
+    fn a_selector_stays_where_it_chooses_a_look_and_a_row_of_them_is_seen() {
+        let text = "❤\u{fe0f} 葛\u{e0100}";
+        assert_eq!(content(text), (text.to_owned(), 0));
+        assert_eq!(content("a\u{fe00}\u{e0101}\u{fe02}").1, 3);
+        assert_eq!(content("❤\u{fe0f}\u{fe00}\u{fe01}").1, 2);
+        assert_eq!(content("\u{3164}x\u{115f}").1, 2);
+    }
+
     proptest! {
         #[test]
         fn nothing_that_acts_on_a_terminal_gets_through(text: String) {
