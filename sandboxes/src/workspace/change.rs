@@ -180,6 +180,8 @@ pub enum Reason {
     },
     /// The folder to be deleted or replaced holds more than is looked through.
     TooMany,
+    /// What was there before was larger than is kept, or could not be kept: it cannot be brought back.
+    NotKept,
     /// The server stopped while it was handing the change back.
     Interrupted,
     /// The kernel refused to put it into place.
@@ -293,6 +295,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "it belongs to user {owner}, and replacing it would change that")
             }
             Self::TooMany => formatter.write_str("the folder holds more than is looked through before deleting it"),
+            Self::NotKept => formatter.write_str("what was there before is not kept: it was too large, or could not be"),
             Self::Interrupted => formatter.write_str("the server stopped while it was handing the change back"),
             Self::Failed { error } => write!(formatter, "the kernel refused it: {error}"),
         }

@@ -9,8 +9,10 @@ use super::{
     change::{Change, Held, Note, Reason, What},
     flush::Flush,
     journal::{Journal, Leftovers, Phase},
+    layer::Ground,
     ledger::Ledger,
     operation::{Operation, Reached, reason},
+    shelf::{self, Recorded, Retention, Shelf, Slot},
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
@@ -37,6 +39,8 @@ pub(super) enum Step {
     CarriedOut(usize),
     /// What was not carried out is held.
     RestHeld,
+    /// What was carried out is recorded, so that it can be undone.
+    Recorded,
     /// The journal says that only temporary files are left to remove.
     Cleaning,
     /// Temporary files are removed.
@@ -86,6 +90,7 @@ pub(super) struct Delivery<'a> {
     pub(super) removed: BTreeSet<TreePath>,
     pub(super) origin: Origin,
     pub(super) stamp: &'a Stamp,
+    pub(super) retention: Retention,
 }
 
 /// What became of it.
@@ -126,6 +131,8 @@ impl Delivery<'_> {
             self.ledger.save(stack)?;
         }
         steps.reached(Step::StackSaved)?;
+        let shelf = (!journal.operations.is_empty()).then(|| Shelf::begin(self.ledger.folder(), self.retention));
+        let shelf = shelf.and_then(|shelf| kept(shelf.map(Some)));
         let mut outcomes = Vec::new();
         for (count, operation) in journal.operations.iter().enumerate() {
             let changed = |path: &TreePath, entry: &beneath::Entry| {
@@ -133,7 +140,8 @@ impl Delivery<'_> {
             };
             let begun = operation.begin(self.workspace);
             steps.reached(Step::Begun(count + 1))?;
-            outcomes.push(match begun.and_then(|()| operation.complete(self.workspace, &changed)) {
+            let slot = Slot { shelf: shelf.as_ref(), number: count };
+            outcomes.push(match begun.and_then(|()| operation.complete(self.workspace, &changed, slot)) {
                 Ok(note) => {
                     delivered.notes.extend(note);
                     Reached::Done
@@ -143,7 +151,7 @@ impl Delivery<'_> {
             steps.reached(Step::CarriedOut(count + 1))?;
         }
         let ends: Vec<_> = outcomes.into_iter().zip(contents.into_iter().map(Some)).collect();
-        let finished = finish((self.workspace, self.ledger), &stack, journal, ends, steps)?;
+        let finished = finish((self.workspace, self.ledger, shelf), &stack, journal, ends, steps)?;
         delivered.applied = finished.applied;
         delivered.held.extend(finished.held);
         Ok(delivered)
@@ -194,8 +202,12 @@ impl Delivery<'_> {
         let stack = if self.pieces.is_empty() && self.removed.is_empty() {
             Arc::clone(&self.stack)
         } else {
-            let folder = self.ledger.folder();
-            Arc::new(self.stack.next(folder, self.workspace.fd(), &self.removed, &self.pieces)?)
+            let coming = self.operations.iter().filter_map(|(operation, _)| match operation.change.what {
+                What::Folder { mode, .. } => Some((operation.change.path.clone(), mode)),
+                What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => None,
+            });
+            let ground = Ground { workspace: self.workspace.fd(), modes: &coming.collect() };
+            Arc::new(self.stack.next(self.ledger.folder(), ground, &self.removed, &self.pieces)?)
         };
         steps.reached(Step::LayerBuilt)?;
         Ok((stack, delivered))
@@ -222,10 +234,10 @@ struct Finished {
     lost: Vec<Change>,
 }
 
-/// Holds what was not carried out besides `stack`, and cleans up. With each operation's end comes where its content
-/// still is.
+/// Holds what was not carried out besides `stack`, records what was, and cleans up. With each operation's end comes where
+/// its content still is.
 fn finish(
-    (workspace, ledger): (&Workspace, &Ledger),
+    (workspace, ledger, shelf): (&Workspace, &Ledger, Option<Shelf>),
     stack: &Arc<Stack>,
     mut journal: Journal,
     ends: Vec<(Reached, Option<Content<'_>>)>,
@@ -234,10 +246,16 @@ fn finish(
     let mut finished = Finished::default();
     let (mut removed, mut pieces, mut undone) = (BTreeSet::new(), Vec::new(), Vec::new());
     let mut folders = BTreeSet::new();
-    for (operation, (reached, content)) in std::mem::take(&mut journal.operations).into_iter().zip(ends) {
+    let mut recorded = Vec::new();
+    let operations = std::mem::take(&mut journal.operations).into_iter().enumerate();
+    for ((number, operation), (reached, content)) in operations.zip(ends) {
         let change = operation.change.clone();
         match (reached, content) {
             (Reached::Done, _) => {
+                if let Some(before) = operation.before(Slot { shelf: shelf.as_ref(), number }) {
+                    let after = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
+                    recorded.push(Recorded { change: change.clone(), before, after });
+                }
                 folders.extend(change.path.parent());
                 if stack.held.contains_key(&change.path) {
                     removed.insert(change.path.clone());
@@ -260,11 +278,15 @@ fn finish(
     let next = if removed.is_empty() && pieces.is_empty() {
         Arc::clone(stack)
     } else {
-        let next = Arc::new(stack.next(ledger.folder(), workspace.fd(), &removed, &pieces)?);
+        let next = Arc::new(stack.next(ledger.folder(), Ground::as_it_is(workspace.fd()), &removed, &pieces)?);
         ledger.save(&next)?;
         next
     };
     steps.reached(Step::RestHeld)?;
+    if let Some(shelf) = shelf {
+        kept(shelf.close(&journal.origin, recorded).map(Some));
+    }
+    steps.reached(Step::Recorded)?;
     if !undone.is_empty() {
         // Once a staged file is removed, its absence would read as "renamed into place".
         journal.operations = undone;
@@ -281,9 +303,18 @@ fn finish(
     Ok(finished)
 }
 
+/// What came of keeping what a hand-back replaces. The hand-back goes on without.
+fn kept<T>(kept: io::Result<Option<T>>) -> Option<T> {
+    kept.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a hand-back cannot be undone: what it replaced could not be kept");
+        None
+    })
+}
+
 /// Takes a delivery back that was not committed: the workspace is untouched but for temporary files.
 fn roll_back(workspace: &Workspace, ledger: &Ledger, journal: &Journal) -> io::Result<()> {
     Leftovers::remove(workspace, &journal.operations)?;
+    shelf::discard(ledger.folder())?;
     Journal::remove(workspace)?;
     ledger.sweep(&*ledger.load()?)
 }
@@ -363,11 +394,13 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
             }
             let mut ends = Vec::new();
             let stamp = journal.stamp;
-            for operation in &journal.operations {
-                let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp)?;
+            let shelf = kept(Shelf::reopen(ledger.folder(), Retention::default()));
+            for (number, operation) in journal.operations.iter().enumerate() {
+                let slot = Slot { shelf: shelf.as_ref(), number };
+                let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp, slot)?;
                 ends.push((reached, staged_content(workspace, operation)?));
             }
-            let finished = finish((workspace, &ledger), &ledger.load()?, journal, ends, steps)?;
+            let finished = finish((workspace, &ledger, shelf), &ledger.load()?, journal, ends, steps)?;
             (recovered.held, recovered.lost) = (finished.held, finished.lost);
         }
     }

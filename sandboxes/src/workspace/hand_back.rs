@@ -91,6 +91,7 @@ impl Session {
             removed: sorted.removed,
             origin: order.origin.clone(),
             stamp: order.stamp,
+            retention: self.retention(),
         };
         let delivered = self.deliver(delivery, steps)?;
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, moves))

@@ -34,9 +34,11 @@ mod recent;
 mod release;
 mod selection;
 mod session;
+mod shelf;
 mod stack;
 mod stamp;
 mod tree_path;
+mod undo;
 mod version;
 #[expect(clippy::module_inception, reason = "a file is named after its noun, and the room after its main noun")]
 mod workspace;
@@ -50,9 +52,13 @@ mod hand_back_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod stack_tests;
+#[cfg(test)]
+mod undo_tests;
 #[cfg(test)]
 mod view_tests;
 
@@ -64,8 +70,10 @@ pub use delivery::{RecoverError, Recovered, Stopped};
 pub use hand_back::Order;
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
+pub use shelf::Retention;
 pub use stack::{HeldChange, Layers, Origin};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;
+pub use undo::{Undoable, UndoError, Undone};
 pub use version::HostVersion;
 pub use workspace::{Patience, TurnError, Workspace, WorkspaceError};

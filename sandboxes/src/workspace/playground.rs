@@ -25,6 +25,8 @@ use super::{
 /// A workspace of its own in a temporary folder.
 pub(crate) struct Playground {
     pub(crate) folder: tempfile::TempDir,
+    /// The state folder, where that is not in `folder`.
+    state: Option<tempfile::TempDir>,
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) protect: Protect,
 }
@@ -52,13 +54,22 @@ impl Playground {
         for name in ["work", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let workspace = Arc::new(open(folder.path()));
-        Self { folder, workspace, protect: Protect::new(std::iter::empty()).unwrap() }
+        let workspace = Arc::new(open(folder.path(), &folder.path().join("state")));
+        Self { folder, state: None, workspace, protect: Protect::new(std::iter::empty()).unwrap() }
+    }
+
+    /// One whose state folder no rename from the workspace reaches.
+    pub(crate) fn on_two_file_systems() -> Self {
+        let ground = Self::new();
+        let state = tempfile::tempdir_in("/dev/shm").unwrap();
+        let workspace = Arc::new(open(ground.folder.path(), state.path()));
+        Self { state: Some(state), workspace, ..ground }
     }
 
     /// Opens the same workspace again, as another server would.
     pub(crate) fn reopened(&self) -> Arc<Workspace> {
-        Arc::new(open(self.folder.path()))
+        let state = self.state.as_ref().map_or(self.folder.path().join("state"), |state| state.path().to_owned());
+        Arc::new(open(self.folder.path(), &state))
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -132,8 +143,8 @@ impl Playground {
     }
 }
 
-fn open(folder: &Path) -> Workspace {
-    Workspace::open(&folder.join("work"), &folder.join("state"), &folder.join("home")).unwrap()
+fn open(folder: &Path, state: &Path) -> Workspace {
+    Workspace::open(&folder.join("work"), state, &folder.join("home")).unwrap()
 }
 
 /// Every path below `root` with its content, as text: `path = content`, `path/`, `path -> target`, `path ∅`.

@@ -8,6 +8,7 @@ use super::{
     beneath::{self, Blocked, Found},
     change::{Change, Held, Note, Reason, What},
     delivery::{Delivery, Steps, Uninterrupted, piece},
+    layer::Ground,
     operation::{Expected, Identity, Operation},
     session::{Session, SessionError},
     stack::{Content, HeldChange, Layers, Origin, Piece, Stack},
@@ -95,8 +96,9 @@ impl Session {
             pieces: order.told,
             removed: BTreeSet::new(),
             // What cannot be put into place stays held with its own story; this names the order in the journal.
-            origin: Origin { call: "apply".to_owned(), at_ms: 0 },
+            origin: Origin::order("apply").map_err(failed)?,
             stamp: &stamp,
+            retention: self.retention(),
         };
         let delivered = self.deliver(delivery, steps)?;
         let mut released = Released { applied: delivered.applied, held: order.held, notes: delivered.notes };
@@ -193,7 +195,7 @@ impl Session {
         }
         let removed = selected.iter().map(|change| change.path.clone()).collect();
         let ledger = self.ledger();
-        let next = stack.next(ledger.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
+        let next = stack.next(ledger.folder(), Ground::as_it_is(self.workspace().fd()), &removed, &[]).map_err(failed)?;
         let next = Arc::new(next);
         ledger.save(&next).map_err(failed)?;
         ledger.sweep(&next).map_err(failed)?;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
     ledger::Ledger,
+    shelf::Retention,
     stack::{Content, HeldChange, Layers},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
@@ -30,6 +31,7 @@ pub struct Session {
     ledger: Ledger,
     /// In bytes; [`MAX_HELD_BYTES`] but in tests.
     most_held: u64,
+    retention: Retention,
 }
 
 /// Why the session could not do what it was asked.
@@ -109,7 +111,7 @@ impl Session {
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
         let ledger = Ledger::new(folder);
-        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES };
+        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES, retention: Retention::default() };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -201,6 +203,16 @@ impl Session {
 
     fn layers_error(&self, source: io::Error) -> LayersError {
         LayersError { session: self.name.clone(), source }
+    }
+
+    pub(super) fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    /// The same with another retention of what hand-backs replaced.
+    #[must_use]
+    pub fn retaining(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// The same with another bound on what is held, in bytes.
