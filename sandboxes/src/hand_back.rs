@@ -7,7 +7,7 @@ use cofferdam_contract::Ended;
 use crate::{
     cancel::Cancel,
     open::Closed,
-    workspace::{HandedBack, Order, Origin, Patience, Session, SessionError},
+    workspace::{Bond, HandedBack, Order, Origin, Patience, Session, SessionError},
 };
 
 /// How long a call waits for others that hand back to the same workspace. One takes milliseconds, a large one seconds.
@@ -22,7 +22,8 @@ impl Session {
     pub fn hand_back_closed(&self, closed: &Closed, call: &str, cancel: &Cancel) -> Result<HandedBack, SessionError> {
         let Some(changeset) = &closed.changeset else { return Ok(HandedBack::default()) };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let origin = Origin { call: call.to_owned(), at_ms: now.as_millis().try_into().unwrap_or(u64::MAX) };
+        let at_ms = now.as_millis().try_into().unwrap_or(u64::MAX);
+        let origin = Origin { call: call.to_owned(), at_ms, bond: Bond::None };
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
         let permit = &closed.permit;
@@ -32,6 +33,7 @@ impl Session {
             write: permit.write(),
             protect: permit.protect(),
             stamp: &closed.stamp,
+            seen: None,
             origin: &origin,
         };
         self.hand_back(&order, &patience)

@@ -23,7 +23,7 @@ use super::{
     stack::{Layers, Stack},
     stamp::Stamp,
     tree_path::TreePath,
-    version::MAX_ENTRIES,
+    version::{HostVersion, MAX_ENTRIES},
     workspace::Workspace,
 };
 
@@ -60,6 +60,8 @@ pub(super) struct Assessment<'a> {
     pub(super) selection: &'a Selection<'a>,
     pub(super) protect: &'a Protect,
     pub(super) stamp: &'a Stamp,
+    /// What the workspace had at each path, for changes that are older than the stamp.
+    pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
 }
 
 /// A folder above a change that decides about it.
@@ -151,7 +153,8 @@ impl Assessment<'_> {
             Found::Blocked(blocked) => Host::Blocked(*blocked),
             Found::Absent { .. } if fresh.is_some() || change.what == What::Deleted => Host::Absent { vanished: false },
             Found::Absent { folder, entry } => {
-                Host::Absent { vanished: self.workspace.recent().vanished_since(self.stamp, path, folder, entry) }
+                let vanished = self.workspace.recent().vanished_since(self.stamp, path, folder, entry);
+                Host::Absent { vanished: vanished || (matters && self.differs_from_seen(&change)?) }
             }
             // Looking through a folder that would go is only worth it when it would.
             Found::Entry(entry) if matters => self.present(&change, entry)?,
@@ -393,7 +396,14 @@ impl Assessment<'_> {
             }
         }
         present.changed |= self.workspace.recent().changed_since(self.stamp, path, entry);
+        present.changed |= self.differs_from_seen(change)?;
         Ok(Host::Present(present))
+    }
+
+    /// Whether the workspace has something else than when the change was made, if that was before the stamp.
+    fn differs_from_seen(&self, change: &Change) -> io::Result<bool> {
+        let Some(seen) = self.seen.and_then(|seen| seen.get(&change.path)) else { return Ok(false) };
+        Ok(*seen == HostVersion::Unknown || *seen != HostVersion::of(self.workspace.fd(), &change.path, &change.what)?)
     }
 
     /// Looks through a folder of the host that would go.

@@ -295,7 +295,9 @@ impl fmt::Display for Reason {
                 write!(formatter, "it belongs to user {owner}, and replacing it would change that")
             }
             Self::TooMany => formatter.write_str("the folder holds more than is looked through before deleting it"),
-            Self::NotKept => formatter.write_str("what was there before is not kept: it was too large, or could not be"),
+            Self::NotKept => {
+                formatter.write_str("what was there before is not kept: it was too large, or could not be")
+            }
             Self::Interrupted => formatter.write_str("the server stopped while it was handing the change back"),
             Self::Failed { error } => write!(formatter, "the kernel refused it: {error}"),
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 use serde::Serialize;
 
 use super::{
+    archive::Archive,
     beneath::{self, Found},
     change::{Change, Held, Note, Reason, What},
     flush::Flush,
@@ -12,7 +13,7 @@ use super::{
     layer::Ground,
     ledger::Ledger,
     operation::{Operation, Reached, reason},
-    shelf::{self, Recorded, Retention, Shelf, Slot},
+    shelf::{self, RETENTION, Recorded, Shelf, Slot, UNDO},
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
@@ -90,7 +91,8 @@ pub(super) struct Delivery<'a> {
     pub(super) removed: BTreeSet<TreePath>,
     pub(super) origin: Origin,
     pub(super) stamp: &'a Stamp,
-    pub(super) retention: Retention,
+    /// Where what it replaces is kept.
+    pub(super) undo: Archive,
 }
 
 /// What became of it.
@@ -115,7 +117,7 @@ impl Delivery<'_> {
             // As if killed: what is there stays for the next start.
             Err(DeliveryError::Stopped(stopped)) => return Err(stopped.into()),
             Err(DeliveryError::Kernel(error)) => {
-                roll_back(self.workspace, self.ledger, &journal)?;
+                roll_back(self.workspace, (self.ledger, &self.undo), &journal)?;
                 return Err(error.into());
             }
         };
@@ -131,7 +133,7 @@ impl Delivery<'_> {
             self.ledger.save(stack)?;
         }
         steps.reached(Step::StackSaved)?;
-        let shelf = (!journal.operations.is_empty()).then(|| Shelf::begin(self.ledger.folder(), self.retention));
+        let shelf = (!journal.operations.is_empty()).then(|| Shelf::begin(self.undo.clone()));
         let shelf = shelf.and_then(|shelf| kept(shelf.map(Some)));
         let mut outcomes = Vec::new();
         for (count, operation) in journal.operations.iter().enumerate() {
@@ -312,9 +314,9 @@ fn kept<T>(kept: io::Result<Option<T>>) -> Option<T> {
 }
 
 /// Takes a delivery back that was not committed: the workspace is untouched but for temporary files.
-fn roll_back(workspace: &Workspace, ledger: &Ledger, journal: &Journal) -> io::Result<()> {
+fn roll_back(workspace: &Workspace, (ledger, undo): (&Ledger, &Archive), journal: &Journal) -> io::Result<()> {
     Leftovers::remove(workspace, &journal.operations)?;
-    shelf::discard(ledger.folder())?;
+    shelf::discard(undo)?;
     Journal::remove(workspace)?;
     ledger.sweep(&*ledger.load()?)
 }
@@ -373,13 +375,14 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
     let Some(journal) = Journal::load(workspace)? else {
         return Ok(Recovered::default());
     };
-    let ledger = Ledger::new(workspace.state().join("sessions").join(&journal.session));
+    let folder = workspace.state().join("sessions").join(&journal.session);
+    let (ledger, undo) = (Ledger::new(folder.clone()), Archive::new(folder.join(UNDO), RETENTION));
     let mut recovered = Recovered { call: Some(journal.origin.call.clone()), ..Recovered::default() };
     let same_folder = journal.root == workspace.inode();
     match journal.phase {
         Phase::Staging | Phase::Cleaning if same_folder => {
             recovered.rolled_back = journal.phase == Phase::Staging;
-            roll_back(workspace, &ledger, &journal)?;
+            roll_back(workspace, (&ledger, &undo), &journal)?;
         }
         Phase::Staging | Phase::Cleaning => Journal::put_aside(workspace)?,
         Phase::Committed => {
@@ -394,7 +397,7 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
             }
             let mut ends = Vec::new();
             let stamp = journal.stamp;
-            let shelf = kept(Shelf::reopen(ledger.folder(), Retention::default()));
+            let shelf = kept(Shelf::reopen(undo.clone()));
             for (number, operation) in journal.operations.iter().enumerate() {
                 let slot = Slot { shelf: shelf.as_ref(), number };
                 let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp, slot)?;

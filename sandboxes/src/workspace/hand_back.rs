@@ -1,6 +1,9 @@
 //! Hands a call's changes back to the workspace.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use cofferdam_contract::HandBack;
 use cofferdam_policy::{Protect, WriteScope};
@@ -12,13 +15,14 @@ use super::{
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
-    notice,
+    left, notice,
     operation::Operation,
     selection::Selection,
     session::{Session, SessionError},
-    stack::{Content, Origin, Piece, Stack},
+    stack::{Bond, Content, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
+    version::HostVersion,
     workspace::Patience,
 };
 
@@ -35,6 +39,8 @@ pub struct Order<'a> {
     pub protect: &'a Protect,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
+    /// What the workspace had at each path, for changes that are older than the stamp.
+    pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
     /// Where the changes come from.
     pub origin: &'a Origin,
 }
@@ -73,11 +79,14 @@ impl Session {
             selection: &selection,
             protect: order.protect,
             stamp: order.stamp,
+            seen: order.seen,
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
         let moves = assessment.moves(&assessed);
         drop(assessment);
-        let sorted = self.sort(order, &stack, assessed).map_err(failed)?;
+        let bond = if selection.is_one_act() { Bond::OneAct } else { Bond::None };
+        let origin = Origin { bond, ..order.origin.clone() };
+        let sorted = self.sort((order, &origin), &stack, assessed).map_err(failed)?;
         let limit = order.changeset.bounds.bytes;
         if sorted.bytes > limit {
             return Err(SessionError::TooLarge { bytes: sorted.bytes, limit });
@@ -89,16 +98,28 @@ impl Session {
             operations: sorted.operations,
             pieces: sorted.pieces,
             removed: sorted.removed,
-            origin: order.origin.clone(),
+            origin,
             stamp: order.stamp,
-            retention: self.retention(),
+            undo: self.undo_archive().clone(),
         };
         let delivered = self.deliver(delivery, steps)?;
+        if order.seen.is_none() && !sorted.left.is_empty() {
+            let from = (self.workspace().as_ref(), order.changeset);
+            // It is a convenience: the hand-back is done.
+            if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &sorted.left) {
+                tracing::warn!(%error, "what a run left could not be kept for a while");
+            }
+        }
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, moves))
     }
 
     /// Sorts the assessed changes by what is done with them.
-    fn sort<'a>(&self, order: &Order<'a>, stack: &Stack, assessed: Vec<Assessed>) -> io::Result<Sorted<'a>> {
+    fn sort<'a>(
+        &self,
+        (order, origin): (&Order<'a>, &Origin),
+        stack: &Stack,
+        assessed: Vec<Assessed>,
+    ) -> io::Result<Sorted<'a>> {
         let mut sorted = Sorted::default();
         for one in assessed {
             let change = one.change;
@@ -116,7 +137,7 @@ impl Session {
                 Decision::Hold(reason) => {
                     sorted.bytes = sorted.bytes.saturating_add(size);
                     sorted.held.push(Held { change: change.clone(), reason: reason.clone() });
-                    sorted.pieces.push(piece(self.workspace(), change, reason, order.origin, content)?);
+                    sorted.pieces.push(piece(self.workspace(), change, reason, origin, content)?);
                 }
                 Decision::Apply => {
                     sorted.bytes = sorted.bytes.saturating_add(size);

@@ -21,7 +21,6 @@ use super::{
     beneath::{self, Found, Kind},
     change::What,
     flush::Flush,
-    stack::HeldChange,
     tree_path::TreePath,
 };
 
@@ -68,34 +67,60 @@ impl<'a> Ground<'a> {
     }
 }
 
-/// Builds the layer `name` in `layers` with `entries` of what is `held`. It is on the disk when this returns.
+/// Builds the layer `name` in `layers` with `entries` of the changes in `whats`. It is on the disk when this returns.
 pub(super) fn build(
     layers: &Path,
     name: &str,
     ground: Ground<'_>,
-    held: &BTreeMap<TreePath, HeldChange>,
+    whats: &Whats<'_>,
     entries: &BTreeMap<&TreePath, Bytes<'_>>,
 ) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(layers)?;
-    let folder = layers.join(name);
-    DirBuilder::new().mode(0o755).create(&folder)?;
-    let layer = open(&folder)?;
+    let layer = make(&layers.join(name))?;
+    fill(layer.as_fd(), ground, whats, entries)?.finish()?;
+    Ok(rustix::fs::fsync(File::open(layers)?)?)
+}
+
+/// As [`build`], in a folder that need not survive a failure of power.
+pub(super) fn build_unsynced(
+    folder: &Path,
+    ground: Ground<'_>,
+    whats: &Whats<'_>,
+    entries: &BTreeMap<&TreePath, Bytes<'_>>,
+) -> io::Result<()> {
+    let layer = make(folder)?;
+    fill(layer.as_fd(), ground, whats, entries).map(drop)
+}
+
+/// What is at the paths of a layer.
+pub(super) type Whats<'a> = BTreeMap<&'a TreePath, &'a What>;
+
+fn make(folder: &Path) -> io::Result<OwnedFd> {
+    DirBuilder::new().mode(0o755).create(folder)?;
+    open(folder)
+}
+
+fn fill<'a>(
+    layer: BorrowedFd<'a>,
+    ground: Ground<'a>,
+    whats: &'a Whats<'a>,
+    entries: &BTreeMap<&TreePath, Bytes<'_>>,
+) -> io::Result<Build<'a>> {
     let (folders, flush) = (BTreeSet::new(), Flush::default());
-    let mut build = Build { layer: layer.as_fd(), ground, held, folders, flush };
+    let mut build = Build { layer, ground, whats, folders, flush };
     for (path, bytes) in entries {
-        if let Some(held) = held.get(path) {
-            build.add(path, &held.change.what, bytes)?;
+        if let Some(what) = whats.get(path) {
+            build.add(path, what, bytes)?;
         }
     }
-    build.finish()?;
-    Ok(rustix::fs::fsync(File::open(layers)?)?)
+    Ok(build)
 }
 
 /// A layer that is being built.
 struct Build<'a> {
     layer: BorrowedFd<'a>,
     ground: Ground<'a>,
-    held: &'a BTreeMap<TreePath, HeldChange>,
+    whats: &'a Whats<'a>,
     folders: BTreeSet<TreePath>,
     flush: Flush,
 }
@@ -140,7 +165,7 @@ impl Build<'_> {
         let mut missing: Vec<_> = path.folders_above().take_while(|above| !self.folders.contains(above)).collect();
         while let Some(folder) = missing.pop() {
             // In the view, the layer's mode hides that of what is below: show the same.
-            let mode = match self.held.get(&folder).map(|held| &held.change.what) {
+            let mode = match self.whats.get(&folder) {
                 Some(What::Folder { mode, .. }) => *mode,
                 Some(What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. }) | None => {
                     self.ground.mode(&folder)?

@@ -12,6 +12,7 @@
 //!   happened ([`delivery`]).
 //! - What the layer says is data: a forged mark, a device or a mode bit is never acted on ([`changeset`]).
 
+mod archive;
 mod assessment;
 mod beneath;
 mod change;
@@ -25,6 +26,7 @@ mod hand_back;
 mod journal;
 mod layer;
 mod ledger;
+mod left;
 mod live;
 mod notice;
 mod operation;
@@ -52,6 +54,8 @@ mod hand_back_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
+mod left_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod race_tests;
@@ -62,18 +66,19 @@ mod undo_tests;
 #[cfg(test)]
 mod view_tests;
 
+pub use archive::Retention;
 pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
 pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
 pub use hand_back::Order;
+pub use left::{Keep, KeepError, Kept};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
-pub use shelf::Retention;
-pub use stack::{HeldChange, Layers, Origin};
+pub use stack::{Bond, HeldChange, Layers, Origin};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;
-pub use undo::{Undoable, UndoError, Undone};
+pub use undo::{UndoError, Undoable, Undone};
 pub use version::HostVersion;
 pub use workspace::{Patience, TurnError, Workspace, WorkspaceError};

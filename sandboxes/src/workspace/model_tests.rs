@@ -59,10 +59,6 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(parent, _)| parent)
-}
-
 fn is_within(path: &str, folder: &str) -> bool {
     path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
@@ -113,8 +109,11 @@ fn act(model: &mut Model, step: &Step) -> Option<String> {
             if is_within(&to, &path) || path.matches('/').count() < to.matches('/').count() {
                 return None;
             }
-            let moved: Vec<(String, Node)> =
-                model.iter().filter(|(other, _)| is_within(other, &path)).map(|(p, n)| (p.clone(), n.clone())).collect();
+            let moved: Vec<(String, Node)> = model
+                .iter()
+                .filter(|(other, _)| is_within(other, &path))
+                .map(|(p, n)| (p.clone(), n.clone()))
+                .collect();
             for (old, node) in moved {
                 model.remove(&old);
                 model.insert(format!("{to}{}", &old[path.len()..]), node);

@@ -337,12 +337,7 @@ impl Operation {
 
     /// Finds out how far the operation came when the server stopped in the middle, and removes or puts back what is in
     /// between. What it may have put into `slot` before stays there.
-    pub(super) fn resume(
-        &self,
-        workspace: &Workspace,
-        changed: &Changed<'_>,
-        slot: Slot<'_>,
-    ) -> io::Result<Reached> {
+    pub(super) fn resume(&self, workspace: &Workspace, changed: &Changed<'_>, slot: Slot<'_>) -> io::Result<Reached> {
         let interrupted = Ok(Reached::Undone(Reason::Interrupted));
         let root = workspace.fd();
         let (parent, staging) = match self.folders(root) {

@@ -7,7 +7,10 @@ use std::{
         unix::fs::{PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use cofferdam_policy::{Protect, WriteScope};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
 use super::{
-    Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
+    Bond, Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
     beneath::{self, Entry},
     delivery::{Steps, Uninterrupted},
     hand_back::Order,
@@ -29,6 +32,7 @@ pub(crate) struct Playground {
     state: Option<tempfile::TempDir>,
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) protect: Protect,
+    calls: AtomicU32,
 }
 
 /// Patience of a minute.
@@ -41,7 +45,7 @@ pub(crate) fn path(text: &str) -> TreePath {
 }
 
 pub(crate) fn origin(call: &str) -> Origin {
-    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000 }
+    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000, bond: Bond::None }
 }
 
 pub(crate) fn only(paths: &[&str]) -> HandBack {
@@ -55,7 +59,13 @@ impl Playground {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
         let workspace = Arc::new(open(folder.path(), &folder.path().join("state")));
-        Self { folder, state: None, workspace, protect: Protect::new(std::iter::empty()).unwrap() }
+        Self {
+            folder,
+            state: None,
+            workspace,
+            protect: Protect::new(std::iter::empty()).unwrap(),
+            calls: AtomicU32::default(),
+        }
     }
 
     /// One whose state folder no rename from the workspace reaches.
@@ -122,6 +132,7 @@ impl Playground {
         self.try_hand_back(session, upper, allowed, stamp, &Uninterrupted).unwrap()
     }
 
+    /// Hands back as `call-1`, the next time as `call-2`, and so on.
     pub(crate) fn try_hand_back(
         &self,
         session: &Session,
@@ -131,13 +142,15 @@ impl Playground {
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
         let changeset = upper.changeset();
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let order = Order {
             changeset: &changeset,
             allowed,
             write: &WriteScope::EVERYTHING,
             protect: &self.protect,
             stamp,
-            origin: &origin("call-1"),
+            seen: None,
+            origin: &origin(&format!("call-{call}")),
         };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)
     }

@@ -7,9 +7,11 @@ use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, sync::Arc};
 use sha2::{Digest, Sha256};
 
 use super::{
+    archive::{Archive, Retention},
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
     ledger::Ledger,
-    shelf::Retention,
+    left::{self, LEFT},
+    shelf::{RETENTION, UNDO},
     stack::{Content, HeldChange, Layers},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
@@ -31,7 +33,8 @@ pub struct Session {
     ledger: Ledger,
     /// In bytes; [`MAX_HELD_BYTES`] but in tests.
     most_held: u64,
-    retention: Retention,
+    undo: Archive,
+    left: Archive,
 }
 
 /// Why the session could not do what it was asked.
@@ -110,8 +113,10 @@ impl Session {
     /// [`SessionError::Kernel`] when its folder cannot be made.
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
+        let undo = Archive::new(folder.join(UNDO), RETENTION);
+        let left = Archive::new(folder.join(LEFT), left::RETENTION);
         let ledger = Ledger::new(folder);
-        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES, retention: Retention::default() };
+        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES, undo, left };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -205,14 +210,20 @@ impl Session {
         LayersError { session: self.name.clone(), source }
     }
 
-    pub(super) fn retention(&self) -> Retention {
-        self.retention
+    /// Where what hand-backs replace is kept.
+    pub(super) fn undo_archive(&self) -> &Archive {
+        &self.undo
+    }
+
+    /// Where what runs left is kept.
+    pub(super) fn left_archive(&self) -> &Archive {
+        &self.left
     }
 
     /// The same with another retention of what hand-backs replaced.
     #[must_use]
     pub fn retaining(self, retention: Retention) -> Self {
-        Self { retention, ..self }
+        Self { undo: Archive::new(self.ledger.folder().join(UNDO), retention), ..self }
     }
 
     /// The same with another bound on what is held, in bytes.

@@ -17,7 +17,6 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::DirBuilderExt,
     },
-    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -28,6 +27,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    archive::{self, Archive, Retention},
     beneath::{self, Entry, Kind},
     change::Change,
     flush::Flush,
@@ -38,29 +38,16 @@ use super::{
 };
 
 /// The folder of a session that holds its records.
-const FOLDER: &str = "undo";
+pub(super) const UNDO: &str = "undo";
 
 const DRAFT: &str = "draft";
 
 const RECORD: &str = "record.json";
 
-/// How much is kept of what hand-backs took out of a workspace, for one session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Hand-backs that can be undone; the oldest go first.
-    pub records: usize,
-    /// Bytes in all of them together. One hand-back keeps a quarter of that at most.
-    pub bytes: u64,
-    /// How long one can be undone.
-    pub age: Duration,
-}
-
-impl Default for Retention {
-    /// 500 hand-backs, 1 GiB, 30 days.
-    fn default() -> Self {
-        Self { records: 500, bytes: 1 << 30, age: Duration::from_secs(30 * 24 * 3600) }
-    }
-}
+/// What is kept of what hand-backs took out of a workspace, for one session: 500 of them, 1 GiB, 30 days. One of them keeps
+/// a quarter of the bytes at most.
+pub(super) const RETENTION: Retention =
+    Retention { number: 500, bytes: 1 << 30, age: Duration::from_secs(30 * 24 * 3600) };
 
 /// What one hand-back did, as far as it can be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,12 +89,11 @@ pub(super) enum Before {
 /// The folder of a delivery that is under way.
 #[derive(Debug)]
 pub(super) struct Shelf {
-    undo: PathBuf,
+    archive: Archive,
     folder: OwnedFd,
     room: Cell<u64>,
     used: Cell<u64>,
     copies: RefCell<Flush>,
-    retention: Retention,
 }
 
 /// The place on a shelf for what one operation takes out.
@@ -120,26 +106,25 @@ pub(super) struct Slot<'a> {
 }
 
 impl Shelf {
-    /// Begins one for a delivery of the session in `folder`, in place of what an earlier one may have left.
-    pub(super) fn begin(folder: &Path, retention: Retention) -> io::Result<Self> {
-        discard(folder)?;
-        let undo = folder.join(FOLDER);
-        DirBuilder::new().recursive(true).mode(0o700).create(undo.join(DRAFT))?;
-        Self::at(undo, retention)
+    /// Begins one for a delivery, in place of what an earlier one may have left.
+    pub(super) fn begin(archive: Archive) -> io::Result<Self> {
+        archive.remove(&DRAFT)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(archive.path(&DRAFT))?;
+        Self::at(archive)
     }
 
     /// The one that a stopped server had begun; `None` when there is none.
-    pub(super) fn reopen(folder: &Path, retention: Retention) -> io::Result<Option<Self>> {
-        match Self::at(folder.join(FOLDER), retention) {
+    pub(super) fn reopen(archive: Archive) -> io::Result<Option<Self>> {
+        match Self::at(archive) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             shelf => shelf.map(Some),
         }
     }
 
-    fn at(undo: PathBuf, retention: Retention) -> io::Result<Self> {
-        let folder = open(&undo.join(DRAFT))?;
-        let (room, used) = (Cell::new(retention.bytes / 4), Cell::new(0));
-        Ok(Self { undo, folder, room, used, copies: RefCell::default(), retention })
+    fn at(archive: Archive) -> io::Result<Self> {
+        let folder = archive::open(&archive.path(&DRAFT))?;
+        let (room, used) = (Cell::new(archive.retention().bytes / 4), Cell::new(0));
+        Ok(Self { archive, folder, room, used, copies: RefCell::default() })
     }
 
     /// Whether something was put under this number.
@@ -233,22 +218,16 @@ impl Shelf {
         Ok(())
     }
 
-    /// Gives the shelf its name and the record, and removes the records that are over the retention. Nothing is kept of
-    /// a delivery that changed nothing.
+    /// Files the shelf with its record. Nothing is kept of a delivery that changed nothing.
     pub(super) fn close(self, origin: &Origin, entries: Vec<Recorded>) -> io::Result<()> {
-        let Self { undo, folder, used, copies, retention, .. } = self;
-        let draft = undo.join(DRAFT);
+        let Self { archive, folder, used, copies, .. } = self;
         if entries.is_empty() {
-            return remove(&undo, DRAFT.as_ref());
+            return archive.remove(&DRAFT);
         }
         copies.into_inner().flush(folder.as_fd(), std::iter::empty())?;
         let record = Record { origin: origin.clone(), entries };
-        fs::write(draft.join(RECORD), serde_json::to_vec(&record)?)?;
-        // One delivery at a time closes a shelf: it has the workspace's turn.
-        let number = named(&undo)?.first().map_or(1, |newest| newest.number + 1);
-        let name = Name { number, at_ms: origin.at_ms, bytes: used.get() };
-        fs::rename(draft, undo.join(name.to_string()))?;
-        retain(&undo, retention, origin.at_ms)
+        fs::write(archive.path(&DRAFT).join(RECORD), serde_json::to_vec(&record)?)?;
+        archive.file(DRAFT, origin.at_ms, used.get())
     }
 }
 
@@ -274,8 +253,8 @@ impl Slot<'_> {
 }
 
 /// Removes what a delivery had begun.
-pub(super) fn discard(session: &Path) -> io::Result<()> {
-    remove(&session.join(FOLDER), DRAFT.as_ref())
+pub(super) fn discard(archive: &Archive) -> io::Result<()> {
+    archive.remove(&DRAFT)
 }
 
 /// A record, with the folder in which what it names is kept.
@@ -286,80 +265,15 @@ pub(super) struct Shelved {
     pub(super) bytes: u64,
 }
 
-/// The records of the session in `folder` that can be read, newest first.
-pub(super) fn records(session: &Path) -> io::Result<Vec<Shelved>> {
-    let undo = session.join(FOLDER);
+/// The records that can be read, newest first.
+pub(super) fn records(archive: &Archive) -> io::Result<Vec<Shelved>> {
     let mut shelved = Vec::new();
-    for name in named(&undo)? {
-        let folder = undo.join(name.to_string());
+    for name in archive.names()? {
+        let folder = archive.path(&name);
         // Swept by another process since it was listed, or never wholly on the disk.
         let Ok(text) = fs::read(folder.join(RECORD)) else { continue };
         let Ok(record) = serde_json::from_slice(&text) else { continue };
-        shelved.push(Shelved { record, folder: open(&folder)?, bytes: name.bytes });
+        shelved.push(Shelved { record, folder: archive::open(&folder)?, bytes: name.bytes });
     }
     Ok(shelved)
-}
-
-/// A record's folder name: which, when and how much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Name {
-    number: u64,
-    at_ms: u64,
-    bytes: u64,
-}
-
-impl std::fmt::Display for Name {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}-{}-{}", self.number, self.at_ms, self.bytes)
-    }
-}
-
-impl Name {
-    fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-').map(|part| part.parse().ok());
-        let name = Self { number: parts.next()??, at_ms: parts.next()??, bytes: parts.next()?? };
-        parts.next().is_none().then_some(name)
-    }
-}
-
-/// The names of all records, newest first.
-fn named(undo: &Path) -> io::Result<Vec<Name>> {
-    let items = match fs::read_dir(undo) {
-        Ok(items) => items,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut names = Vec::new();
-    for item in items {
-        names.extend(item?.file_name().to_str().and_then(Name::parse));
-    }
-    names.sort();
-    names.reverse();
-    Ok(names)
-}
-
-/// Removes the records beyond the retention, as of `now_ms`.
-fn retain(undo: &Path, retention: Retention, now_ms: u64) -> io::Result<()> {
-    let oldest = now_ms.saturating_sub(retention.age.as_millis().try_into().unwrap_or(u64::MAX));
-    let mut bytes = 0_u64;
-    for (number, name) in named(undo)?.into_iter().enumerate() {
-        bytes = bytes.saturating_add(name.bytes);
-        if number >= retention.records || bytes > retention.bytes || name.at_ms < oldest {
-            remove(undo, name.to_string().as_ref())?;
-        }
-    }
-    Ok(())
-}
-
-fn remove(undo: &Path, name: &OsStr) -> io::Result<()> {
-    match open(undo) {
-        Ok(folder) => beneath::remove_all(folder.as_fd(), name),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
-}
-
-fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }

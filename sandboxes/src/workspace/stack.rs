@@ -51,6 +51,20 @@ pub struct Origin {
     pub call: String,
     /// When it was handed back, in milliseconds since 1970.
     pub at_ms: u64,
+    /// Whether a person can decide about each of its changes alone.
+    #[serde(default)]
+    pub bond: Bond,
+}
+
+/// How the changes of one call belong together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bond {
+    /// Each stands alone.
+    #[default]
+    None,
+    /// They are one act: half of a move would lose a file.
+    OneAct,
 }
 
 impl Origin {
@@ -60,7 +74,7 @@ impl Origin {
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at_ms = now.as_millis().try_into().unwrap_or(u64::MAX);
-        Ok(Self { call: format!("{kind}-{}", hexadecimal(&random)), at_ms })
+        Ok(Self { call: format!("{kind}-{}", hexadecimal(&random)), at_ms, bond: Bond::None })
     }
 }
 
@@ -251,7 +265,8 @@ impl Stack {
             let mut random = [0; 4];
             getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
             let name = format!("{generation}-{}", hexadecimal(&random));
-            layer::build(&folder.join("layers"), &name, ground, &held, &entries)?;
+            let whats = held.iter().map(|(path, held)| (path, &held.change.what)).collect();
+            layer::build(&folder.join("layers"), &name, ground, &whats, &entries)?;
             records.insert(0, Record { name, paths: entries.into_keys().cloned().collect() });
         }
         Ok(Self { generation, layers: records, held })

@@ -92,7 +92,7 @@ impl Session {
         let shelved = self.shelved()?.into_iter().map(|shelved| {
             let mut changes: Vec<Change> = shelved.record.entries.into_iter().map(|entry| entry.change).collect();
             changes.sort_by(|one, other| one.path.cmp(&other.path));
-            let Origin { call, at_ms } = shelved.record.origin;
+            let Origin { call, at_ms, bond: _ } = shelved.record.origin;
             Undoable { call, at_ms, changes, kept_bytes: shelved.bytes }
         });
         Ok(shelved.collect())
@@ -120,9 +120,11 @@ impl Session {
         let shelved = self.find(call)?;
         let stamp = Stamp::take(self.workspace()).map_err(failed)?;
         let stack = self.ledger().load().map_err(failed)?;
-        let selected = shelved.record.entries.iter().filter(|entry| {
-            paths.is_empty() || paths.iter().any(|path| entry.change.path.is_within(path))
-        });
+        let selected = shelved
+            .record
+            .entries
+            .iter()
+            .filter(|entry| paths.is_empty() || paths.iter().any(|path| entry.change.path.is_within(path)));
         let selected = selected.map(|entry| (&entry.change.path, entry)).collect();
         let mut way = Way { session: self, shelved: &shelved, selected, stack: &stack, back: Back::default() };
         way.find().map_err(failed)?;
@@ -141,14 +143,14 @@ impl Session {
             removed: BTreeSet::new(),
             origin,
             stamp: &stamp,
-            retention: self.retention(),
+            undo: self.undo_archive().clone(),
         };
         let delivered = self.deliver(delivery, steps)?;
         Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, notes: delivered.notes })
     }
 
     fn shelved(&self) -> Result<Vec<Shelved>, SessionError> {
-        shelf::records(self.ledger().folder()).map_err(|source| self.kernel("read what can be undone", source))
+        shelf::records(self.undo_archive()).map_err(|source| self.kernel("read what can be undone", source))
     }
 
     /// The newest record of a call. One call has several when it was handed back in several steps.
@@ -209,7 +211,8 @@ impl<'a> Way<'a> {
         let workspace = self.session.workspace();
         let found = beneath::find(workspace.fd(), path)?;
         // Read after it was looked at, so that a change in between is found by the operation.
-        if HostVersion::of(workspace.fd(), path, &entry.change.what)? != entry.after || entry.after == HostVersion::Unknown
+        if HostVersion::of(workspace.fd(), path, &entry.change.what)? != entry.after
+            || entry.after == HostVersion::Unknown
         {
             return Ok(Some(Reason::Conflict));
         }
@@ -267,13 +270,7 @@ impl<'a> Way<'a> {
     }
 
     /// Brings back what lies on the shelf, with all that is below it.
-    fn bring_back(
-        &mut self,
-        path: &TreePath,
-        number: usize,
-        expected: Expected,
-        nearest: &TreePath,
-    ) -> io::Result<()> {
+    fn bring_back(&mut self, path: &TreePath, number: usize, expected: Expected, nearest: &TreePath) -> io::Result<()> {
         let shelf = self.shelved.folder.as_fd();
         let top = TreePath::root().join(number.to_string().as_ref());
         let mut pending = vec![(top, path.clone(), expected)];

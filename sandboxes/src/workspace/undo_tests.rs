@@ -8,6 +8,7 @@ use super::{
     Reason, Retention, Session, UndoError, Undone,
     crash_tests::StopAt,
     playground::{Playground, list, only, path, patient},
+    shelf::RETENTION,
     view_tests::{LIST, SCRIPTS, TREE, View, call, hand_back, sh},
 };
 
@@ -35,7 +36,7 @@ fn whatever_a_call_did_is_taken_back_and_done_again() {
         sh(TREE, ground.workspace.root());
         let before = sh(LIST, ground.workspace.root());
         // The playground's calls are of 2023.
-        let session = ground.session().retaining(Retention { age: Duration::MAX, ..Retention::default() });
+        let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
         let stamp = ground.stamp();
         let (left, shown) = call(&ground, View::Overlay, script);
         hand_back(&ground, &session, &left, &HandBack::Tree, &stamp);
@@ -136,7 +137,7 @@ fn what_is_larger_than_is_kept_is_said_to_be_gone() {
     let ground = Playground::new();
     ground.write("large", &"x".repeat(1000));
     ground.write("small", "x");
-    let session = ground.session().retaining(Retention { bytes: 2000, ..Retention::default() });
+    let session = ground.session().retaining(Retention { bytes: 2000, ..RETENTION });
     let (stamp, upper) = (ground.stamp(), ground.upper());
     upper.delete("large").delete("small");
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
@@ -161,9 +162,9 @@ fn old_records_go_by_number_size_and_age() {
         assert_eq!(names(&session.ledger().folder().join("undo")).len(), kept);
         kept
     };
-    let all = Retention::default();
+    let all = RETENTION;
     assert_eq!(edited(all), 5);
-    assert_eq!(edited(Retention { records: 2, ..all }), 2);
+    assert_eq!(edited(Retention { number: 2, ..all }), 2);
     assert_eq!(edited(Retention { bytes: 400, ..all }), 4);
     // Calls of one moment do not outlive one another; today's order outlives one of 2023.
     assert_eq!(edited(Retention { age: Duration::from_secs(3600), ..all }), 5);

@@ -29,7 +29,13 @@ pub(super) struct Left {
 
 const PLENTY: CopyBounds = CopyBounds { bytes: 1 << 30, entries: 100_000 };
 
-pub(super) fn hand_back(ground: &Playground, session: &Session, left: &Left, allowed: &HandBack, stamp: &Stamp) -> HandedBack {
+pub(super) fn hand_back(
+    ground: &Playground,
+    session: &Session,
+    left: &Left,
+    allowed: &HandBack,
+    stamp: &Stamp,
+) -> HandedBack {
     let origin = super::playground::origin("call-1");
     let order = super::Order {
         changeset: &left.changeset,
@@ -37,6 +43,7 @@ pub(super) fn hand_back(ground: &Playground, session: &Session, left: &Left, all
         write: &cofferdam_policy::WriteScope::EVERYTHING,
         protect: &ground.protect,
         stamp,
+        seen: None,
         origin: &origin,
     };
     session.hand_back(&order, &patient(&|| false)).unwrap()
