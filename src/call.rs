@@ -41,7 +41,7 @@ impl Server {
         let permit = self.judge(plan, entry)?;
         self.announce(entry)?;
         let mut output = match permit.plan().work.clone() {
-            Work::Session(question) => runtime.block_on(self.answer(question))?,
+            Work::Session(question) => runtime.block_on(self.answer(question, &permit, run, entry))?,
             Work::ReadFiles | Work::WriteFiles => {
                 self.confine(tool, permit, self.slot(Use::Files, run, runtime, entry)?, run, entry)?
             }

@@ -93,7 +93,7 @@ impl Confined {
             }
             (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
                 Ok(handed) => {
-                    handed_back::tell(&mut output, &handed, &plan.hand_back);
+                    handed_back::tell(&mut output, &handed, &plan.hand_back, &run.call().0);
                     let could_change = closed.changeset.is_some();
                     (Ok(output), could_change.then(|| handed_back::count(&handed)))
                 }

@@ -12,7 +12,10 @@ use serde::{
 };
 use toml::Spanned;
 
-use crate::problem::{LoadError, Place};
+use crate::{
+    mode::Mode,
+    problem::{LoadError, Place},
+};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -38,6 +41,7 @@ pub(crate) struct LimitsText {
     pub(crate) registries: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) allow_hosts: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) isolation: Option<Spanned<Isolation>>,
+    pub(crate) mode: Option<Spanned<Mode>>,
     pub(crate) write: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) wall_seconds: Option<Spanned<i64>>,
     pub(crate) cpu_seconds: Option<Spanned<i64>>,

@@ -41,12 +41,13 @@ pub(crate) fn write(policy: &Policy) -> String {
 }
 
 fn write_limits(text: &mut String, ceilings: &Ceilings) {
-    let Ceilings { network, registries, allow_hosts, isolation, write, limits } = ceilings;
+    let Ceilings { network, registries, allow_hosts, isolation, mode, write, limits } = ceilings;
     text.push_str("\n[limits]\n");
     text.push_str(&format!("network      = \"{}\"\n", network_word(*network)));
     text.push_str(&format!("registries   = {}\n", list(registries.names().iter().map(|name| quoted(name)))));
     text.push_str(&format!("allow_hosts  = {}\n", list(allow_hosts.names().iter().map(|name| quoted(name)))));
     text.push_str(&format!("isolation    = \"{}\"\n", isolation_word(*isolation)));
+    text.push_str(&format!("mode         = \"{}\"\n", mode.word()));
     text.push_str(&format!("write        = {}\n", list(write.narrowest().iter().map(|glob| quoted(glob.as_str())))));
     for (key, value) in [
         ("wall_seconds", limits.wall_seconds),

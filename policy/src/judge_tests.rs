@@ -71,6 +71,7 @@ fn standing() -> Arc<Standing> {
         required: BTreeSet::new(),
         protect: Arc::new(Protect::new(std::iter::empty()).unwrap()),
         environment: BTreeMap::new(),
+        mode: Mode::Apply,
         write: WriteScope::EVERYTHING,
     })
 }

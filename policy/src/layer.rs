@@ -98,6 +98,7 @@ impl Reader<'_> {
             registries: text.registries.as_ref().map(|list| self.names(list, Self::registry)),
             allow_hosts: text.allow_hosts.as_ref().map(|list| self.names(list, Self::host)),
             isolation: text.isolation.as_ref().map(|isolation| self.located(isolation)),
+            mode: text.mode.as_ref().map(|mode| self.located(mode)),
             write: text.write.as_ref().map(|list| self.globs(list)),
             wall_seconds: self.number(text.wall_seconds.as_ref(), "wall_seconds", 1, 86_400),
             cpu_seconds: self.number(text.cpu_seconds.as_ref(), "cpu_seconds", 1, 8_640_000),

@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_contract::{Guarantee, Isolation, Limits, Plan};
 
-use crate::{protect::Protect, write_scope::WriteScope};
+use crate::{mode::Mode, protect::Protect, write_scope::WriteScope};
 
 /// Proof that policy allows a plan, with all that policy says about how it runs.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(crate) struct Standing {
     pub(crate) required: BTreeSet<Guarantee>,
     pub(crate) protect: Arc<Protect>,
     pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) mode: Mode,
     pub(crate) write: WriteScope,
 }
 
@@ -87,6 +88,12 @@ impl Permit {
     #[must_use]
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.terms.environment
+    }
+
+    /// How changes come back.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.terms.mode
     }
 
     /// Where changes may be handed back. The plan's own `hand_back` was judged against it, path by path; what lies

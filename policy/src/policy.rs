@@ -73,6 +73,7 @@ impl Policy {
             required: boundary.chain(required_budgets.iter().copied()).collect(),
             protect: Arc::new(protect),
             environment: environment.into_iter().map(|(name, located)| (name, located.value)).collect(),
+            mode: ceilings.mode,
             write: ceilings.write.clone(),
         };
         let warnings = warnings(&rules, &ceilings, &shapes, &start_of(last));
@@ -143,12 +144,13 @@ impl Policy {
     /// Puts the digest of the effective text into the policy. The text does not hold the digest.
     fn sign(self) -> Self {
         let policy_sha256 = sha256(self.effective().as_bytes());
-        let Standing { policy_sha256: _, required, protect, environment, write } = &*self.standing;
+        let Standing { policy_sha256: _, required, protect, environment, mode, write } = &*self.standing;
         let standing = Standing {
             policy_sha256,
             required: required.clone(),
             protect: Arc::clone(protect),
             environment: environment.clone(),
+            mode: *mode,
             write: write.clone(),
         };
         Self { standing: Arc::new(standing), ..self }

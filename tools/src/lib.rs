@@ -15,6 +15,7 @@ mod edit_file;
 mod excerpt;
 mod failure;
 mod get_run;
+mod keep_changes;
 mod list_changes;
 mod list_files;
 mod matching;
@@ -162,6 +163,7 @@ pub fn all() -> &'static [&'static dyn Tool] {
         &delete_file::DeleteFileTool,
         &run_tests::RunTestsTool,
         &list_changes::ListChangesTool,
+        &keep_changes::KeepChangesTool,
         &get_run::GetRunTool,
         &cancel_run::CancelRunTool,
     ]

@@ -153,7 +153,7 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Run
         check_filter(filter, &project.workspace)?;
     }
     for glob in parsed.form.keep.iter_mut().flatten() {
-        *glob = checked_glob(glob)?;
+        *glob = checked_glob("keep", glob)?;
     }
     Ok(parsed)
 }
@@ -189,19 +189,19 @@ fn id_path(filter: &str) -> Option<&str> {
 }
 
 /// A glob for files to keep, relative to the workspace.
-fn checked_glob(glob: &str) -> Result<String, ArgumentError> {
+pub(crate) fn checked_glob(argument: &str, glob: &str) -> Result<String, ArgumentError> {
     let plain = glob.strip_prefix("./").unwrap_or(glob);
     let climbs = plain.split('/').any(|name| name == "..");
     let strange = plain.starts_with('/') || plain.contains('\\') || plain.chars().any(char::is_control);
     if plain.is_empty() || plain.len() > 1000 || climbs || strange {
         let text = format!(
-            "argument `keep`: `{}` is no glob relative to the workspace; write one such as `tests/snapshots/**`",
+            "argument `{argument}`: `{}` is no glob relative to the workspace; write one such as `tests/snapshots/**`",
             arguments::shortened(glob)
         );
         return Err(ArgumentError::Combination(text));
     }
     // Here, and not when the tests have run: their result would be lost with it.
-    globset::Glob::new(plain).map_err(|error| ArgumentError::Combination(format!("argument `keep`: {error}")))?;
+    globset::Glob::new(plain).map_err(|error| ArgumentError::Combination(format!("argument `{argument}`: {error}")))?;
     Ok(plain.to_owned())
 }
 

@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use cofferdam_policy::Protect;
+use cofferdam_policy::{Mode, Protect};
 use rustix::fs::OFlags;
 
 use super::{
@@ -59,6 +59,7 @@ pub(super) struct Assessment<'a> {
     pub(super) layers: Layers,
     pub(super) selection: &'a Selection<'a>,
     pub(super) protect: &'a Protect,
+    pub(super) mode: Mode,
     pub(super) stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
@@ -171,6 +172,7 @@ impl Assessment<'_> {
         let repository = repository.or_else(|| repositories.get(&TreePath::root()).cloned());
         let facts = Facts {
             wanted,
+            mode: self.mode,
             protected: self.protected(&change),
             leads_to: self.leads_to(&change),
             tied: whole.or(held_above).or(builds),

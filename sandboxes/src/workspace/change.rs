@@ -132,6 +132,8 @@ pub enum Reason {
         /// The pattern that matches it.
         pattern: String,
     },
+    /// The policy's mode is `draft`: every change waits.
+    Draft,
     /// The host changed the same path while the call ran.
     Conflict,
     /// The link leads out of the workspace, or may.
@@ -275,6 +277,7 @@ impl fmt::Display for Reason {
             Self::ContainsProtected { path, pattern } => {
                 write!(formatter, "it would take {path} with it (protected by {pattern})")
             }
+            Self::Draft => formatter.write_str("it is a draft: all changes wait for a person here"),
             Self::Conflict => formatter.write_str("the workspace changed at the same place while the call ran"),
             Self::LeadsOut { target } => {
                 write!(formatter, "the link to {target} leads, or could lead, out of the workspace")

@@ -8,6 +8,8 @@ use std::{
     path::{Component, Path},
 };
 
+use cofferdam_policy::Mode;
+
 use super::{
     beneath::{Blocked, Kind},
     change::{Change, Reason, What},
@@ -19,6 +21,8 @@ use super::{
 pub(super) struct Facts<'a> {
     /// Whether the plan asked for it to be kept.
     pub(super) wanted: bool,
+    /// How changes come back at all.
+    pub(super) mode: Mode,
     /// The protected pattern that it matches.
     pub(super) protected: Option<&'a str>,
     /// Where it leads, and the protected pattern that this matches, if it is a link.
@@ -103,7 +107,7 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
     if !facts.differs_from_view {
         return Decision::Unchanged;
     }
-    if !facts.wanted {
+    if !facts.wanted || facts.mode == Mode::ReadOnly {
         return Decision::Leave;
     }
     if !facts.differs_from_host {
@@ -111,6 +115,7 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
     }
     match reason_to_hold(change, facts) {
         Some(reason) => Decision::Hold(reason),
+        None if facts.mode == Mode::Draft => Decision::Hold(Reason::Draft),
         None => Decision::Apply,
     }
 }
@@ -241,6 +246,7 @@ mod tests {
     fn plain() -> Facts<'static> {
         Facts {
             wanted: true,
+            mode: Mode::Apply,
             protected: None,
             leads_to: None,
             tied: None,
@@ -276,6 +282,14 @@ mod tests {
             ("a link inside", link("c"), absent(false), Apply),
             ("a socket", socket, plain(), Drop),
             ("a mere copy", file(), Facts { differs_from_view: false, ..plain() }, Unchanged),
+            ("a draft", file(), Facts { mode: Mode::Draft, ..plain() }, Hold(Reason::Draft)),
+            ("read-only", file(), Facts { mode: Mode::ReadOnly, ..plain() }, Leave),
+            (
+                "a draft of a protected path",
+                file(),
+                Facts { mode: Mode::Draft, protected: Some(".git"), ..plain() },
+                Hold(Reason::Protected { pattern: ".git".into() }),
+            ),
             ("not asked for", file(), Facts { wanted: false, ..plain() }, Leave),
             ("the host has it already", file(), Facts { differs_from_host: false, ..plain() }, Settled),
             (
@@ -407,6 +421,7 @@ mod tests {
         let tied = prop_oneof![Just(None), Just(Some(Reason::BuildsOnHeld))];
         (any::<bool>(), protected, tied, any::<bool>(), any::<bool>(), host).prop_map(
             |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
+                mode: Mode::Apply,
                 wanted,
                 protected,
                 leads_to: None,

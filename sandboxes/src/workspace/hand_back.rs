@@ -6,7 +6,7 @@ use std::{
 };
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::{Protect, WriteScope};
+use cofferdam_policy::{Mode, Protect, WriteScope};
 
 use super::{
     assessment::{Assessed, Assessment, Carrier},
@@ -37,6 +37,8 @@ pub struct Order<'a> {
     pub write: &'a WriteScope,
     /// What is held for a person.
     pub protect: &'a Protect,
+    /// How changes come back at all.
+    pub mode: Mode,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
@@ -78,6 +80,7 @@ impl Session {
             layers,
             selection: &selection,
             protect: order.protect,
+            mode: order.mode,
             stamp: order.stamp,
             seen: order.seen,
         };

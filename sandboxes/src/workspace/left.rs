@@ -12,7 +12,7 @@ use std::{
 };
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::{Protect, WriteScope};
+use cofferdam_policy::{Mode, Protect, WriteScope};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -111,6 +111,8 @@ pub struct Keep<'a> {
     pub write: &'a WriteScope,
     /// What is held for a person.
     pub protect: &'a Protect,
+    /// How changes come back at all.
+    pub mode: Mode,
     /// The call that brings it back.
     pub origin: &'a Origin,
 }
@@ -133,6 +135,7 @@ impl Session {
             allowed: keep.allowed,
             write: keep.write,
             protect: keep.protect,
+            mode: keep.mode,
             stamp: &stamp,
             seen: Some(&seen),
             origin: keep.origin,

@@ -33,6 +33,7 @@ fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -
         allowed: &allowed,
         write: &WriteScope::EVERYTHING,
         protect: &ground.protect,
+        mode: ground.mode,
         origin: &origin("keeping"),
     };
     session.keep(&keep, &patient(&|| false))

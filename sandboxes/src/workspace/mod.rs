@@ -72,6 +72,7 @@ pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
 pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
+pub use diff::Difference;
 pub use hand_back::Order;
 pub use left::{Keep, KeepError, Kept};
 pub use release::Released;

@@ -32,6 +32,7 @@ pub(crate) struct Playground {
     state: Option<tempfile::TempDir>,
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) protect: Protect,
+    pub(crate) mode: cofferdam_policy::Mode,
     calls: AtomicU32,
 }
 
@@ -64,8 +65,14 @@ impl Playground {
             state: None,
             workspace,
             protect: Protect::new(std::iter::empty()).unwrap(),
+            mode: cofferdam_policy::Mode::Apply,
             calls: AtomicU32::default(),
         }
+    }
+
+    /// One whose changes come back in another mode.
+    pub(crate) fn in_mode(mode: cofferdam_policy::Mode) -> Self {
+        Self { mode, ..Self::new() }
     }
 
     /// One whose state folder no rename from the workspace reaches.
@@ -148,6 +155,7 @@ impl Playground {
             allowed,
             write: &WriteScope::EVERYTHING,
             protect: &self.protect,
+            mode: self.mode,
             stamp,
             seen: None,
             origin: &origin(&format!("call-{call}")),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     beneath::{self, Blocked, Found},
     change::{Change, Held, Note, Reason, What},
-    delivery::{Delivery, Steps, Uninterrupted, piece},
+    delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     layer::Ground,
     operation::{Expected, Identity, Operation},
     session::{Session, SessionError},
@@ -21,6 +21,8 @@ use super::{
 /// What became of held changes that a person wanted in the workspace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Released {
+    /// The order's identifier, with which it can be undone.
+    pub order: String,
     /// In the workspace now.
     pub applied: Vec<Change>,
     /// Still held. [`Reason::Conflict`] means that the workspace changed since the change was held, or since a person was
@@ -88,6 +90,7 @@ impl Session {
         as_of.confirm(&stack)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
         let order = self.order(&stack, &layers, paths).map_err(failed)?;
+        let origin = Origin::order("apply").map_err(failed)?;
         let delivery = Delivery {
             workspace: self.workspace(),
             ledger: self.ledger(),
@@ -96,14 +99,13 @@ impl Session {
             pieces: order.told,
             removed: BTreeSet::new(),
             // What cannot be put into place stays held with its own story; this names the order in the journal.
-            origin: Origin::order("apply").map_err(failed)?,
+            origin: origin.clone(),
             stamp: &stamp,
             undo: self.undo_archive().clone(),
         };
-        let delivered = self.deliver(delivery, steps)?;
-        let mut released = Released { applied: delivered.applied, held: order.held, notes: delivered.notes };
-        released.held.extend(delivered.held);
-        Ok(released)
+        let Delivered { applied, held, notes } = self.deliver(delivery, steps)?;
+        let held = order.held.into_iter().chain(held).collect();
+        Ok(Released { order: origin.call, applied, held, notes })
     }
 
     /// Compares the held changes at `paths` with the workspace.

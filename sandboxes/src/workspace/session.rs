@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     archive::{Archive, Retention},
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
+    diff::Difference,
     ledger::Ledger,
     left::{self, LEFT},
     shelf::{RETENTION, UNDO},
@@ -154,19 +155,17 @@ impl Session {
         Ok(stack.held.values().cloned().collect())
     }
 
-    /// Shows a change that is held in a snapshot, and those below it, beside what the workspace has there: for a person to
-    /// read, with control characters made visible.
+    /// What is held in a snapshot at `path` and below it, each beside what the workspace has there.
     ///
     /// # Errors
     /// When the workspace or the layer cannot be read.
-    pub fn diff(&self, layers: &Layers, path: &TreePath) -> Result<String, LayersError> {
-        let mut text = String::new();
-        for held in layers.held().filter(|held| held.change.path.is_within(path)) {
+    pub fn differences(&self, layers: &Layers, path: &TreePath) -> Result<Vec<Difference>, LayersError> {
+        let compare = |held: &HeldChange| {
             let missing = || self.layers_error(io::Error::other("a held change has no layer"));
             let layer = layers.holding(&held.change.path).ok_or_else(missing)?;
-            text += &super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))?;
-        }
-        Ok(text)
+            super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))
+        };
+        layers.held().filter(|held| held.change.path.is_within(path)).map(compare).collect()
     }
 
     pub(super) fn deliver(

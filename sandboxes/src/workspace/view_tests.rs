@@ -42,6 +42,7 @@ pub(super) fn hand_back(
         allowed,
         write: &cofferdam_policy::WriteScope::EVERYTHING,
         protect: &ground.protect,
+        mode: ground.mode,
         stamp,
         seen: None,
         origin: &origin,
