@@ -14,11 +14,12 @@ use crate::harness::{
 };
 
 /// Every tool there is, in the order that `tools/list` gives.
-const TOOLS: [&str; 11] = [
+const TOOLS: [&str; 12] = [
     "cancel_run",
     "delete_file",
     "edit_file",
     "get_run",
+    "keep_changes",
     "list_changes",
     "list_files",
     "move_file",

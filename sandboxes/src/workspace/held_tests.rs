@@ -328,6 +328,20 @@ fn a_diff_shows_both_sides() {
 }
 
 #[test]
+fn a_conflict_shows_both_sides_and_says_which_is_which() {
+    let ground = Playground::new();
+    ground.write("f", "old\n");
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    ground.write("f", "mine\n");
+    upper.write("f", "agent's\n");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let shown = shown(&session, &session.layers().unwrap(), &path("f"));
+    assert!(shown.contains("`-` is the workspace's, `+` the agent's"), "{shown}");
+    assert!(shown.contains("-mine\n+agent's"), "{shown}");
+}
+
+#[test]
 fn what_is_below_a_held_folder_is_applied_with_it_or_not_at_all() {
     let ground = Playground::new();
     ground.write("thing", "a file");
