@@ -15,3 +15,4 @@ mod kill;
 mod mcp_json;
 mod projects;
 mod stdio;
+mod stops;

@@ -19,7 +19,7 @@ pub(crate) enum Sign {
 }
 
 /// What is needed, the Debian package that has it, and what for.
-const NEEDED: [(Sign, &str, &str); 10] = [
+const NEEDED: [(Sign, &str, &str); 11] = [
     (Sign::Program("git", "--version"), "git", "the tidy checks list the repository's files"),
     (Sign::Program("python3", "--version"), "python3", "Python projects and clients"),
     // Debian's python3 has the module and misses what it needs until this package is there.
@@ -29,6 +29,7 @@ const NEEDED: [(Sign, &str, &str); 10] = [
     (Sign::Program("bwrap", "--version"), "bubblewrap", "the benchmark's other sandbox"),
     (Sign::Program("unshare", "--version"), "util-linux", "tests as an ordinary user"),
     (Sign::Program("g++", "--version"), "g++", "the fuzz targets' driver, and the address sanitizer"),
+    (Sign::Program("strace", "--version"), "strace", "kills an order at each of its system calls"),
     (Sign::Program("gdb", "--version"), "gdb", "a debugger on own children must work inside"),
     (
         Sign::File(&[
