@@ -165,6 +165,11 @@ pub(crate) fn note(note: &Note) -> String {
         Note::Moved { from, to } => format!("the folder {from} was moved to {to}"),
         Note::RunsOnYourMachine { file } => format!("{file} is executed by ordinary work outside the sandbox"),
         Note::OddName { file, oddity } => format!("the name of {file} {oddity}"),
+        Note::NotKept { file } => {
+            format!(
+                "what was at {file} was too large to be kept, or could not be: `cofferdam changes undo` cannot bring it back"
+            )
+        }
         Note::Leftover { file, error } => format!("what was replaced could not be removed wholly, see {file}: {error}"),
     }
 }

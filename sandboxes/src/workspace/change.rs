@@ -216,6 +216,11 @@ pub enum Note {
         /// What is odd, as a clause: "starts with a dash".
         oddity: String,
     },
+    /// What was deleted or replaced there is not kept, since it was too large or could not be: no undo brings it back.
+    NotKept {
+        /// Where.
+        file: TreePath,
+    },
     /// What was deleted or replaced could not be removed wholly; the rest lies at this temporary name.
     Leftover {
         /// Where.

@@ -13,7 +13,7 @@ use super::{
     layer::Ground,
     ledger::Ledger,
     operation::{Operation, Reached, reason},
-    shelf::{self, RETENTION, Recorded, Shelf, Slot, UNDO},
+    shelf::{self, Before, RETENTION, Recorded, Shelf, Slot, UNDO},
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
@@ -156,6 +156,7 @@ impl Delivery<'_> {
         let finished = finish((self.workspace, self.ledger, shelf), &stack, journal, ends, steps)?;
         delivered.applied = finished.applied;
         delivered.held.extend(finished.held);
+        delivered.notes.extend(finished.gone.into_iter().map(|file| Note::NotKept { file }));
         Ok(delivered)
     }
 
@@ -234,6 +235,8 @@ struct Finished {
     applied: Vec<Change>,
     held: Vec<Held>,
     lost: Vec<Change>,
+    /// Where something was replaced or deleted that is not kept.
+    gone: Vec<TreePath>,
 }
 
 /// Holds what was not carried out besides `stack`, records what was, and cleans up. With each operation's end comes where
@@ -256,6 +259,9 @@ fn finish(
             (Reached::Done, _) => {
                 if let Some(before) = operation.before(Slot { shelf: shelf.as_ref(), number }) {
                     let after = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
+                    if before == Before::Gone {
+                        finished.gone.push(change.path.clone());
+                    }
                     recorded.push(Recorded { change: change.clone(), before, after });
                 }
                 folders.extend(change.path.parent());

@@ -44,10 +44,10 @@ const DRAFT: &str = "draft";
 
 const RECORD: &str = "record.json";
 
-/// What is kept of what hand-backs took out of a workspace, for one session: 500 of them, 1 GiB, 30 days. One of them keeps
-/// a quarter of the bytes at most.
+/// What is kept of what hand-backs took out of a workspace, for one session: 2000 of them, 1 GiB, 30 days. One of them keeps
+/// a quarter of the bytes at most. Listing so many costs a hand-back about a millisecond.
 pub(super) const RETENTION: Retention =
-    Retention { number: 500, bytes: 1 << 30, age: Duration::from_secs(30 * 24 * 3600) };
+    Retention { number: 2_000, bytes: 1 << 30, age: Duration::from_secs(30 * 24 * 3600) };
 
 /// What one hand-back did, as far as it can be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -140,7 +140,8 @@ fn what_is_larger_than_is_kept_is_said_to_be_gone() {
     let session = ground.session().retaining(Retention { bytes: 2000, ..RETENTION });
     let (stamp, upper) = (ground.stamp(), ground.upper());
     upper.delete("large").delete("small");
-    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(back.notes, [super::Note::NotKept { file: path("large") }], "said when it happens");
     let undone = undo(&session, "call-1", &[]);
     assert_eq!((&undone.refused[0].reason, undone.refused.len()), (&Reason::NotKept, 1));
     assert_eq!(undo(&session, "call-1", &["small"]).refused, []);
