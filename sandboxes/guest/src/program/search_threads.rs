@@ -190,7 +190,7 @@ impl Crew {
         while let Ok((number, searched)) = self.done.try_recv() {
             order.put(number, searched);
         }
-        while number - order.next > AHEAD {
+        while order.next + AHEAD < number {
             let Ok((number, searched)) = self.done.recv() else { return };
             order.put(number, searched);
         }

@@ -239,5 +239,8 @@ fn many_threads_find_what_one_finds_in_the_order_of_paths() {
         let window = usize::try_from(offset).unwrap()..usize::try_from(end).unwrap();
         assert_eq!(shown(&reply), expected[window], "{offset}");
         assert_eq!((reply.total_matches, reply.total_files, reply.omitted), (total, 640, total - end));
+    } // Each search ends with the threads at rest, whichever of them was last.
+    for _ in 0..100 {
+        assert_eq!(found(&mut guest, search("g03/03$")).total_files, 0);
     }
 }
