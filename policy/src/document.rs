@@ -12,7 +12,10 @@ use serde::{
 };
 use toml::Spanned;
 
-use crate::problem::{LoadError, Place};
+use crate::{
+    problem::{LoadError, Place},
+    secrets::SecretFiles,
+};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -25,6 +28,8 @@ pub(crate) struct Document {
     pub(crate) limits: LimitsText,
     #[serde(default)]
     pub(crate) protect: ProtectText,
+    #[serde(default)]
+    pub(crate) secrets: SecretsText,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
@@ -51,6 +56,16 @@ pub(crate) struct LimitsText {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProtectText {
     pub(crate) paths: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretsText {
+    pub(crate) files: Option<Spanned<SecretFiles>>,
+    #[serde(default)]
+    pub(crate) paths: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) allow: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
