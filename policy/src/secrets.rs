@@ -137,6 +137,8 @@ pub struct Secrets {
     files: SecretFiles,
     rules: Vec<Rule>,
     added: Vec<String>,
+    /// Folded names of folders, and what a listed path goes on with below them.
+    ways: Vec<(String, String)>,
     /// Folded.
     allowed: BTreeSet<String>,
     written: Vec<String>,
@@ -201,7 +203,12 @@ impl Secrets {
             Glob::parse_plain(path)?;
         }
         let allowed = written.iter().map(|path| fold_path(path)).collect();
-        Ok(Self { files, rules, added, allowed, written })
+        let way = |rule: &Rule| {
+            let (folder, rest) = rule.text.split_once('/')?;
+            (!rest.contains('*') && !folder.contains('*')).then(|| (fold_path(folder), rest.to_owned()))
+        };
+        let ways = rules.iter().filter_map(way).collect();
+        Ok(Self { files, rules, added, ways, allowed, written })
     }
 
     /// What a sandbox has in place of such a file.
@@ -257,10 +264,7 @@ impl Secrets {
     /// name brings the file with it under another.
     pub fn below_named(&self, name: &str) -> impl Iterator<Item = &str> {
         let name = fold_path(name);
-        self.rules.iter().filter_map(move |rule| {
-            let (folder, rest) = rule.text.split_once('/')?;
-            (fold_path(folder) == name && !rest.contains('*')).then_some(rest)
-        })
+        self.ways.iter().filter(move |(folder, _)| *folder == name).map(|(_, rest)| rest.as_str())
     }
 }
 
@@ -272,6 +276,7 @@ impl Default for Secrets {
             files: SecretFiles::Absent,
             rules: Vec::new(),
             added: Vec::new(),
+            ways: Vec::new(),
             allowed: BTreeSet::new(),
             written: Vec::new(),
         })

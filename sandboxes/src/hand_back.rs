@@ -31,6 +31,7 @@ impl Session {
             allowed: &permit.plan().hand_back,
             write: permit.write(),
             protect: permit.protect(),
+            masks: &closed.masks,
             stamp: &closed.stamp,
             origin: &origin,
         };

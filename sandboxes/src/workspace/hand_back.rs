@@ -12,6 +12,7 @@ use super::{
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
+    masking::Masks,
     notice,
     operation::Operation,
     selection::Selection,
@@ -33,6 +34,8 @@ pub struct Order<'a> {
     pub write: &'a WriteScope,
     /// What is held for a person.
     pub protect: &'a Protect,
+    /// What the call saw in place of files with credentials.
+    pub masks: &'a Masks,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
     /// Where the changes come from.
@@ -72,6 +75,7 @@ impl Session {
             layers,
             selection: &selection,
             protect: order.protect,
+            masks: order.masks,
             stamp: order.stamp,
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;

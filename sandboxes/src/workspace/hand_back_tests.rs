@@ -370,6 +370,7 @@ fn concurrent_hand_backs_follow_one_another() {
                     allowed: &HandBack::Tree,
                     write: &WriteScope::EVERYTHING,
                     protect: &ground.protect,
+                    masks: &super::Masks::none(),
                     stamp: &stamp,
                     origin: &origin("c"),
                 };

@@ -26,6 +26,7 @@ mod journal;
 mod layer;
 mod ledger;
 mod live;
+mod masking;
 mod notice;
 mod operation;
 #[cfg(test)]
@@ -50,6 +51,8 @@ mod hand_back_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
+mod masking_tests;
+#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod stack_tests;
@@ -62,6 +65,7 @@ pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
 pub use hand_back::Order;
+pub use masking::{MaskError, Masks};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
 pub use stack::{HeldChange, Layers, Origin};

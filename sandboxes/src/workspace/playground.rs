@@ -125,6 +125,7 @@ impl Playground {
             allowed,
             write: &WriteScope::EVERYTHING,
             protect: &self.protect,
+            masks: &super::Masks::none(),
             stamp,
             origin: &origin("call-1"),
         };

@@ -36,6 +36,7 @@ fn hand_back(ground: &Playground, session: &Session, left: &Left, allowed: &Hand
         allowed,
         write: &cofferdam_policy::WriteScope::EVERYTHING,
         protect: &ground.protect,
+        masks: &super::Masks::none(),
         stamp,
         origin: &origin,
     };
