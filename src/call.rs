@@ -19,6 +19,7 @@ use crate::{
     cli::terminal::causes,
     confine::{self, Confined},
     entry::Entry,
+    redaction,
     reply::Reply,
     run::Run,
     server::{Request, Server},
@@ -55,6 +56,11 @@ impl Server {
         let invalid = |text: String| failure("invalid_arguments", text);
         let arguments = request.arguments.as_ref().map_err(|error| invalid(error.to_string()))?;
         let plan = tool.plan(arguments, &self.project).map_err(|error| invalid(error.to_string()))?;
+        if plan.work == Work::WriteFiles
+            && let Some(text) = redaction::refuse_marks(arguments)
+        {
+            return Err(invalid(text));
+        }
         entry.planned(&plan);
         Ok(plan)
     }

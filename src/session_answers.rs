@@ -71,7 +71,9 @@ impl Server {
         let kept = self.session.keep_left(call, permit, &run.call().0, run.cancel()).map_err(|error| {
             let code = match error {
                 KeepError::Unknown { .. } => "unknown_call",
-                KeepError::Read { .. } | KeepError::Changeset(_) | KeepError::Session(_) => "hand_back_failed",
+                KeepError::Read { .. } | KeepError::Masks(_) | KeepError::Changeset(_) | KeepError::Session(_) => {
+                    "hand_back_failed"
+                }
             };
             failure(code, crate::cli::terminal::causes(&error))
         })?;

@@ -15,6 +15,7 @@ use toml::Spanned;
 use crate::{
     mode::Mode,
     problem::{LoadError, Place},
+    secrets::SecretFiles,
 };
 
 /// The whole file.
@@ -28,6 +29,8 @@ pub(crate) struct Document {
     pub(crate) limits: LimitsText,
     #[serde(default)]
     pub(crate) protect: ProtectText,
+    #[serde(default)]
+    pub(crate) secrets: SecretsText,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
@@ -55,6 +58,16 @@ pub(crate) struct LimitsText {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProtectText {
     pub(crate) paths: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretsText {
+    pub(crate) files: Option<Spanned<SecretFiles>>,
+    #[serde(default)]
+    pub(crate) paths: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) allow: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,6 +13,7 @@ use crate::{
     problem::{LoadError, Place, Problems},
     read_rule::RuleReader,
     rule::Rule,
+    secrets::SecretsStated,
 };
 
 /// A file of the policy.
@@ -53,6 +54,7 @@ pub(crate) struct Content {
     pub(crate) limits: Stated,
     pub(crate) require: BTreeSet<Guarantee>,
     pub(crate) protect: Vec<String>,
+    pub(crate) secrets: SecretsStated,
     pub(crate) environment: BTreeMap<String, Located<String>>,
     pub(crate) rules: Vec<Rule>,
 }
@@ -72,6 +74,7 @@ impl Layer<'_> {
         let limits = reader.limits(&document.limits);
         let require = reader.require(&document);
         let protect = reader.protect(&document);
+        let secrets = document.secrets.read(reader.source, &mut reader.problems);
         let environment = reader.environment(&document);
         let mut problems = reader.problems;
         let in_force = limits.clone().over(earlier.clone());
@@ -81,7 +84,7 @@ impl Layer<'_> {
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
-        Ok(Content { limits, require, protect, environment, rules })
+        Ok(Content { limits, require, protect, secrets, environment, rules })
     }
 }
 

@@ -55,6 +55,7 @@ mod protect;
 mod read_rule;
 mod rule;
 mod rules;
+mod secrets;
 mod verdict;
 mod write_scope;
 
@@ -67,5 +68,6 @@ pub use policy::{BUILTIN, Policy};
 pub use problem::{LoadError, Place, Problem};
 pub use protect::Protect;
 pub use rule::{Approval, Requester};
+pub use secrets::{Candidate, MARK, Mask, Redacted, Redactor, Secret, SecretFiles, Secrets};
 pub use verdict::{Question, Refusal, Verdict};
 pub use write_scope::WriteScope;

@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_contract::{Guarantee, Isolation, Limits, Plan};
 
-use crate::{mode::Mode, protect::Protect, write_scope::WriteScope};
+use crate::{mode::Mode, protect::Protect, secrets::Secrets, write_scope::WriteScope};
 
 /// Proof that policy allows a plan, with all that policy says about how it runs.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Standing {
     pub(crate) policy_sha256: [u8; 32],
     pub(crate) required: BTreeSet<Guarantee>,
     pub(crate) protect: Arc<Protect>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) mode: Mode,
     pub(crate) write: WriteScope,
@@ -82,6 +83,12 @@ impl Permit {
     #[must_use]
     pub fn protect(&self) -> &Arc<Protect> {
         &self.terms.protect
+    }
+
+    /// Which files hold credentials, and what a sandbox sees of them.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.terms.secrets
     }
 
     /// Variables that the policy sets inside.

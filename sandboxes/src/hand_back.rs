@@ -32,6 +32,7 @@ impl Session {
             write: permit.write(),
             protect: permit.protect(),
             mode: permit.mode(),
+            masks: &closed.masks,
             stamp: &closed.stamp,
             seen: None,
             origin: &origin,
@@ -47,12 +48,14 @@ impl Session {
     pub fn keep_left(&self, call: &str, permit: &Permit, by: &str, cancel: &Cancel) -> Result<Kept, KeepError> {
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
+        let masks = self.workspace().masks(permit.secrets())?;
         let keep = Keep {
             call,
             allowed: &permit.plan().hand_back,
             write: permit.write(),
             protect: permit.protect(),
             mode: permit.mode(),
+            masks: &masks,
             origin: &origin(by),
         };
         self.keep(&keep, &patience)

@@ -19,7 +19,7 @@ pub(crate) enum Sign {
 }
 
 /// What is needed, the Debian package that has it, and what for.
-const NEEDED: [(Sign, &str, &str); 11] = [
+const NEEDED: [(Sign, &str, &str); 12] = [
     (Sign::Program("git", "--version"), "git", "the tidy checks list the repository's files"),
     (Sign::Program("python3", "--version"), "python3", "Python projects and clients"),
     // Debian's python3 has the module and misses what it needs until this package is there.
@@ -27,6 +27,7 @@ const NEEDED: [(Sign, &str, &str); 11] = [
     (Sign::Program("node", "--version"), "nodejs", "Node projects and clients"),
     (Sign::Program("npm", "--version"), "npm", "Node projects and clients"),
     (Sign::Program("bwrap", "--version"), "bubblewrap", "the benchmark's other sandbox"),
+    (Sign::Program("rg", "--version"), "ripgrep", "the search that the benchmark compares ours with"),
     (Sign::Program("unshare", "--version"), "util-linux", "tests as an ordinary user"),
     (Sign::Program("g++", "--version"), "g++", "the fuzz targets' driver, and the address sanitizer"),
     (Sign::Program("strace", "--version"), "strace", "kills an order at each of its system calls"),

@@ -134,6 +134,16 @@ pub enum Reason {
     },
     /// The policy's mode is `draft`: every change waits.
     Draft,
+    /// The file holds credentials that the call did not see: its version would replace them.
+    Secret {
+        /// The line of the list that it is on.
+        pattern: String,
+    },
+    /// Deleting or replacing the folder would take a file with credentials with it.
+    ContainsSecret {
+        /// The file.
+        path: String,
+    },
     /// The host changed the same path while the call ran.
     Conflict,
     /// The link leads out of the workspace, or may.
@@ -245,6 +255,36 @@ pub struct HandedBack {
     pub notes: Vec<Note>,
 }
 
+impl Reason {
+    /// Whether applying the change would cost credentials, so that an order must name it and no folder above it.
+    #[must_use]
+    pub fn is_about_secrets(&self) -> bool {
+        match self {
+            Self::Secret { .. } | Self::ContainsSecret { .. } => true,
+            Self::Protected { .. }
+            | Self::ContainsProtected { .. }
+            | Self::Draft
+            | Self::Conflict
+            | Self::LeadsOut { .. }
+            | Self::LeadsToProtected { .. }
+            | Self::Repository { .. }
+            | Self::FolderHeld { .. }
+            | Self::Together { .. }
+            | Self::BuildsOnHeld
+            | Self::ThroughLink
+            | Self::NotInFolder
+            | Self::OtherMount
+            | Self::HostSpecial
+            | Self::NotPermitted
+            | Self::OtherOwner { .. }
+            | Self::TooMany
+            | Self::NotKept
+            | Self::Interrupted
+            | Self::Failed { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Special {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -283,6 +323,15 @@ impl fmt::Display for Reason {
                 write!(formatter, "it would take {path} with it (protected by {pattern})")
             }
             Self::Draft => formatter.write_str("it is a draft: all changes wait for a person here"),
+            Self::Secret { pattern } => write!(
+                formatter,
+                "it holds credentials that the call did not see ({pattern}), and this version would replace them; only an \
+                 order that names this very file applies it"
+            ),
+            Self::ContainsSecret { path } => write!(
+                formatter,
+                "it would take {path} with it, which holds credentials; only an order that names this very path applies it"
+            ),
             Self::Conflict => formatter.write_str("the workspace changed at the same place while the call ran"),
             Self::LeadsOut { target } => {
                 write!(formatter, "the link to {target} leads, or could lead, out of the workspace")

@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
+use cofferdam_policy::Secrets;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
@@ -69,7 +70,10 @@ impl fmt::Display for Difference {
 /// The comparison of one held change: host first, held second.
 pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>) -> io::Result<Difference> {
     let path = &held.change.path;
-    let before = side(host, path)?;
+    let before = match held.reason.is_about_secrets() {
+        true => masked_side(host, path)?,
+        false => side(host, path)?,
+    };
     let after = match &held.change.what {
         What::Deleted => Side::Absent,
         What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Special { .. } => side(layer, path)?,
@@ -155,6 +159,23 @@ fn side(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Side> {
         }
         Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => {
             Side::Summary("a device, named pipe or socket".to_owned())
+        }
+    })
+}
+
+/// The host's side of a file with credentials, as the call saw it. A person who wants to see more opens the file.
+fn masked_side(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Side> {
+    let secrets = Secrets::default();
+    let notice = |bytes: usize| Side::Summary(format!("a file of {bytes} bytes that holds credentials, not shown"));
+    Ok(match side(root, path)? {
+        Side::Absent => Side::Absent,
+        Side::Summary(summary) => Side::Summary(summary),
+        Side::Text { text, mode } => {
+            let candidate = secrets.candidate(path.as_path());
+            match candidate.and_then(|candidate| candidate.mask(path.as_path(), text.as_bytes())) {
+                Some(mask) => Side::Text { text: String::from_utf8_lossy(&mask.shown).into_owned(), mode },
+                None => notice(text.len()),
+            }
         }
     })
 }

@@ -23,6 +23,8 @@ pub(super) struct Facts<'a> {
     pub(super) wanted: bool,
     /// How changes come back at all.
     pub(super) mode: Mode,
+    /// The line of the list of files with credentials that the host's file there is on.
+    pub(super) secret: Option<&'a str>,
     /// The protected pattern that it matches.
     pub(super) protected: Option<&'a str>,
     /// Where it leads, and the protected pattern that this matches, if it is a link.
@@ -78,6 +80,8 @@ pub(super) enum Below {
     Nothing,
     /// A protected path.
     Protected { path: TreePath, pattern: String },
+    /// A file with credentials.
+    Secret { path: TreePath },
     /// More than is looked through.
     TooMany,
 }
@@ -121,6 +125,9 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
 }
 
 fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
+    if let Some(pattern) = facts.secret {
+        return Some(Reason::Secret { pattern: pattern.to_owned() });
+    }
     if let Some(pattern) = facts.protected {
         return Some(Reason::Protected { pattern: pattern.to_owned() });
     }
@@ -160,6 +167,7 @@ fn reason_of_present(what: &What, present: &Present) -> Option<Reason> {
         Below::Protected { path, pattern } => {
             return Some(Reason::ContainsProtected { path: path.to_string(), pattern: pattern.clone() });
         }
+        Below::Secret { path } => return Some(Reason::ContainsSecret { path: path.to_string() }),
         Below::TooMany => return Some(Reason::TooMany),
     }
     match present.kind {
@@ -247,6 +255,7 @@ mod tests {
         Facts {
             wanted: true,
             mode: Mode::Apply,
+            secret: None,
             protected: None,
             leads_to: None,
             tied: None,
@@ -297,6 +306,12 @@ mod tests {
                 file(),
                 Facts { protected: Some(".git"), ..plain() },
                 Hold(Reason::Protected { pattern: ".git".into() }),
+            ),
+            (
+                "a file with credentials",
+                file(),
+                Facts { secret: Some(".env"), protected: Some(".env"), ..plain() },
+                Hold(Reason::Secret { pattern: ".env".into() }),
             ),
             ("not asked for and protected", file(), Facts { wanted: false, protected: Some("x"), ..plain() }, Leave),
             ("a link out", link("../../x"), absent(false), Hold(Reason::LeadsOut { target: "../../x".into() })),
@@ -423,6 +438,7 @@ mod tests {
             |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
                 mode: Mode::Apply,
                 wanted,
+                secret: None,
                 protected,
                 leads_to: None,
                 tied,

@@ -15,7 +15,9 @@ use super::{
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
-    left, notice,
+    left,
+    masking::Masks,
+    notice,
     operation::Operation,
     selection::Selection,
     session::{Session, SessionError},
@@ -39,6 +41,8 @@ pub struct Order<'a> {
     pub protect: &'a Protect,
     /// How changes come back at all.
     pub mode: Mode,
+    /// What the call saw in place of files with credentials.
+    pub masks: &'a Masks,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
@@ -81,6 +85,7 @@ impl Session {
             selection: &selection,
             protect: order.protect,
             mode: order.mode,
+            masks: order.masks,
             stamp: order.stamp,
             seen: order.seen,
         };

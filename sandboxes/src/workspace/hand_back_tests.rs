@@ -371,6 +371,7 @@ fn concurrent_hand_backs_follow_one_another() {
                     write: &WriteScope::EVERYTHING,
                     protect: &ground.protect,
                     mode: ground.mode,
+                    masks: &super::Masks::none(),
                     stamp: &stamp,
                     seen: None,
                     origin: &origin("c"),

@@ -22,6 +22,7 @@ use super::{
     changeset::{Bounds, Changeset, ChangesetError, Marks},
     hand_back::Order,
     layer::{self, Bytes, Ground},
+    masking::{MaskError, Masks},
     session::{Session, SessionError},
     stack::Origin,
     stamp::Stamp,
@@ -83,6 +84,9 @@ pub enum KeepError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// What calls see in place of files with credentials is not known.
+    #[error(transparent)]
+    Masks(#[from] MaskError),
     /// It is not a layer that can be handed back.
     #[error(transparent)]
     Changeset(#[from] ChangesetError),
@@ -113,6 +117,8 @@ pub struct Keep<'a> {
     pub protect: &'a Protect,
     /// How changes come back at all.
     pub mode: Mode,
+    /// What calls see in place of files with credentials.
+    pub masks: &'a Masks,
     /// The call that brings it back.
     pub origin: &'a Origin,
 }
@@ -136,6 +142,7 @@ impl Session {
             write: keep.write,
             protect: keep.protect,
             mode: keep.mode,
+            masks: keep.masks,
             stamp: &stamp,
             seen: Some(&seen),
             origin: keep.origin,

@@ -34,6 +34,7 @@ fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -
         write: &WriteScope::EVERYTHING,
         protect: &ground.protect,
         mode: ground.mode,
+        masks: &super::Masks::none(),
         origin: &origin("keeping"),
     };
     session.keep(&keep, &patient(&|| false))

@@ -28,6 +28,7 @@ mod layer;
 mod ledger;
 mod left;
 mod live;
+mod masking;
 mod notice;
 mod operation;
 #[cfg(test)]
@@ -56,6 +57,8 @@ mod held_tests;
 #[cfg(test)]
 mod left_tests;
 #[cfg(test)]
+mod masking_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod race_tests;
@@ -75,6 +78,7 @@ pub use delivery::{RecoverError, Recovered, Stopped};
 pub use diff::Difference;
 pub use hand_back::Order;
 pub use left::{Keep, KeepError, Kept};
+pub use masking::{MaskError, Masks};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
 pub use stack::{Bond, HeldChange, Layers, Origin};

@@ -156,6 +156,7 @@ impl Playground {
             write: &WriteScope::EVERYTHING,
             protect: &self.protect,
             mode: self.mode,
+            masks: &super::Masks::none(),
             stamp,
             seen: None,
             origin: &origin(&format!("call-{call}")),

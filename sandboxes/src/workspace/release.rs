@@ -118,6 +118,11 @@ impl Session {
         for path in &selected {
             let path = *path;
             let held = &stack.held[path];
+            // The file itself must be named: nobody loses credentials by an order about everything.
+            if held.reason.is_about_secrets() && !paths.contains(path) {
+                order.held.push(Held { change: held.change.clone(), reason: held.reason.clone() });
+                continue;
+            }
             let place = match fresh.filter(|folder| path.is_within(folder)) {
                 Some(folder) => Ok((Expected::Absent, folder.parent().unwrap_or_else(TreePath::root))),
                 None => self.place(held),

@@ -43,6 +43,7 @@ pub(super) fn hand_back(
         write: &cofferdam_policy::WriteScope::EVERYTHING,
         protect: &ground.protect,
         mode: ground.mode,
+        masks: &super::Masks::none(),
         stamp,
         seen: None,
         origin: &origin,

@@ -1,6 +1,8 @@
 //! Which runner a project's tests are for, told from its files.
 
-use cofferdam_contract::{EntryKind, ListFiles, OutputMode, Sandbox, SearchFiles, Status, Window, WorkspacePath};
+use cofferdam_contract::{
+    EntryKind, Ignoring, ListFiles, OutputMode, Sandbox, SearchFiles, Status, Window, WorkspacePath,
+};
 
 use crate::{Failure, change, list_files, plain_text, read_file, search_files};
 
@@ -258,8 +260,9 @@ pub(super) fn names(
         path: directory.clone(),
         glob: glob.map(str::to_owned),
         depth,
+        offset: 0,
         max_entries: 5_000,
-        respect_ignore: depth > 1,
+        ignoring: if depth > 1 { Ignoring::Everywhere } else { Ignoring::Nowhere },
     };
     let listing = list_files::list(sandbox, request)?;
     let environments = |name: &str| matches!(name, ".venv" | "venv");
@@ -291,6 +294,7 @@ fn occurs(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, pattern: &str) -
         offset: 0,
         head_limit: 1,
         max_line_bytes: 100,
+        ignoring: Ignoring::Everywhere,
     };
     Ok(search_files::search(sandbox, request)?.total_files > 0)
 }
