@@ -205,6 +205,7 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         "list_changes",
         "get_run",
         "cancel_run",
+        "keep_changes",
     ];
     let arguments = [
         "path",
