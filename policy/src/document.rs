@@ -12,7 +12,10 @@ use serde::{
 };
 use toml::Spanned;
 
-use crate::problem::{LoadError, Place};
+use crate::{
+    git::GitText,
+    problem::{LoadError, Place},
+};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -27,6 +30,8 @@ pub(crate) struct Document {
     pub(crate) protect: ProtectText,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    pub(crate) git: GitText,
     #[serde(default)]
     pub(crate) rule: Vec<Spanned<RuleText>>,
 }

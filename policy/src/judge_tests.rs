@@ -72,6 +72,7 @@ fn standing() -> Arc<Standing> {
         protect: Arc::new(Protect::new(std::iter::empty()).unwrap()),
         environment: BTreeMap::new(),
         write: WriteScope::EVERYTHING,
+        authorship: crate::Authorship::Person,
     })
 }
 

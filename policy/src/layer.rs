@@ -9,6 +9,7 @@ use crate::{
     ceilings::{Located, Stated},
     document::{Document, LimitsText, Source},
     environment,
+    git::Authorship,
     glob::Glob,
     problem::{LoadError, Place, Problems},
     read_rule::RuleReader,
@@ -54,6 +55,7 @@ pub(crate) struct Content {
     pub(crate) require: BTreeSet<Guarantee>,
     pub(crate) protect: Vec<String>,
     pub(crate) environment: BTreeMap<String, Located<String>>,
+    pub(crate) authorship: Option<Authorship>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -81,7 +83,7 @@ impl Layer<'_> {
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
-        Ok(Content { limits, require, protect, environment, rules })
+        Ok(Content { limits, require, protect, environment, authorship: document.git.author, rules })
     }
 }
 

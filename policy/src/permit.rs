@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_contract::{Guarantee, Isolation, Limits, Plan};
 
-use crate::{protect::Protect, write_scope::WriteScope};
+use crate::{git::Authorship, protect::Protect, write_scope::WriteScope};
 
 /// Proof that policy allows a plan, with all that policy says about how it runs.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(crate) struct Standing {
     pub(crate) protect: Arc<Protect>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) write: WriteScope,
+    pub(crate) authorship: Authorship,
 }
 
 impl Permit {
@@ -87,6 +88,12 @@ impl Permit {
     #[must_use]
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.terms.environment
+    }
+
+    /// Whom a commit is by.
+    #[must_use]
+    pub fn authorship(&self) -> Authorship {
+        self.terms.authorship
     }
 
     /// Where changes may be handed back. The plan's own `hand_back` was judged against it, path by path; what lies

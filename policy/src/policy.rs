@@ -11,6 +11,7 @@ use crate::{
     ceilings::{Ceilings, Located, Stated, network_word},
     digest::sha256,
     effective,
+    git::Authorship,
     judge::judge,
     layer::{Layer, LayerName, Shapes, ToolShape, start_of},
     permit::Standing,
@@ -50,6 +51,7 @@ impl Policy {
         let mut required_budgets = BTreeSet::new();
         let mut protected = BTreeMap::new();
         let mut environment = BTreeMap::new();
+        let mut authorship = Authorship::default();
         let mut rules = Vec::new();
         for layer in layers {
             let content = layer.read(&shapes, &limits)?;
@@ -61,6 +63,8 @@ impl Policy {
             required_budgets.extend(content.require);
             protected.extend(content.protect.into_iter().map(|glob| (glob, start_of(layer))));
             add_variables(&mut environment, content.environment, &mut problems);
+            // The last layer that says something: it is a choice, and neither is more than the other.
+            authorship = content.authorship.unwrap_or(authorship);
             rules = rules::combine(rules, content.rules, &mut problems);
             problems.end_step()?;
         }
@@ -74,6 +78,7 @@ impl Policy {
             protect: Arc::new(protect),
             environment: environment.into_iter().map(|(name, located)| (name, located.value)).collect(),
             write: ceilings.write.clone(),
+            authorship,
         };
         let warnings = warnings(&rules, &ceilings, &shapes, &start_of(last));
         let unsigned = Self { rules, ceilings, required_budgets, standing: Arc::new(standing), warnings };
@@ -110,6 +115,12 @@ impl Policy {
         &self.standing.environment
     }
 
+    /// Whom a commit is by.
+    #[must_use]
+    pub fn authorship(&self) -> Authorship {
+        self.standing.authorship
+    }
+
     /// The most that a call may use; a plan's own limits are cut to this.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -143,13 +154,14 @@ impl Policy {
     /// Puts the digest of the effective text into the policy. The text does not hold the digest.
     fn sign(self) -> Self {
         let policy_sha256 = sha256(self.effective().as_bytes());
-        let Standing { policy_sha256: _, required, protect, environment, write } = &*self.standing;
+        let Standing { policy_sha256: _, required, protect, environment, write, authorship } = &*self.standing;
         let standing = Standing {
             policy_sha256,
             required: required.clone(),
             protect: Arc::clone(protect),
             environment: environment.clone(),
             write: write.clone(),
+            authorship: *authorship,
         };
         Self { standing: Arc::new(standing), ..self }
     }
