@@ -12,7 +12,7 @@ use crate::{
     audit::ChangeCounts,
     call::{ended, failure},
     cli::terminal::causes,
-    handed_back,
+    committed, handed_back,
     reply::{add, enforced_line, enforcement},
     run::Run,
     watched::Watched,
@@ -48,7 +48,7 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
     let why = run.cancel().why().or(why);
     let confined = Confined { result, enforced: None, changes: None, exit, ended: why };
     match closed {
-        Ok(closed) => confined.hand_back(closed, &plan, session, run),
+        Ok(closed) => confined.hand_back(closed, &plan, session, yard, run),
         Err(error) => Confined {
             result: Err(failure("sandbox_ended", format!("the sandbox could not be closed in order: {error}"))),
             ..confined
@@ -64,6 +64,7 @@ impl Confined {
         });
         let result = match why {
             Some(why) => Err(ended(why)),
+            None if let OpenError::Repository(error) = error => Err(committed::unusable(error)),
             None if matches!(error, OpenError::Busy(_)) => Err(failure("busy", causes(error))),
             None => Err(failure("sandbox_unavailable", causes(error))),
         };
@@ -78,7 +79,7 @@ impl Confined {
         Self { result: Err(failure("internal", text)), enforced: None, changes: None, exit: None, ended: None }
     }
 
-    fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, run: &Run) -> Self {
+    fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, yard: &Yard, run: &Run) -> Self {
         tracing::debug!(target: "cofferdam::step", "hand back");
         let enforced = closed.enforced.clone();
         let changed_meanwhile = closed.changed_during_call;
@@ -91,15 +92,9 @@ impl Confined {
                 output.add_notes(vec![format!("{why}; so nothing that the run wrote is kept.")]);
                 (Ok(output), None)
             }
-            (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
-                Ok(handed) => {
-                    handed_back::tell(&mut output, &handed, &plan.hand_back);
-                    let could_change = closed.changeset.is_some();
-                    (Ok(output), could_change.then(|| handed_back::count(&handed)))
-                }
-                Err(error) => {
-                    (Err(failure("hand_back_failed", format!("the tool succeeded, but {}", causes(&error)))), None)
-                }
+            (None, Ok(output)) => match back(output, &closed, plan, session, yard, run) {
+                Ok((output, changes)) => (Ok(output), changes),
+                Err(failure) => (Err(failure), None),
             },
         };
         let result = result.map(|mut output| {
@@ -120,4 +115,28 @@ impl Confined {
         });
         Self { result, enforced: Some(enforced), changes, exit, ended: why }
     }
+}
+
+/// Hands back what a call that succeeded wrote: its commit first, then its changes.
+fn back(
+    mut output: Output,
+    closed: &Closed,
+    plan: &Plan,
+    session: &Session,
+    yard: &Yard,
+    run: &Run,
+) -> Result<(Output, Option<ChangeCounts>), Failure> {
+    let commits = plan.work == Work::Commit;
+    if commits {
+        committed::take(&mut output, closed, session, yard, run)?;
+    }
+    let mut handed = session
+        .hand_back_closed(closed, &run.call().0, run.cancel())
+        .map_err(|error| failure("hand_back_failed", format!("the tool succeeded, but {}", causes(&error))))?;
+    if commits {
+        committed::leave_out_bookkeeping(&mut handed);
+    }
+    handed_back::tell(&mut output, &handed, &plan.hand_back);
+    let could_change = closed.changeset.is_some();
+    Ok((output, could_change.then(|| handed_back::count(&handed))))
 }

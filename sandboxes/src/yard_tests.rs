@@ -191,6 +191,8 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         Work::ReadFiles => "read_file",
         Work::WriteFiles => "write_file",
         Work::Execute => "run_tests",
+        Work::ReadRepository => "git_status",
+        Work::Commit => "git_commit",
         Work::Session(_) => "list_changes",
     };
     let names = [
@@ -205,6 +207,11 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         "list_changes",
         "get_run",
         "cancel_run",
+        "git_status",
+        "git_diff",
+        "git_log",
+        "git_show",
+        "git_commit",
     ];
     let arguments = [
         "path",

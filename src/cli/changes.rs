@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{
     call::unusable,
+    commit_take::{self, CommitTake},
     exit::Exit,
     terminal::{Colour, Mark, causes, note, print},
 };
@@ -48,6 +49,8 @@ pub(super) enum Changes {
     Apply(Order),
     /// Forgets held changes for good
     Discard(Order),
+    /// Moves your branch forward to the agent's commit
+    CommitTake(CommitTake),
 }
 
 /// What is ordered.
@@ -90,6 +93,11 @@ pub(super) fn run(command: &Changes, setup: &Setup, colour: Colour) -> Exit {
         }
         Changes::Discard(Order { chosen, generation }) => {
             desk.with_chosen(chosen, |paths| desk.discard(paths, *generation, colour))
+        }
+        Changes::CommitTake(take) => {
+            // It opens the log itself.
+            drop(desk);
+            commit_take::run(take, setup, colour)
         }
     }
 }
@@ -141,6 +149,10 @@ impl Desk {
         }
         for Listed { held, .. } in &held {
             print(held_line(held, colour));
+        }
+        match self.session.own_commits() {
+            Ok(commits) => commits.into_iter().for_each(|line| print(line)),
+            Err(error) => return failed(&error),
         }
         print(if held.is_empty() { "nothing is held".to_owned() } else { closing_line(generation, "--all", colour) });
         Exit::Success

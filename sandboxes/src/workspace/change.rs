@@ -180,6 +180,9 @@ pub enum Reason {
     },
     /// The folder to be deleted or replaced holds more than is looked through.
     TooMany,
+    /// It is git's bookkeeping of the session's own commits. It is never put into the workspace: a commit is taken as a
+    /// commit.
+    RepositoryState,
     /// The server stopped while it was handing the change back.
     Interrupted,
     /// The kernel refused to put it into place.
@@ -293,6 +296,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "it belongs to user {owner}, and replacing it would change that")
             }
             Self::TooMany => formatter.write_str("the folder holds more than is looked through before deleting it"),
+            Self::RepositoryState => formatter.write_str("it belongs to the session's own commits"),
             Self::Interrupted => formatter.write_str("the server stopped while it was handing the change back"),
             Self::Failed { error } => write!(formatter, "the kernel refused it: {error}"),
         }

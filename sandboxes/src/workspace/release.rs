@@ -182,7 +182,7 @@ impl Session {
         let failed = |source| self.kernel("discard held changes", source);
         let stack = self.ledger().load().map_err(failed)?;
         as_of.confirm(&stack)?;
-        let selected: Vec<Change> = stack
+        let mut selected: Vec<Change> = stack
             .held
             .values()
             .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
@@ -191,9 +191,21 @@ impl Session {
         if selected.is_empty() {
             return Ok(selected);
         }
-        let removed = selected.iter().map(|change| change.path.clone()).collect();
+        let mut removed: BTreeSet<TreePath> = selected.iter().map(|change| change.path.clone()).collect();
+        // What git keeps of the session's commits is one thing: a branch without its index is neither state.
+        let state = stack.repository_state();
+        let forgets_commits = state.iter().any(|path| removed.contains(path));
+        if forgets_commits {
+            removed.extend(state.iter().cloned());
+            let git = TreePath::root().join(".git".as_ref());
+            selected.retain(|change| !state.contains(&change.path));
+            selected.push(Change { path: git, what: What::Folder { mode: 0o755, opaque: false } });
+        }
         let ledger = self.ledger();
-        let next = stack.next(ledger.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
+        let mut next = stack.next(ledger.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
+        if forgets_commits {
+            next.history = None;
+        }
         let next = Arc::new(next);
         ledger.save(&next).map_err(failed)?;
         ledger.sweep(&next).map_err(failed)?;
@@ -242,7 +254,8 @@ impl AsOf {
 /// The held paths that an order for `paths` is about, parents first.
 fn selected<'a>(stack: &'a Stack, paths: &[TreePath]) -> BTreeSet<&'a TreePath> {
     let mut selected = BTreeSet::new();
-    for path in stack.held.keys().filter(|held| paths.iter().any(|path| held.is_within(path))) {
+    let ordinary = stack.held.iter().filter(|(_, held)| held.reason != Reason::RepositoryState).map(|(path, _)| path);
+    for path in ordinary.filter(|held| paths.iter().any(|path| held.is_within(path))) {
         selected.insert(path);
         // What is below a held folder cannot be without it.
         selected

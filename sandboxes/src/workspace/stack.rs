@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
+    git::History,
     layer::{self, Bytes},
     tree_path::{TreePath, hexadecimal},
     version::HostVersion,
@@ -60,6 +61,9 @@ pub(super) struct Stack {
     layers: Vec<Record>,
     #[serde(with = "as_list")]
     pub(super) held: BTreeMap<TreePath, HeldChange>,
+    /// The commits that the session has of its own. What git keeps of them is among `held`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<History>,
 }
 
 /// What is known of a layer.
@@ -110,9 +114,14 @@ impl Layers {
         self.stack.generation
     }
 
-    /// What is held, sorted by path.
+    /// What is held, sorted by path, without what git keeps of the session's own commits.
     pub fn held(&self) -> impl Iterator<Item = &HeldChange> {
-        self.stack.held.values()
+        self.stack.held.values().filter(|held| held.reason != Reason::RepositoryState)
+    }
+
+    /// The commits that the session has of its own.
+    pub(super) fn history(&self) -> Option<&History> {
+        self.stack.history()
     }
 
     /// The layers' folders, top first, as paths.
@@ -242,7 +251,7 @@ impl Stack {
             layer::build(&folder.join("layers"), &name, workspace, &held, &entries)?;
             records.insert(0, Record { name, paths: entries.into_keys().cloned().collect() });
         }
-        Ok(Self { generation, layers: records, held })
+        Ok(Self { generation, layers: records, held, history: self.history.clone() })
     }
 
     /// What is held when `removed` goes and `added` comes.
