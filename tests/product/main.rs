@@ -8,6 +8,7 @@ mod arguments;
 mod clients;
 mod command_line;
 mod examples;
+mod git;
 mod harness;
 mod house;
 mod kill;

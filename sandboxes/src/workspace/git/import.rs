@@ -111,7 +111,19 @@ impl Session {
     ) -> Result<Option<Committed>, CommitError> {
         let Some(changeset) = &closed.changeset else { return Ok(None) };
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
-        let _turn = self.turn(&Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled })?;
+        let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
+        self.take_from(changeset, call, git, &patience)
+    }
+
+    /// The same from what a sandbox wrote.
+    pub(super) fn take_from(
+        &self,
+        changeset: &Changeset,
+        call: &str,
+        git: &HostGit,
+        patience: &Patience<'_>,
+    ) -> Result<Option<Committed>, CommitError> {
+        let _turn = self.turn(patience)?;
         self.workspace().still_there().map_err(SessionError::from)?;
         let host = HostRepository::look(self.workspace())?;
         host.takes_commits(self.workspace())?;
@@ -136,8 +148,10 @@ impl Session {
         {
             return Err(CommitError::Rewritten { current: current.short().to_owned() });
         }
+        let mut reference_lock = self.lock_reference()?;
         place::packs(self.workspace(), &store.trusted()).map_err(kernel("put the objects into the repository"))?;
-        self.name_it(&commit)?;
+        let written = reference_lock.write(format!("{commit}\n").as_bytes());
+        written.and_then(|()| reference_lock.commit()).map_err(|source| self.reference_error(source))?;
         let next = History {
             branch: host.head.branch().map(|branch| branch.as_path().to_string_lossy().into_owned()),
             base,
@@ -147,22 +161,24 @@ impl Session {
         Ok(Some(Committed { commit, reference: reference(self.name()).to_string() }))
     }
 
-    /// Lets the session's ref name the commit.
-    fn name_it(&self, commit: &ObjectId) -> Result<(), CommitError> {
+    /// Locks the session's ref.
+    fn lock_reference(&self) -> Result<Lock, CommitError> {
         let path = reference(self.name());
         if packed_below(self.workspace(), &path)? {
             return Err(CommitError::InTheWay { reference: path.to_string() });
         }
-        let failed = |source: io::Error| match source.kind() {
+        Lock::take(self.workspace(), &path).map_err(|source| self.reference_error(source))
+    }
+
+    fn reference_error(&self, source: io::Error) -> CommitError {
+        let path = reference(self.name());
+        match source.kind() {
             io::ErrorKind::AlreadyExists => CommitError::Locked { file: format!(".git/{path}.lock") },
             io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
                 CommitError::InTheWay { reference: path.to_string() }
             }
             _ => CommitError::Kernel { doing: "write the session's ref", source },
-        };
-        let mut lock = Lock::take(self.workspace(), &path).map_err(failed)?;
-        lock.write(format!("{commit}\n").as_bytes()).map_err(failed)?;
-        lock.commit().map_err(failed)
+        }
     }
 
     /// Keeps the branch, its log and the index as the sandbox left them, for the session's view alone.

@@ -93,26 +93,19 @@ impl HostGit {
     #[must_use]
     pub fn identity(&self, host: &Host) -> Option<Identity> {
         let mut values = [None, None];
-        for scope in ["--system", "--global"] {
-            let mut command = Command::new(&self.program);
-            command
-                .env_clear()
-                .env("HOME", &host.home)
-                .env("GIT_NO_LAZY_FETCH", "1")
-                .env("LC_ALL", "C")
-                .current_dir("/");
-            if let Some(config) = host.environment.get(OsStr::new("XDG_CONFIG_HOME")) {
-                command.env("XDG_CONFIG_HOME", config);
-            }
-            command.args(["config", scope, "--null", "--get-regexp", r"^user\.(name|email)$"]);
-            let Ok(ran) = run(command, "read your name and address", &[]) else { continue };
-            // `key LF value NUL`; the last of a key counts (git-config(1)).
-            for entry in ran.output.split(|byte| *byte == 0) {
-                let entry = String::from_utf8_lossy(entry);
-                let Some((key, value)) = entry.split_once('\n') else { continue };
-                let slot = usize::from(key == "user.email");
-                values[slot] = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
-            }
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("HOME", &host.home).env("GIT_NO_LAZY_FETCH", "1").env("LC_ALL", "C").current_dir("/");
+        if let Some(config) = host.environment.get(OsStr::new("XDG_CONFIG_HOME")) {
+            command.env("XDG_CONFIG_HOME", config);
+        }
+        command.args(["config", "--null", "--get-regexp", r"^user\.(name|email)$"]);
+        let ran = run(command, "read your name and address", &[]).ok()?;
+        // `key LF value NUL`; the last of a key counts (git-config(1)).
+        for entry in ran.output.split(|byte| *byte == 0) {
+            let entry = String::from_utf8_lossy(entry);
+            let Some((key, value)) = entry.split_once('\n') else { continue };
+            let slot = usize::from(key == "user.email");
+            values[slot] = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
         }
         let [Some(name), Some(email)] = values else { return None };
         Some(Identity { name, email })
