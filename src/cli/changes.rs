@@ -151,7 +151,7 @@ impl Desk {
             print(held_line(held, colour));
         }
         match self.session.own_commits() {
-            Ok(commits) => commits.into_iter().for_each(|line| print(line)),
+            Ok(commits) => commits.into_iter().for_each(print),
             Err(error) => return failed(&error),
         }
         print(if held.is_empty() { "nothing is held".to_owned() } else { closing_line(generation, "--all", colour) });

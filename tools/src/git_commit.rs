@@ -21,6 +21,9 @@ const TRAILER: &str = "Agent-Session";
 /// Whom commits are by where the operator wants them to be the agent's. `.invalid` is nobody's domain (RFC 2606).
 const AGENT: (&str, &str) = ("Cofferdam agent", "agent@cofferdam.invalid");
 
+/// Files whose attributes are asked for at once: an argument list holds 2 MiB (execve(2)), and a path 4 KiB.
+const ASKED: usize = 400;
+
 /// Paths that are told as not committed; the rest is counted.
 const TOLD: usize = 20;
 
@@ -221,7 +224,61 @@ fn stage(sandbox: &mut dyn Sandbox, paths: &[&str]) -> Result<(), Failure> {
                     git_status";
         return Err(Failure::new("nothing_to_commit", text));
     }
-    if compared.said_no() { Ok(()) } else { Err(git::failed(&compared)) }
+    if !compared.said_no() {
+        return Err(git::failed(&compared));
+    }
+    refuse_missing_filters(sandbox, paths)
+}
+
+/// Refuses files whose content passes through a filter that is not set up inside, as git-lfs is in a person's own settings:
+/// git would then take what lies in the working tree as it is.
+fn refuse_missing_filters(sandbox: &mut dyn Sandbox, paths: &[&str]) -> Result<(), Failure> {
+    let arguments: Vec<&str> = ["diff", "--cached", "--name-only", "--no-renames", "--diff-filter=d", "-z", "--"]
+        .iter()
+        .chain(paths)
+        .copied()
+        .collect();
+    let staged = git::succeed(sandbox, Access::Read, &arguments)?.stdout;
+    let staged = String::from_utf8_lossy(&staged).into_owned();
+    let staged: Vec<&str> = staged.split('\0').filter(|path| !path.is_empty()).collect();
+    let mut present: std::collections::BTreeMap<String, bool> = std::collections::BTreeMap::new();
+    for some in staged.chunks(ASKED) {
+        let arguments: Vec<&str> = ["check-attr", "-z", "filter", "--"].iter().chain(some).copied().collect();
+        let told = git::succeed(sandbox, Access::Read, &arguments)?.stdout;
+        for (path, filter) in filtered(&String::from_utf8_lossy(&told)) {
+            let is_there = match present.get(&filter) {
+                Some(is_there) => *is_there,
+                None => {
+                    let mut is_there = false;
+                    for key in ["clean", "process"] {
+                        let key = format!("filter.{filter}.{key}");
+                        is_there |= git::run(sandbox, Access::Read, &["config", "--get", &key], &[])?.succeeded();
+                    }
+                    present.insert(filter.clone(), is_there);
+                    is_there
+                }
+            };
+            if !is_there {
+                let text = format!(
+                    "nothing was committed: `{}` passes through the filter `{}`, which is not set up in the repository's own \
+                     settings (git-lfs is in a person's), so it would be committed as it must not be; leave such files out with \
+                     `paths`, or ask the person",
+                    crate::plain_text::one_line(&path),
+                    crate::plain_text::one_line(&filter)
+                );
+                return Err(Failure::new("filter_missing", text));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The files that have a filter, and which: `path NUL filter NUL value NUL` each (git-check-attr(1), `-z`).
+fn filtered(told: &str) -> Vec<(String, String)> {
+    let fields: Vec<&str> = told.split('\0').collect();
+    let triples = fields.chunks_exact(3).map(|triple| (triple[0], triple[2]));
+    let named = triples.filter(|(_, filter)| !["unspecified", "unset", "set", ""].contains(filter));
+    named.map(|(path, filter)| (path.to_owned(), filter.to_owned())).collect()
 }
 
 /// Whom the commit is by: the repository's own settings come before the person's, as with git itself.
@@ -282,6 +339,12 @@ mod tests {
             "Fix\n\nWhy.\n\nFixes: #1\nCo-authored-by: X <x@y>\nAgent-Session: s"
         );
         assert_eq!(with_trailer("Fix\n\nSee: this\nand that", "s"), "Fix\n\nSee: this\nand that\n\nAgent-Session: s");
+    }
+
+    #[test]
+    fn files_with_filters_are_found() {
+        let told = "a\0filter\0unspecified\0b c\0filter\0lfs\0d\0filter\0unset\0";
+        assert_eq!(filtered(told), [("b c".to_owned(), "lfs".to_owned())]);
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! `.git/config` in a tree end the commit. That is what a fetch with `fsckObjects` does, without a protocol and a remote.
 
 use std::{
-    collections::BTreeSet,
-    fs::DirBuilder,
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fs::{DirBuilder, File},
     io::{self, Read},
     os::{fd::AsFd, unix::fs::DirBuilderExt},
     path::Path,
@@ -257,18 +257,7 @@ fn bring_in(
     commit: &ObjectId,
     known: &[Option<&ObjectId>],
 ) -> Result<(), CommitError> {
-    let incoming = store.incoming().join("objects");
-    for change in changeset.changes() {
-        let Some((folder, file)) = loose(&change.path) else { continue };
-        if !matches!(change.what, What::File { .. }) {
-            continue;
-        }
-        let folder = incoming.join(folder);
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(kernel("copy the commit's objects"))?;
-        let into = std::fs::File::open(&folder).map_err(kernel("copy the commit's objects"))?;
-        copy_file(changeset.upper(), &change.path, into.as_fd(), file.as_ref(), 0o400)
-            .map_err(kernel("copy the commit's objects"))?;
-    }
+    copy_objects(store, changeset).map_err(kernel("copy the commit's objects"))?;
     let mut wanted = format!("{commit}\n--not\n");
     for known in known.iter().copied().flatten().filter(|known| store.has_commit(known)) {
         wanted.push_str(&format!("{known}\n"));
@@ -278,6 +267,25 @@ fn bring_in(
     let mut index = store.in_trusted();
     index.args(["index-pack", "--strict", "--stdin"]);
     Ok(pipe(pack, index, "check the commit's objects", wanted.as_bytes())?)
+}
+
+/// Copies the loose objects, each as a file of ours under the same name.
+fn copy_objects(store: &Store, changeset: &Changeset) -> io::Result<()> {
+    let incoming = store.incoming().join("objects");
+    let mut folders: BTreeMap<&str, File> = BTreeMap::new();
+    for change in changeset.changes() {
+        let (Some((folder, name)), What::File { .. }) = (loose(&change.path), &change.what) else { continue };
+        let into = match folders.entry(folder) {
+            Entry::Occupied(opened) => opened.into_mut(),
+            Entry::Vacant(place) => {
+                let path = incoming.join(folder);
+                DirBuilder::new().mode(0o700).create(&path)?;
+                place.insert(File::open(path)?)
+            }
+        };
+        copy_file(changeset.upper(), &change.path, into.as_fd(), name.as_ref(), 0o400)?;
+    }
+    Ok(())
 }
 
 /// The folder and the name of a loose object: `.git/objects/ab/cdef…`.

@@ -37,6 +37,12 @@ impl Lock {
         let mut lock = path.name().to_owned();
         lock.push(".lock");
         let file = create(folder.as_fd(), &lock, 0o644)?;
+        // A file that only its owner may read stays one.
+        if let Some(entry) = beneath::entry(folder.as_fd(), path.name())?
+            && entry.kind == beneath::Kind::File
+        {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(entry.permissions()))?;
+        }
         Ok(Self { folder, target: path.name().to_owned(), lock, file, kept: false })
     }
 

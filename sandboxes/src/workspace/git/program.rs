@@ -19,7 +19,7 @@ use std::{
 use cofferdam_contract::Identity;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit},
 };
 
 use crate::root::Host;
@@ -158,10 +158,10 @@ pub(super) fn ask(command: Command, doing: &'static str) -> Result<bool, GitErro
 pub(super) fn pipe(mut first: Command, mut second: Command, doing: &'static str, input: &[u8]) -> Result<(), GitError> {
     let failed = |source| GitError::Run { doing, source };
     first.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut first = Running(first.spawn().map_err(failed)?);
+    let mut first = Running::start(&mut first).map_err(failed)?;
     let between = first.0.stdout.take().ok_or_else(|| failed(io::Error::other("there is no pipe")))?;
     second.stdin(between).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut second = Running(second.spawn().map_err(failed)?);
+    let mut second = Running::start(&mut second).map_err(failed)?;
     let until = Instant::now() + LONGEST;
     write_all(&mut first.0, input).map_err(failed)?;
     let (said, also) = (listen(first.0.stderr.take(), 1 << 16), listen(second.0.stderr.take(), 1 << 16));
@@ -178,7 +178,7 @@ pub(super) fn pipe(mut first: Command, mut second: Command, doing: &'static str,
 fn run(mut command: Command, doing: &'static str, input: &[u8]) -> Result<Ran, GitError> {
     let failed = |source| GitError::Run { doing, source };
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = Running(command.spawn().map_err(failed)?);
+    let mut running = Running::start(&mut command).map_err(failed)?;
     let until = Instant::now() + LONGEST;
     let (output, errors) = (listen(running.0.stdout.take(), OUTPUT_BYTES), listen(running.0.stderr.take(), 1 << 16));
     write_all(&mut running.0, input).map_err(failed)?;
@@ -226,6 +226,19 @@ fn last_words(bytes: &[u8]) -> String {
 struct Running(Child);
 
 impl Running {
+    /// Starts it. Its processor time is bounded by the kernel, so that what a sandbox made of its objects cannot keep it busy
+    /// when this server is gone: its pipes end then, but a computation would not.
+    fn start(command: &mut Command) -> io::Result<Self> {
+        let running = Self(command.spawn()?);
+        let seconds = Some(LONGEST.as_secs());
+        let limit = Rlimit { current: seconds, maximum: seconds };
+        match prlimit(Some(Pid::from_child(&running.0)), Resource::Cpu, limit) {
+            // It has ended already.
+            Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(running),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn wait(&mut self, until: Instant, doing: &'static str) -> Result<Option<i32>, GitError> {
         let failed = |source| GitError::Run { doing, source };
         let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
