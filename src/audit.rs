@@ -15,6 +15,7 @@
 //! Output of tools and contents of files never enter the log; see [`preview`].
 
 pub mod attendance;
+mod commit_taken;
 pub mod log;
 pub mod preview;
 pub mod record;
@@ -22,6 +23,7 @@ pub mod time;
 pub mod verify;
 
 pub use attendance::Attendance;
+pub use commit_taken::CommitMove;
 pub(crate) use log::LOCK_PATIENCE;
 pub use log::{AppendError, Log, OpenError, Underway};
 pub use record::{

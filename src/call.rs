@@ -43,10 +43,12 @@ impl Server {
         self.announce(entry)?;
         let mut output = match permit.plan().work.clone() {
             Work::Session(question) => runtime.block_on(self.answer(question, &permit, run, entry))?,
-            Work::ReadFiles | Work::WriteFiles => {
+            Work::ReadFiles | Work::WriteFiles | Work::ReadRepository => {
                 self.confine(tool, permit, self.slot(Use::Files, run, runtime, entry)?, run, entry)?
             }
-            Work::Execute => self.confine(tool, permit, self.slot(Use::Execution, run, runtime, entry)?, run, entry)?,
+            Work::Execute | Work::Commit => {
+                self.confine(tool, permit, self.slot(Use::Execution, run, runtime, entry)?, run, entry)?
+            }
         };
         output.add_notes(request.arguments.as_ref().map_or(Vec::new(), |given| tool.notes(given, &self.project)));
         Ok(output)

@@ -3,6 +3,7 @@
 mod audit;
 mod call;
 mod changes;
+mod commit_take;
 mod doctor;
 pub mod exit;
 mod install;

@@ -12,7 +12,7 @@ use crate::{
     audit::ChangeCounts,
     call::{ended, failure},
     cli::terminal::causes,
-    handed_back, redaction,
+    committed, handed_back, redaction,
     reply::{add, enforced_line, enforcement},
     run::Run,
     watched::Watched,
@@ -49,7 +49,7 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
     let why = run.cancel().why().or(why);
     let confined = Confined { result, enforced: None, changes: None, exit, ended: why };
     match closed {
-        Ok(closed) => confined.hand_back(closed, &plan, session, run),
+        Ok(closed) => confined.hand_back(closed, &plan, session, yard, run),
         Err(error) => Confined {
             result: Err(failure("sandbox_ended", format!("the sandbox could not be closed in order: {error}"))),
             ..confined
@@ -65,6 +65,7 @@ impl Confined {
         });
         let result = match why {
             Some(why) => Err(ended(why)),
+            None if let OpenError::Repository(error) = error => Err(committed::unusable(error)),
             None if matches!(error, OpenError::Busy(_)) => Err(failure("busy", causes(error))),
             None => Err(failure("sandbox_unavailable", causes(error))),
         };
@@ -79,7 +80,7 @@ impl Confined {
         Self { result: Err(failure("internal", text)), enforced: None, changes: None, exit: None, ended: None }
     }
 
-    fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, run: &Run) -> Self {
+    fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, yard: &Yard, run: &Run) -> Self {
         tracing::debug!(target: "cofferdam::step", "hand back");
         let enforced = closed.enforced.clone();
         let changed_meanwhile = closed.changed_during_call;
@@ -93,15 +94,9 @@ impl Confined {
                 output.add_notes(vec![format!("{why}; so nothing that the run wrote is kept.")]);
                 (Ok(output), None)
             }
-            (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
-                Ok(handed) => {
-                    handed_back::tell(&mut output, &handed, &plan.hand_back, &run.call().0);
-                    let could_change = closed.changeset.is_some();
-                    (Ok(output), could_change.then(|| handed_back::count(&handed)))
-                }
-                Err(error) => {
-                    (Err(failure("hand_back_failed", format!("the tool succeeded, but {}", causes(&error)))), None)
-                }
+            (None, Ok(output)) => match back(output, &closed, plan, session, yard, run) {
+                Ok((output, changes)) => (Ok(output), changes),
+                Err(failure) => (Err(failure), None),
             },
         };
         let result = result.map(|mut output| {
@@ -130,14 +125,16 @@ impl Confined {
 fn unseen(output: Output, closed: &Closed, plan: &Plan) -> Result<Output, Failure> {
     let why = match (&plan.work, &closed.appeared) {
         (Work::Session(_), _) => return Ok(output),
-        (Work::Execute | Work::ReadFiles | Work::WriteFiles, Ok(appeared)) if appeared.is_empty() => return Ok(output),
+        (_, Ok(appeared)) if appeared.is_empty() => return Ok(output),
         // What a run was given is not asked for again lightly; its output is searched for what the new files hold.
         (Work::Execute, Ok(_)) => return Ok(output),
-        (Work::ReadFiles | Work::WriteFiles, Ok(appeared)) => {
+        (Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Ok(appeared)) => {
             let paths: Vec<String> = appeared.iter().take(MASKED).map(|path| format!("`{path}`")).collect();
             format!("files that hold credentials came while it ran ({})", paths.join(", "))
         }
-        (Work::Execute | Work::ReadFiles | Work::WriteFiles, Err(error)) => causes(error),
+        (Work::Execute | Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Err(error)) => {
+            causes(error)
+        }
     };
     Err(failure("workspace_changed", format!("{why}; nothing was changed, and nothing is shown. Call again")))
 }
@@ -163,4 +160,28 @@ fn tell_masked(output: &mut Output, closed: &Closed) {
          (`[secrets] allow`)."
     );
     add(output, "masked_files", json!(paths.iter().take(MASKED).collect::<Vec<_>>()), &text);
+}
+
+/// Hands back what a call that succeeded wrote: its commit first, then its changes.
+fn back(
+    mut output: Output,
+    closed: &Closed,
+    plan: &Plan,
+    session: &Session,
+    yard: &Yard,
+    run: &Run,
+) -> Result<(Output, Option<ChangeCounts>), Failure> {
+    let commits = plan.work == Work::Commit;
+    if commits {
+        committed::take(&mut output, closed, session, yard, run)?;
+    }
+    let mut handed = session
+        .hand_back_closed(closed, &run.call().0, run.cancel())
+        .map_err(|error| failure("hand_back_failed", format!("the tool succeeded, but {}", causes(&error))))?;
+    if commits {
+        committed::leave_out_bookkeeping(&mut handed);
+    }
+    handed_back::tell(&mut output, &handed, &plan.hand_back, &run.call().0);
+    let could_change = closed.changeset.is_some();
+    Ok((output, could_change.then(|| handed_back::count(&handed))))
 }

@@ -77,7 +77,7 @@ impl Entry {
 
     /// Whether nothing can come of the call but its answer.
     pub(crate) fn only_reads(&self) -> bool {
-        matches!(self.work, Some(Work::ReadFiles))
+        matches!(self.work, Some(Work::ReadFiles | Work::ReadRepository))
     }
 
     /// Notes that the intent is on its way to the disk.

@@ -5,6 +5,7 @@
 pub mod audit;
 mod call;
 pub mod cli;
+mod committed;
 pub mod config;
 mod confine;
 mod entry;

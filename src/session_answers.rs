@@ -57,6 +57,9 @@ impl Server {
             text.push_str(&format!("\n  {path} ({kind}): {reason}"));
             changes.push(json!({ "path": path, "change": kind, "reason": reason }));
         }
+        if let Ok(Some(commits)) = self.session.own_commits() {
+            text.push_str(&format!("\n{commits}"));
+        }
         if held.len() > LISTED {
             text.push_str(&format!("\n  and {} more", held.len() - LISTED));
         }

@@ -1,6 +1,6 @@
 //! A sandbox whose output and end are seen by those who wait.
 
-use cofferdam_contract::{Command, Ended, Exit, FileReply, FileRequest, Sandbox, SandboxError, Stream};
+use cofferdam_contract::{Command, Ended, Exit, FileReply, FileRequest, Repository, Sandbox, SandboxError, Stream};
 
 use crate::progress::Progress;
 
@@ -74,6 +74,10 @@ impl<S: Sandbox> Sandbox for Watched<'_, S> {
         self.note(found)
     }
 
+    fn repository(&self) -> Option<&Repository> {
+        self.sandbox.repository()
+    }
+
     fn progress(&mut self, line: &str) {
         self.progress.line(line);
         self.sandbox.progress(line);
@@ -107,6 +111,9 @@ mod tests {
         }
         fn find_program(&mut self, _name: &str) -> Result<Option<String>, SandboxError> {
             Ok(None)
+        }
+        fn repository(&self) -> Option<&Repository> {
+            None
         }
         fn progress(&mut self, _line: &str) {}
     }

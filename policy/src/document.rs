@@ -13,6 +13,7 @@ use serde::{
 use toml::Spanned;
 
 use crate::{
+    git::GitText,
     mode::Mode,
     problem::{LoadError, Place},
     secrets::SecretFiles,
@@ -33,6 +34,8 @@ pub(crate) struct Document {
     pub(crate) secrets: SecretsText,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    pub(crate) git: GitText,
     #[serde(default)]
     pub(crate) rule: Vec<Spanned<RuleText>>,
 }

@@ -8,6 +8,7 @@ use cofferdam_contract::{Guarantee, Isolation, Lane};
 use crate::{
     ceilings::{Ceilings, isolation_word, network_word},
     condition::{quoted, written},
+    git,
     policy::Policy,
     protect::Protect,
     rule::{Approval, Example, Grant, Requester, Rule, Terms},
@@ -36,6 +37,7 @@ pub(crate) fn write(policy: &Policy) -> String {
             text.push_str(&format!("{name} = {}\n", quoted(value)));
         }
     }
+    git::write(&mut text, policy.authorship());
     for rule in policy.rules() {
         write_rule(&mut text, rule, policy.ceilings());
     }

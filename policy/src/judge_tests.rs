@@ -74,6 +74,7 @@ fn standing() -> Arc<Standing> {
         environment: BTreeMap::new(),
         mode: Mode::Apply,
         write: WriteScope::EVERYTHING,
+        authorship: crate::Authorship::Person,
     })
 }
 

@@ -31,6 +31,9 @@
 //! [env]                           # literal values, set inside every sandbox
 //! RUST_BACKTRACE = "1"
 //!
+//! [git]
+//! author = "person"               # whom commits are by: "person" (their git settings; the default) or "agent"
+//!
 //! [[rule]]
 //! id        = "backend-tests"
 //! tools     = ["run_tests"]
@@ -59,6 +62,7 @@
 //! #     ("run_tests", &["runner", "path"][..]), ("deploy", &["env"]), ("read_file", &["path"]), ("list_files", &[]),
 //! #     ("search_files", &[]), ("write_file", &[]), ("edit_file", &[]), ("move_file", &[]), ("delete_file", &[]),
 //! #     ("list_changes", &[]), ("get_run", &[]), ("cancel_run", &[]), ("keep_changes", &[]),
+//! #     ("git_status", &[]), ("git_diff", &[]), ("git_log", &[]), ("git_show", &[]), ("git_commit", &[]),
 //! # ].into_iter().map(|(name, arguments)| ToolShape {
 //! #     name: name.to_owned(),
 //! #     arguments: arguments.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),

@@ -9,6 +9,7 @@ use crate::{
     ceilings::{Located, Stated},
     document::{Document, LimitsText, Source},
     environment,
+    git::Authorship,
     glob::Glob,
     problem::{LoadError, Place, Problems},
     read_rule::RuleReader,
@@ -56,6 +57,7 @@ pub(crate) struct Content {
     pub(crate) protect: Vec<String>,
     pub(crate) secrets: SecretsStated,
     pub(crate) environment: BTreeMap<String, Located<String>>,
+    pub(crate) authorship: Option<Authorship>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -84,7 +86,8 @@ impl Layer<'_> {
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
-        Ok(Content { limits, require, protect, secrets, environment, rules })
+        let authorship = document.git.author;
+        Ok(Content { limits, require, protect, secrets, environment, authorship, rules })
     }
 }
 

@@ -43,6 +43,7 @@ mod digest;
 mod document;
 mod effective;
 mod environment;
+mod git;
 mod glob;
 mod judge;
 pub mod language;
@@ -60,6 +61,7 @@ mod verdict;
 mod write_scope;
 
 pub use digest::digest;
+pub use git::Authorship;
 pub use glob::GlobError;
 pub use layer::{Layer, LayerName, ToolShape};
 pub use mode::Mode;

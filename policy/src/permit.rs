@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_contract::{Guarantee, Isolation, Limits, Plan};
 
-use crate::{mode::Mode, protect::Protect, secrets::Secrets, write_scope::WriteScope};
+use crate::{git::Authorship, mode::Mode, protect::Protect, secrets::Secrets, write_scope::WriteScope};
 
 /// Proof that policy allows a plan, with all that policy says about how it runs.
 #[derive(Debug)]
@@ -34,6 +34,7 @@ pub(crate) struct Standing {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) mode: Mode,
     pub(crate) write: WriteScope,
+    pub(crate) authorship: Authorship,
 }
 
 impl Permit {
@@ -101,6 +102,12 @@ impl Permit {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.terms.mode
+    }
+
+    /// Whom a commit is by.
+    #[must_use]
+    pub fn authorship(&self) -> Authorship {
+        self.terms.authorship
     }
 
     /// Where changes may be handed back. The plan's own `hand_back` was judged against it, path by path; what lies

@@ -11,6 +11,7 @@ use crate::{
     ceilings::{Ceilings, Located, Stated, network_word},
     digest::sha256,
     effective,
+    git::Authorship,
     judge::judge,
     layer::{Layer, LayerName, Shapes, ToolShape, start_of},
     permit::Standing,
@@ -52,6 +53,7 @@ impl Policy {
         let mut protected = BTreeMap::new();
         let mut secrets = SecretsStated::default();
         let mut environment = BTreeMap::new();
+        let mut authorship = Authorship::default();
         let mut rules = Vec::new();
         for layer in layers {
             let content = layer.read(&shapes, &limits)?;
@@ -64,6 +66,8 @@ impl Policy {
             protected.extend(content.protect.into_iter().map(|glob| (glob, start_of(layer))));
             secrets.add(content.secrets, layer.name, &mut problems);
             add_variables(&mut environment, content.environment, &mut problems);
+            // The last layer that says something: it is a choice, and neither is more than the other.
+            authorship = content.authorship.unwrap_or(authorship);
             rules = rules::combine(rules, content.rules, &mut problems);
             problems.end_step()?;
         }
@@ -80,6 +84,7 @@ impl Policy {
             environment: environment.into_iter().map(|(name, located)| (name, located.value)).collect(),
             mode: ceilings.mode,
             write: ceilings.write.clone(),
+            authorship,
         };
         let warnings = warnings(&rules, &ceilings, &shapes, &start_of(last));
         let unsigned = Self { rules, ceilings, required_budgets, standing: Arc::new(standing), warnings };
@@ -122,6 +127,12 @@ impl Policy {
         &self.standing.environment
     }
 
+    /// Whom a commit is by.
+    #[must_use]
+    pub fn authorship(&self) -> Authorship {
+        self.standing.authorship
+    }
+
     /// The most that a call may use; a plan's own limits are cut to this.
     #[must_use]
     pub fn limits(&self) -> Limits {
@@ -155,7 +166,8 @@ impl Policy {
     /// Puts the digest of the effective text into the policy. The text does not hold the digest.
     fn sign(self) -> Self {
         let policy_sha256 = sha256(self.effective().as_bytes());
-        let Standing { policy_sha256: _, required, protect, secrets, environment, mode, write } = &*self.standing;
+        let Standing { policy_sha256: _, required, protect, secrets, environment, mode, write, authorship } =
+            &*self.standing;
         let standing = Standing {
             policy_sha256,
             required: required.clone(),
@@ -164,6 +176,7 @@ impl Policy {
             environment: environment.clone(),
             mode: *mode,
             write: write.clone(),
+            authorship: *authorship,
         };
         Self { standing: Arc::new(standing), ..self }
     }

@@ -20,6 +20,11 @@ fn shapes() -> Vec<ToolShape> {
         ("get_run", &["run_id", "wait_seconds"]),
         ("cancel_run", &["run_id"]),
         ("keep_changes", &["call", "paths"]),
+        ("git_status", &[]),
+        ("git_diff", &["path", "staged", "revision"]),
+        ("git_log", &["path", "limit"]),
+        ("git_show", &["revision", "path"]),
+        ("git_commit", &["message", "paths"]),
         ("deploy", &["env"]),
     ]
     .into_iter()
@@ -535,6 +540,15 @@ match = [{ tool = "read_file", args = { path = "src/lib.rs" } }, { tool = "run_t
 not_match = [{ tool = "list_changes" }]
 
 [[rule]]
+id = "repository"
+tools = ["git_commit", "git_diff", "git_log", "git_show", "git_status"]
+decision = "allow"
+network = "off"
+why = "git runs in the same sandbox; a commit comes back as objects and a ref of the agent's own, and moves no branch."
+match = [{ tool = "git_log" }, { tool = "git_commit" }]
+not_match = [{ tool = "run_tests" }]
+
+[[rule]]
 id = "session"
 tools = ["cancel_run", "get_run", "list_changes"]
 decision = "allow"
@@ -555,7 +569,7 @@ fn the_effective_text_leaves_out_what_no_longer_decides() {
     .unwrap();
     let again = reload(&policy);
     let ids: Vec<&str> = again.rules().iter().map(|rule| rule.id.as_str()).collect();
-    assert_eq!(ids, ["everyday", "none", "own-tests"]);
+    assert_eq!(ids, ["everyday", "none", "own-tests", "repository"]);
     assert!(!again.rules()[0].tools.contains("run_tests"));
 }
 

@@ -74,6 +74,7 @@ fn plan() -> Plan {
 fn shapes() -> Vec<ToolShape> {
     let names = ["read_file", "write_file", "edit_file", "list_files", "search_files", "move_file", "delete_file"];
     let names = names.into_iter().chain(["run_tests", "list_changes", "get_run", "cancel_run", "keep_changes"]);
+    let names = names.chain(["git_status", "git_diff", "git_log", "git_show", "git_commit"]);
     let arguments = ["path", "content", "old_string", "new_string", "pattern", "source", "destination", "run_id"];
     names
         .map(|name| ToolShape { name: name.to_owned(), arguments: arguments.into_iter().map(str::to_owned).collect() })

@@ -1,6 +1,6 @@
 //! The last step of a call in this room: what its sandbox wrote goes through the gate, as its own permit says.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use cofferdam_contract::Ended;
 use cofferdam_policy::Permit;
@@ -8,7 +8,7 @@ use cofferdam_policy::Permit;
 use crate::{
     cancel::Cancel,
     open::Closed,
-    workspace::{Bond, HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
+    workspace::{HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
 };
 
 /// How long a call waits for others that hand back to the same workspace. One takes milliseconds, a large one seconds.
@@ -22,7 +22,7 @@ impl Session {
     /// [`SessionError`], as [`Session::hand_back`] says.
     pub fn hand_back_closed(&self, closed: &Closed, call: &str, cancel: &Cancel) -> Result<HandedBack, SessionError> {
         let Some(changeset) = &closed.changeset else { return Ok(HandedBack::default()) };
-        let origin = origin(call);
+        let origin = Origin::of_call(call);
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
         let permit = &closed.permit;
@@ -56,15 +56,8 @@ impl Session {
             protect: permit.protect(),
             mode: permit.mode(),
             masks: &masks,
-            origin: &origin(by),
+            origin: &Origin::of_call(by),
         };
         self.keep(&keep, &patience)
     }
-}
-
-/// Where changes come from that are handed back now.
-fn origin(call: &str) -> Origin {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let at_ms = now.as_millis().try_into().unwrap_or(u64::MAX);
-    Origin { call: call.to_owned(), at_ms, bond: Bond::None }
 }

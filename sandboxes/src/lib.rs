@@ -30,5 +30,8 @@ pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
 pub use scratch::{BeganEmpty, ScratchError, ScratchNote};
 pub use view::{StageError, ViewMechanism};
-pub use workspace::*;
+pub use workspace::{
+    git::{CommitError, Committed, HostGit, ObjectId, RepositoryError, TakeError, Taken, Taking},
+    *,
+};
 pub use yard::{OpenError, Report, Yard, YardError, YardOptions};

@@ -6,8 +6,8 @@
 use std::{os::fd::AsFd, sync::Arc, time::Instant};
 
 use cofferdam_contract::{
-    Command, Ended, Enforced, Exit, FileRefusal, FileReply, FileRequest, RefusalKind, Sandbox, SandboxError, Stream,
-    Work,
+    Command, Ended, Enforced, Exit, FileRefusal, FileReply, FileRequest, RefusalKind, Repository, Sandbox,
+    SandboxError, Stream, Work,
 };
 use cofferdam_policy::{Permit, Redactor};
 use rustix::process::Signal;
@@ -44,6 +44,8 @@ pub struct OpenSandbox {
     omitted: u64,
     worker: Arc<Worker>,
     _refill: Option<Refill>,
+    /// What is known of the repository, for work on it.
+    repository: Option<Repository>,
 }
 
 /// What an open sandbox is made of.
@@ -58,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) cancel: Cancel,
     pub(crate) worker: Arc<Worker>,
     pub(crate) refill: Option<Refill>,
+    pub(crate) repository: Option<Repository>,
 }
 
 /// What is left of a sandbox after its end.
@@ -86,7 +89,8 @@ pub struct Closed {
 impl OpenSandbox {
     /// Opens a ready sandbox for a call.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel, worker, refill } = parts;
+        let Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel, worker, refill, repository } =
+            parts;
         cancel.watch(ready.guard.pidfd());
         let next_tick = Instant::now() + TICK;
         let root = workspace.root().to_string_lossy().into_owned();
@@ -105,6 +109,7 @@ impl OpenSandbox {
             omitted: 0,
             worker,
             _refill: refill,
+            repository,
         }
     }
 
@@ -137,8 +142,8 @@ impl OpenSandbox {
         let masks = Arc::clone(&ready.masks);
         match permit.plan().work {
             // What is walked below stands still, and volumes can be lent again, when every process is gone.
-            Work::Execute | Work::WriteFiles => ready.guard.end(),
-            Work::ReadFiles | Work::Session(_) => {}
+            Work::Execute | Work::WriteFiles | Work::Commit => ready.guard.end(),
+            Work::ReadFiles | Work::ReadRepository | Work::Session(_) => {}
         }
         worker.destroy(ready);
         let scratch = volumes.as_mut().map_or(Vec::new(), Volumes::notes);
@@ -154,7 +159,7 @@ impl OpenSandbox {
         let changeset = changeset.map(|changeset| changeset.keeping(stage.into_folder()));
         let changed_during_call = match permit.plan().work {
             Work::Execute => workspace.changed_since(&stamp, &[TreePath::root()], &hidden, LOOKED_AT_AFTER_A_RUN),
-            Work::ReadFiles | Work::WriteFiles | Work::Session(_) => {
+            Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit | Work::Session(_) => {
                 let read = permit.plan().reads.iter().filter_map(|path| TreePath::new(path.as_str()));
                 let read: Vec<TreePath> = read.collect();
                 workspace.changed_since(&stamp, &read, &hidden, read.len())
@@ -266,8 +271,10 @@ impl Sandbox for OpenSandbox {
             FileRequest::Write(_) | FileRequest::Move { .. } | FileRequest::Delete(_) => true,
         };
         match &self.permit.plan().work {
-            Work::ReadFiles if writes => return Err(SandboxError::NotPlanned { what: "writing files" }),
-            Work::ReadFiles | Work::WriteFiles | Work::Execute => {}
+            Work::ReadFiles | Work::ReadRepository if writes => {
+                return Err(SandboxError::NotPlanned { what: "writing files" });
+            }
+            Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit | Work::Execute => {}
             Work::Session(_) => return Err(SandboxError::NotPlanned { what: "files" }),
         }
         let frame = self.ready.line.conversation.file(request);
@@ -281,7 +288,7 @@ impl Sandbox for OpenSandbox {
 
     fn execute(&mut self, command: &Command, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit, SandboxError> {
         match &self.permit.plan().work {
-            Work::Execute => {}
+            Work::Execute | Work::ReadRepository | Work::Commit => {}
             Work::ReadFiles | Work::WriteFiles | Work::Session(_) => {
                 return Err(SandboxError::NotPlanned { what: "executing programs" });
             }
@@ -319,6 +326,10 @@ impl Sandbox for OpenSandbox {
                 Err(self.unasked())
             }
         }
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        self.repository.as_ref()
     }
 
     /// Nobody waits at this end of the call; the pipeline wraps a sandbox to show progress.

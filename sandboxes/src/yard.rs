@@ -12,9 +12,10 @@ use std::{
 };
 
 use cofferdam_contract::{
-    Argument, Ended, Enforced, Guarantee, Isolation, Kind, Limits, Network, Plan, Strength, Work,
+    Argument, Author, Ended, Enforced, Guarantee, Identity, Isolation, Kind, Limits, Network, Plan, Repository,
+    Strength, Work,
 };
-use cofferdam_policy::Permit;
+use cofferdam_policy::{Authorship, Permit};
 use serde::Serialize;
 
 use crate::{
@@ -32,11 +33,17 @@ use crate::{
     submount::Mounts,
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
-    workspace::{CopyError, LayersError, MaskError, Masks, Session, Stamp, TreePath, WorkspaceError},
+    workspace::{
+        CopyError, LayersError, MaskError, Masks, Patience, Session, Stamp, TreePath, WorkspaceError,
+        git::{HostGit, Purpose, RepositoryError},
+    },
 };
 
 /// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
 const ROOT_HOLDS: Duration = Duration::from_secs(30);
+
+/// How long a look at the repository waits for calls that hand back, where it has to change what the session keeps.
+const OTHERS: Duration = Duration::from_secs(10);
 
 /// What a yard needs to know.
 #[derive(Debug, Clone)]
@@ -125,6 +132,9 @@ pub enum OpenError {
     /// No stamp could be taken.
     #[error("failed to read the workspace's clock")]
     Stamp(#[source] std::io::Error),
+    /// Git cannot be used in the workspace.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// Another run had the workspace for too long.
     #[error(transparent)]
     Busy(ScratchError),
@@ -251,7 +261,13 @@ impl Yard {
         if let Some(mount) = self.ground.mounts.below(workspace.root()).map_err(OpenError::Mounts)? {
             return Err(OpenError::Submount(mount));
         }
+        let repository = self.repository(&permit, session, cancel)?;
         let (ready, stamp, volumes, refill, deadline) = match &plan.work {
+            work @ (Work::ReadRepository | Work::Commit) => {
+                let access = if *work == Work::Commit { Access::Write } else { Access::Read };
+                let (ready, stamp) = self.ready_for_repository(&permit, session, access, (deadline, cancel))?;
+                (ready, stamp, None, None, deadline)
+            }
             Work::Execute => {
                 let (ready, stamp, volumes, deadline) = self.ready_to_execute(&permit, session, cancel, tell)?;
                 (ready, stamp, Some(volumes), None, deadline)
@@ -281,7 +297,110 @@ impl Yard {
             cancel,
             worker,
             refill,
+            repository,
         }))
+    }
+
+    /// What is known of the workspace's repository, for work on it. A permit for other work looks at none.
+    fn repository(
+        &self,
+        permit: &Permit,
+        session: &Arc<Session>,
+        cancel: &Cancel,
+    ) -> Result<Option<Repository>, OpenError> {
+        let purpose = match permit.plan().work {
+            Work::ReadRepository => Purpose::Read,
+            Work::Commit => Purpose::Commit,
+            Work::ReadFiles | Work::WriteFiles | Work::Execute | Work::Session(_) => return Ok(None),
+        };
+        let git = self.host_git(session)?;
+        let cancelled = || cancel.why() == Some(Ended::Cancelled);
+        let patience = Patience { until: Instant::now() + OTHERS, cancelled: &cancelled };
+        let standing = session.repository(&git, purpose, &patience)?;
+        let author = match (purpose, permit.authorship()) {
+            // Nothing is written.
+            (Purpose::Read, _) => Author::Unnamed,
+            (Purpose::Commit, Authorship::Agent) => Author::Agent,
+            (Purpose::Commit, Authorship::Person) => {
+                git.identity(&self.ground.host).map_or(Author::Unnamed, Author::Person)
+            }
+        };
+        Ok(Some(Repository {
+            session: session.name().to_owned(),
+            reference: standing.reference,
+            base: standing.base.map(String::from),
+            author,
+            warnings: standing.warnings,
+        }))
+    }
+
+    /// The host's git, for what is done with the session's commits outside of sandboxes.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoGit`].
+    pub fn host_git(&self, session: &Session) -> Result<HostGit, RepositoryError> {
+        HostGit::find(&self.ground.host, session.workspace().root()).ok_or(RepositoryError::NoGit)
+    }
+
+    /// The person's name and address, as their own git settings have them.
+    #[must_use]
+    pub fn identity(&self, git: &HostGit) -> Option<Identity> {
+        git.identity(&self.ground.host)
+    }
+
+    /// A sandbox that executes what the host root has, on a view without scratch volumes: so it waits for no run.
+    fn ready_for_repository(
+        &self,
+        permit: &Permit,
+        session: &Arc<Session>,
+        access: Access,
+        (deadline, cancel): (Instant, &Cancel),
+    ) -> Result<(Ready, Stamp), OpenError> {
+        loop {
+            let mechanism = self.ground.views.mechanism();
+            match self.try_for_repository(mechanism, permit, session, access, (deadline, cancel)) {
+                Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
+                Err(error @ OpenError::Start(_)) => {
+                    self.ground.forget_host_root(session.workspace().root());
+                    return Err(error);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn try_for_repository(
+        &self,
+        mechanism: ViewMechanism,
+        permit: &Permit,
+        session: &Arc<Session>,
+        access: Access,
+        (deadline, cancel): (Instant, &Cancel),
+    ) -> Result<(Ready, Stamp), OpenError> {
+        let workspace = session.workspace();
+        let host_root = self.ground.host_root(workspace.root());
+        let masks = workspace.masks(permit.secrets())?;
+        let layers = session.layers()?;
+        let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
+        let held = view::between(&layers, &masks);
+        let ended = || ended(deadline, cancel);
+        let place = (&**workspace, &layers, &*masks);
+        let stage = Stage::make(mechanism, place, access, permit.limits(), &[], &ended)?;
+        let mut environment = host_root.environment.clone();
+        environment.extend(permit.environment().iter().map(|(name, value)| (name.clone(), value.clone())));
+        let place = Place {
+            workspace: workspace.root(),
+            workspace_id: workspace.id(),
+            view: stage.view(access, &held),
+            root: Root::Host { root: &host_root, mounts: &self.ground.mounts },
+            scratch: &[],
+            holding: Holding::Nothing,
+            limits: permit.limits(),
+            environment: &environment,
+        };
+        let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
+        let ready = Ready::new(started, layers, masks, stage).map_err(|_| Ended::Broken)?;
+        Ok((ready, stamp))
     }
 
     fn ready_for_files(

@@ -191,6 +191,8 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         Work::ReadFiles => "read_file",
         Work::WriteFiles => "write_file",
         Work::Execute => "run_tests",
+        Work::ReadRepository => "git_status",
+        Work::Commit => "git_commit",
         Work::Session(_) => "list_changes",
     };
     let names = [
@@ -206,6 +208,11 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         "get_run",
         "cancel_run",
         "keep_changes",
+        "git_status",
+        "git_diff",
+        "git_log",
+        "git_show",
+        "git_commit",
     ];
     let arguments = [
         "path",
@@ -759,3 +766,6 @@ fn a_copy_is_never_made_ahead_and_shows_the_workspace_as_it_is_when_the_call_beg
 
 #[path = "yard_secrets_tests.rs"]
 mod secrets;
+
+#[path = "yard_repository_tests.rs"]
+mod repository;

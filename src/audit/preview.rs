@@ -12,8 +12,11 @@ use sha2::{Digest, Sha256};
 use super::record::hex;
 
 /// Arguments whose texts are shown.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 17] = [
     "path",
+    "paths",
+    "revision",
+    "staged",
     "source",
     "destination",
     "glob",

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use super::commit_taken::CommitMove;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -33,6 +35,10 @@ pub enum Event {
     ChangesOrdered(ChangesOrdered),
     /// What a person decided about held changes was done.
     Changes(ChangesDecided),
+    /// A person ordered that their branch moves to an agent's commit.
+    CommitOrdered(CommitMove),
+    /// It moved.
+    CommitTaken(CommitMove),
     /// A line that was being written when its writer died was removed.
     Recovered(Recovered),
 }

@@ -15,6 +15,7 @@ use cofferdam_sandboxes::{Change, Patience, Session, SessionError, TreePath};
 
 use super::{
     call::unusable,
+    commit_take::{self, CommitTake},
     exit::Exit,
     terminal::{Colour, causes, note},
 };
@@ -65,6 +66,8 @@ pub(super) enum Changes {
     /// All or nothing: where a file is not any more as the call left it, nothing is done and the files are named; then
     /// name those that you want. An undo is in the history too, and can be undone.
     Undo(undo::Undo),
+    /// Moves your branch forward to the agent's commit
+    CommitTake(CommitTake),
 }
 
 /// What is ordered.
@@ -105,6 +108,11 @@ pub(super) fn run(command: &Changes, setup: &Setup, colour: Colour) -> Exit {
         Changes::Discard(order) => desk.discard(order),
         Changes::History(history) => desk.history(history),
         Changes::Undo(undo) => desk.undo(undo),
+        Changes::CommitTake(take) => {
+            // It opens the log itself.
+            drop(desk);
+            return commit_take::run(take, setup, colour);
+        }
     };
     done.unwrap_or_else(|exit| exit)
 }

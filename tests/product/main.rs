@@ -9,6 +9,7 @@ mod changes;
 mod clients;
 mod command_line;
 mod examples;
+mod git;
 mod harness;
 mod house;
 mod kill;

@@ -14,11 +14,16 @@ use crate::harness::{
 };
 
 /// Every tool there is, in the order that `tools/list` gives.
-const TOOLS: [&str; 12] = [
+const TOOLS: [&str; 17] = [
     "cancel_run",
     "delete_file",
     "edit_file",
     "get_run",
+    "git_commit",
+    "git_diff",
+    "git_log",
+    "git_show",
+    "git_status",
     "keep_changes",
     "list_changes",
     "list_files",

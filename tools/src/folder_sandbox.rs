@@ -16,8 +16,8 @@ use std::{
 
 use cofferdam_contract::{
     Command, Digest, Ended, Entry, EntryKind, Exit, Expected, FileContent, FileRefusal, FileReply, FileRequest,
-    Ignoring, LeftOut, Listing, MatchLine, OutputMode, RefusalKind, Sandbox, SandboxError, SearchHit, SearchReply,
-    Status, Stream, Window, WorkspacePath, Written,
+    Ignoring, LeftOut, Listing, MatchLine, OutputMode, RefusalKind, Repository, Sandbox, SandboxError, SearchHit,
+    SearchReply, Status, Stream, Window, WorkspacePath, Written,
 };
 use grep_regex::RegexMatcherBuilder;
 use grep_searcher::{SearcherBuilder, sinks::Lossy};
@@ -490,6 +490,10 @@ impl Sandbox for &FolderSandbox {
             }
         }
         Ok(recording.programs.get(name).cloned())
+    }
+
+    fn repository(&self) -> Option<&Repository> {
+        None
     }
 
     fn progress(&mut self, _: &str) {}

@@ -15,6 +15,12 @@ mod edit_file;
 mod excerpt;
 mod failure;
 mod get_run;
+pub mod git;
+mod git_commit;
+mod git_diff;
+mod git_log;
+mod git_show;
+mod git_status;
 mod keep_changes;
 mod list_changes;
 mod list_files;
@@ -162,6 +168,11 @@ pub fn all() -> &'static [&'static dyn Tool] {
         &move_file::MoveFileTool,
         &delete_file::DeleteFileTool,
         &run_tests::RunTestsTool,
+        &git_status::GitStatusTool,
+        &git_diff::GitDiffTool,
+        &git_log::GitLogTool,
+        &git_show::GitShowTool,
+        &git_commit::GitCommitTool,
         &list_changes::ListChangesTool,
         &keep_changes::KeepChangesTool,
         &get_run::GetRunTool,

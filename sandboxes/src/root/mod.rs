@@ -180,7 +180,7 @@ impl Host {
     }
 
     /// The absolute folders on the server's PATH, at most 128.
-    fn path_folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn path_folders(&self) -> Vec<PathBuf> {
         let Some(path) = self.variable("PATH") else { return Vec::new() };
         std::env::split_paths(path).filter(|folder| folder.is_absolute()).take(128).collect()
     }

@@ -194,6 +194,9 @@ pub enum Reason {
     TooMany,
     /// What was there before was larger than is kept, or could not be kept: it cannot be brought back.
     NotKept,
+    /// It is git's bookkeeping of the session's own commits. It is never put into the workspace: a commit is taken as a
+    /// commit.
+    RepositoryState,
     /// The server stopped while it was handing the change back.
     Interrupted,
     /// The kernel refused to put it into place.
@@ -279,6 +282,7 @@ impl Reason {
             | Self::OtherOwner { .. }
             | Self::TooMany
             | Self::NotKept
+            | Self::RepositoryState
             | Self::Interrupted
             | Self::Failed { .. } => false,
         }
@@ -355,6 +359,7 @@ impl fmt::Display for Reason {
             Self::NotKept => {
                 formatter.write_str("what was there before is not kept: it was too large, or could not be")
             }
+            Self::RepositoryState => formatter.write_str("it belongs to the session's own commits"),
             Self::Interrupted => formatter.write_str("the server stopped while it was handing the change back"),
             Self::Failed { error } => write!(formatter, "the kernel refused it: {error}"),
         }

@@ -22,6 +22,7 @@ mod delivery;
 mod diff;
 mod flush;
 mod gate;
+pub mod git;
 mod hand_back;
 mod journal;
 mod layer;

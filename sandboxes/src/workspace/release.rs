@@ -191,15 +191,27 @@ impl Session {
         let failed = |source| self.kernel("discard held changes", source);
         let stack = self.ledger().load().map_err(failed)?;
         as_of.confirm(&stack)?;
-        let selected: Vec<Change> =
+        let mut selected: Vec<Change> =
             chosen(&stack, paths).into_iter().map(|path| stack.held[path].change.clone()).collect();
         if selected.is_empty() {
             return Ok(selected);
         }
-        let removed = selected.iter().map(|change| change.path.clone()).collect();
+        let mut removed: BTreeSet<TreePath> = selected.iter().map(|change| change.path.clone()).collect();
+        // What git keeps of the session's commits is one thing: a branch without its index is neither state.
+        let state = stack.repository_state();
+        let forgets_commits = state.iter().any(|path| removed.contains(path));
+        if forgets_commits {
+            removed.extend(state.iter().cloned());
+            let git = TreePath::root().join(".git".as_ref());
+            selected.retain(|change| !state.contains(&change.path));
+            selected.push(Change { path: git, what: What::Folder { mode: 0o755, opaque: false } });
+        }
         let ledger = self.ledger();
-        let next =
+        let mut next =
             stack.next(ledger.folder(), Ground::as_it_is(self.workspace().fd()), &removed, &[]).map_err(failed)?;
+        if forgets_commits {
+            next.history = None;
+        }
         let next = Arc::new(next);
         ledger.save(&next).map_err(failed)?;
         ledger.sweep(&next).map_err(failed)?;
@@ -248,6 +260,8 @@ impl AsOf {
 /// The held paths that an order to apply `paths` is about, parents first.
 fn selected<'a>(stack: &'a Stack, paths: &[TreePath]) -> BTreeSet<&'a TreePath> {
     let mut selected = chosen(stack, paths);
+    // A commit is taken as a commit.
+    selected.retain(|path| stack.held[*path].reason != Reason::RepositoryState);
     // What is below a held folder cannot be without it.
     let above: Vec<TreePath> = selected.iter().flat_map(|path| path.folders_above()).collect();
     selected.extend(above.iter().filter_map(|above| stack.held.get_key_value(above)).map(|(above, _)| above));

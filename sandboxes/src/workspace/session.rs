@@ -2,18 +2,19 @@
 //!
 //! It lives in the state folder and outlives the process. Two clients with the same name share one draft.
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, sync::Arc};
+use std::{collections::BTreeSet, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
 use super::{
     archive::{Archive, Retention},
+    change::Reason,
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
     diff::Difference,
     ledger::Ledger,
     left::{self, LEFT},
     shelf::{RETENTION, UNDO},
-    stack::{Content, HeldChange, Layers},
+    stack::{Content, HeldChange, Layers, Piece, Stack},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
 };
@@ -114,10 +115,23 @@ impl Session {
     /// [`SessionError::Kernel`] when its folder cannot be made.
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
+        Self::in_folder(folder, workspace, name, MAX_HELD_BYTES)
+    }
+
+    /// A session that holds nothing and never will: its view is the workspace as the host has it.
+    ///
+    /// # Errors
+    /// [`SessionError::Kernel`] when its folder cannot be made.
+    pub fn of_the_host(workspace: Arc<Workspace>) -> Result<Self, SessionError> {
+        // Beside `sessions`, so that no session's name can lead to it.
+        Self::in_folder(workspace.state().join("host"), workspace, "host", 0)
+    }
+
+    fn in_folder(folder: PathBuf, workspace: Arc<Workspace>, name: &str, most_held: u64) -> Result<Self, SessionError> {
         let undo = Archive::new(folder.join(UNDO), RETENTION);
         let left = Archive::new(folder.join(LEFT), left::RETENTION);
         let ledger = Ledger::new(folder);
-        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES, undo, left };
+        let session = Self { workspace, name: name.to_owned(), ledger, most_held, undo, left };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -146,13 +160,13 @@ impl Session {
         self.ledger.lock().map_err(|source| self.layers_error(source))
     }
 
-    /// What is held, sorted by path.
+    /// What is held, sorted by path, without what git keeps of the session's own commits.
     ///
     /// # Errors
     /// When the session's record cannot be read.
     pub fn held(&self) -> Result<Vec<HeldChange>, LayersError> {
         let stack = self.ledger.load().map_err(|source| self.layers_error(source))?;
-        Ok(stack.held.values().cloned().collect())
+        Ok(stack.held.values().filter(|held| held.reason != Reason::RepositoryState).cloned().collect())
     }
 
     /// What is held in a snapshot at `path` and below it, each beside what the workspace has there.
@@ -176,14 +190,23 @@ impl Session {
         if delivery.operations.is_empty() && delivery.pieces.is_empty() && delivery.removed.is_empty() {
             return Ok(delivery::Delivered::default());
         }
-        let grows = delivery.pieces.iter().any(|piece| matches!(piece.content, Content::Copy { .. }));
-        if grows {
-            let bytes = delivery.stack.bytes_with(&delivery.removed, &delivery.pieces);
-            if bytes > self.most_held {
-                return Err(SessionError::TooMuchHeld { session: self.name.clone(), bytes, limit: self.most_held });
-            }
-        }
+        self.is_within_bounds(&delivery.stack, &delivery.removed, &delivery.pieces)?;
         delivery.deliver(steps).map_err(|error| self.delivery_error("hand changes back", error))
+    }
+
+    /// Refuses when more would be held than a session may.
+    pub(super) fn is_within_bounds(
+        &self,
+        stack: &Stack,
+        removed: &BTreeSet<TreePath>,
+        pieces: &[Piece<'_>],
+    ) -> Result<(), SessionError> {
+        let grows = pieces.iter().any(|piece| matches!(piece.content, Content::Copy { .. }));
+        let bytes = if grows { stack.bytes_with(removed, pieces) } else { 0 };
+        if bytes > self.most_held {
+            return Err(SessionError::TooMuchHeld { session: self.name.clone(), bytes, limit: self.most_held });
+        }
+        Ok(())
     }
 
     /// Waits for the workspace's turn, and finishes what a stopped server left.

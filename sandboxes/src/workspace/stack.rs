@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
+    git::History,
     layer::{self, Bytes, Ground},
     tree_path::{TreePath, hexadecimal},
     version::HostVersion,
@@ -68,14 +69,23 @@ pub enum Bond {
 }
 
 impl Origin {
+    /// A call that is handed back now.
+    pub(crate) fn of_call(call: &str) -> Self {
+        Self { call: call.to_owned(), at_ms: now_ms(), bond: Bond::None }
+    }
+
     /// A person's order of this `kind`, now, under a name of its own.
     pub(super) fn order(kind: &str) -> io::Result<Self> {
         let mut random = [0; 4];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let at_ms = now.as_millis().try_into().unwrap_or(u64::MAX);
-        Ok(Self { call: format!("{kind}-{}", hexadecimal(&random)), at_ms, bond: Bond::None })
+        Ok(Self::of_call(&format!("{kind}-{}", hexadecimal(&random))))
     }
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// What is held, and in which layers it lies.
@@ -86,6 +96,9 @@ pub(super) struct Stack {
     layers: Vec<Record>,
     #[serde(with = "as_list")]
     pub(super) held: BTreeMap<TreePath, HeldChange>,
+    /// The commits that the session has of its own. What git keeps of them is among `held`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) history: Option<History>,
 }
 
 /// What is known of a layer.
@@ -136,9 +149,14 @@ impl Layers {
         self.stack.generation
     }
 
-    /// What is held, sorted by path.
+    /// What is held, sorted by path, without what git keeps of the session's own commits.
     pub fn held(&self) -> impl Iterator<Item = &HeldChange> {
-        self.stack.held.values()
+        self.stack.held.values().filter(|held| held.reason != Reason::RepositoryState)
+    }
+
+    /// The commits that the session has of its own.
+    pub(super) fn history(&self) -> Option<&History> {
+        self.stack.history()
     }
 
     /// The layers' folders, top first, as paths.
@@ -269,7 +287,7 @@ impl Stack {
             layer::build(&folder.join("layers"), &name, ground, &whats, &entries)?;
             records.insert(0, Record { name, paths: entries.into_keys().cloned().collect() });
         }
-        Ok(Self { generation, layers: records, held })
+        Ok(Self { generation, layers: records, held, history: self.history.clone() })
     }
 
     /// What is held when `removed` goes and `added` comes.

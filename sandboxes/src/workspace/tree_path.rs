@@ -42,6 +42,12 @@ impl TreePath {
         Self(self.0.join(name))
     }
 
+    /// This path and all names of another.
+    #[must_use]
+    pub fn join_all(&self, path: &Self) -> Self {
+        Self(self.0.join(&path.0))
+    }
+
     /// As a path to hand to the kernel.
     #[must_use]
     pub fn as_path(&self) -> &Path {

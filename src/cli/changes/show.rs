@@ -72,6 +72,7 @@ impl Desk {
         for AsOf { shown, .. } in &listed {
             print(held_line(shown, self.colour));
         }
+        self.session.own_commits().map_err(|error| failed(&error))?.into_iter().for_each(print);
         if listed.is_empty() {
             return Ok(nothing_there(&paths));
         }

@@ -13,6 +13,7 @@ mod file;
 mod limits;
 mod path;
 mod plan;
+mod repository;
 mod sandbox;
 
 pub use argument::{Argument, Arguments};
@@ -26,4 +27,5 @@ pub use file::{
 pub use limits::Limits;
 pub use path::{MAX_PATH_BYTES, PathError, WorkspacePath};
 pub use plan::{HandBack, Isolation, Lane, Network, Plan, SessionRequest, Work};
+pub use repository::{Author, Identity, Repository};
 pub use sandbox::{Ended, Sandbox, SandboxError};

@@ -29,6 +29,14 @@ impl Limits {
     pub const TESTS: Self =
         Self { wall_seconds: 600, cpu_seconds: 1800, memory_mb: 8192, disk_mb: 8192, pids: 2048, output_kb: 4096 };
 
+    /// Budgets that a look at the repository asks for. Git reads each file that may have changed, and packs through `mmap`.
+    pub const REPOSITORY: Self =
+        Self { wall_seconds: 120, cpu_seconds: 240, memory_mb: 4096, disk_mb: 512, pids: 128, output_kb: 4096 };
+
+    /// Budgets that a commit asks for: its hooks may check, format and test.
+    pub const COMMIT: Self =
+        Self { wall_seconds: 600, cpu_seconds: 1800, memory_mb: 8192, disk_mb: 2048, pids: 1024, output_kb: 4096 };
+
     /// The smaller of the two, budget by budget.
     #[must_use]
     pub fn min(self, other: Self) -> Self {

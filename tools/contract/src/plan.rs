@@ -44,6 +44,11 @@ pub enum Work {
     WriteFiles,
     /// Executes programs on the view, with toolchains and scratch volumes.
     Execute,
+    /// Executes git on a read-only view, to look at the workspace's repository. Toolchains are there and scratch volumes are
+    /// not, so it waits for no run.
+    ReadRepository,
+    /// Executes git on the view to make a commit, in the same place. The commit comes back, and nothing else does.
+    Commit,
     /// Asks about the session itself; no sandbox is opened.
     Session(SessionRequest),
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Command, Exit, FileRefusal, FileReply, FileRequest, Stream};
+use crate::{Command, Exit, FileRefusal, FileReply, FileRequest, Repository, Stream};
 
 /// An open sandbox. Made from a permit, used for one call, destroyed.
 pub trait Sandbox: Send {
@@ -34,6 +34,9 @@ pub trait Sandbox: Send {
     /// # Errors
     /// [`SandboxError::Ended`] when the sandbox is gone.
     fn find_program(&mut self, name: &str) -> Result<Option<String>, SandboxError>;
+
+    /// What is known of the workspace's repository; `None` when the plan's work is not about it.
+    fn repository(&self) -> Option<&Repository>;
 
     /// Tells the person who waits what is being done, in one line.
     fn progress(&mut self, line: &str);

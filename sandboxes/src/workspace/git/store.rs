@@ -1,0 +1,121 @@
+//! Bare repositories of our own making, for one act: what host git works in.
+//!
+//! Their settings are a few lines of ours. They borrow the host repository's objects, which are data and name no program,
+//! and know nothing else of it: no settings, hooks, attributes, refs or remotes.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    HostGit,
+    host::HostRepository,
+    object::{Format, ObjectId},
+    program::{self, GitError},
+};
+use crate::{call_folder::CallFolder, workspace::Workspace};
+
+/// Two repositories that go away together: one for what a sandbox wrote, one for what the host's git made of it.
+#[derive(Debug)]
+pub(super) struct Store {
+    folder: CallFolder,
+    git: HostGit,
+}
+
+impl Store {
+    /// Makes them in the workspace's state.
+    pub(super) fn make(git: &HostGit, workspace: &Workspace, host: &HostRepository) -> io::Result<Self> {
+        let folder = CallFolder::make(workspace.state(), &["incoming", "trusted"])?;
+        let store = Self { folder, git: git.clone() };
+        for repository in [store.incoming(), store.trusted()] {
+            prepare(&repository, workspace, host)?;
+        }
+        Ok(store)
+    }
+
+    /// Where what a sandbox wrote is copied to. Nothing is believed of it but that names are names.
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.folder.join("incoming")
+    }
+
+    /// Where only what git has checked and written anew lies.
+    pub(super) fn trusted(&self) -> PathBuf {
+        self.folder.join("trusted")
+    }
+
+    /// A git for the untrusted one.
+    pub(super) fn in_incoming(&self) -> Command {
+        self.git.command(&self.incoming())
+    }
+
+    /// A git for the trusted one.
+    pub(super) fn in_trusted(&self) -> Command {
+        self.git.command(&self.trusted())
+    }
+
+    /// Whether `older` is `newer` or one of its ancestors.
+    pub(super) fn is_ancestor(&self, older: &ObjectId, newer: &ObjectId) -> Result<bool, GitError> {
+        let mut command = self.in_trusted();
+        command.args(["merge-base", "--is-ancestor", older.as_str(), newer.as_str()]);
+        program::ask(command, "compare two commits")
+    }
+
+    /// Whether there is such a commit.
+    pub(super) fn has_commit(&self, commit: &ObjectId) -> bool {
+        let mut command = self.in_trusted();
+        command.args(["cat-file", "-e", &format!("{commit}^{{commit}}")]);
+        program::succeed(command, "look for a commit", &[]).is_ok()
+    }
+}
+
+fn prepare(repository: &Path, workspace: &Workspace, host: &HostRepository) -> io::Result<()> {
+    for folder in ["objects/info", "objects/pack", "refs"] {
+        DirBuilder::new().recursive(true).mode(0o700).create(repository.join(folder))?;
+    }
+    let (version, extension) = match host.format {
+        Format::Sha1 => (0, ""),
+        Format::Sha256 => (1, "[extensions]\n\tobjectFormat = sha256\n"),
+    };
+    // `alternateRefsCommand`: else git would look for refs of the repository that the objects are borrowed from, with that
+    // one's settings. `bigFileThreshold` and `window` bound what a large object costs.
+    let config = format!(
+        "[core]\n\trepositoryFormatVersion = {version}\n\tbare = true\n\talternateRefsCommand = true\n\
+         \tbigFileThreshold = 16m\n\thooksPath = /dev/null\n{extension}\
+         [pack]\n\tthreads = 1\n\twindow = 0\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+    );
+    fs::write(repository.join("config"), config)?;
+    fs::write(repository.join("HEAD"), "ref: refs/heads/none\n")?;
+    let objects = workspace.root().join(".git/objects");
+    fs::write(repository.join("objects/info/alternates"), quoted(&objects))?;
+    if let Some(shallow) = &host.shallow {
+        fs::write(repository.join("shallow"), shallow)?;
+    }
+    Ok(())
+}
+
+/// A path as git reads it from a list whatever is in it (`unquote_c_style`, quote.c).
+fn quoted(path: &Path) -> Vec<u8> {
+    let mut line = vec![b'"'];
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b' '..=b'~' if !matches!(byte, b'"' | b'\\') => line.push(*byte),
+            byte => line.extend(format!("\\{byte:03o}").into_bytes()),
+        }
+    }
+    line.extend(b"\"\n");
+    line
+}
+
+#[cfg(test)]
+mod quoted_tests {
+    use super::*;
+
+    #[test]
+    fn any_path_is_one_line() {
+        assert_eq!(quoted(Path::new("/a b\"\\\né")), b"\"/a b\\042\\134\\012\\303\\251\"\n");
+    }
+}

@@ -1,0 +1,369 @@
+//! A person takes the agent's commits: their branch moves forward to one of them, and no file is touched.
+//!
+//! The branch is moved in git's own way: index and ref are locked, the ref is compared with what it was, and each is
+//! replaced in one step, the index first. A stop between the two leaves the agent's changes staged, which loses nothing.
+//! Whether the working tree already is what the commit has is asked of git inside a sandbox, where filters may run, before
+//! ([`Taking::compared`]); here nothing of the working tree is read but whether deleted files are gone.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::unix::ffi::OsStrExt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use cofferdam_contract::Identity;
+
+use super::{
+    GitError, HostGit, ObjectId, RepositoryError,
+    host::{Head, HostRepository, in_git, is_checked_out_elsewhere, name, read_ref, small, under_way},
+    place::{self, Lock},
+    program::{self, succeed},
+    standing::{History, reference},
+    store::Store,
+};
+use crate::workspace::{
+    Patience, Session, SessionError, TreePath,
+    beneath::{self, Found},
+};
+
+/// The largest index that is rewritten, in bytes: some million files.
+const INDEX_BYTES: u64 = 256 << 20;
+
+/// What taking a commit would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taking {
+    /// The branch's short name; `None` where none is checked out.
+    pub branch: Option<String>,
+    /// Where it is; `None` for a branch without commits.
+    pub old: Option<ObjectId>,
+    /// Where it goes.
+    pub new: ObjectId,
+    /// The files that differ between the two.
+    pub changed: Vec<TreePath>,
+    /// Those of them that the commit deletes.
+    deleted: Vec<TreePath>,
+    /// What the old commit's files are compared with.
+    base: ObjectId,
+}
+
+/// A commit that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Something that is not as it should be, although the commit was taken.
+    pub warnings: Vec<String>,
+}
+
+/// Why a commit was not taken. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// The repository is not as it must be for that.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The session has no commits of its own.
+    #[error("the session has no commits to take: there is no {reference}")]
+    Nothing {
+        /// The ref that would name them.
+        reference: String,
+    },
+    /// The words do not name one of them.
+    #[error("{text} does not name one commit among those of {reference}")]
+    Unknown {
+        /// What was asked for.
+        text: String,
+        /// The ref that names the agent's newest.
+        reference: String,
+    },
+    /// The branch has it.
+    #[error("{place} has {commit} already; nothing was done")]
+    Already {
+        /// The branch, or "the checked-out commit".
+        place: String,
+        /// The commit, shortened.
+        commit: String,
+    },
+    /// The branch went elsewhere.
+    #[error(
+        "{place} is at {old}, which is not among the ancestors of {new}, so it cannot simply move forward; merge or rebase \
+         the commits: `git merge {reference}`"
+    )]
+    Diverged {
+        /// The branch, or "the checked-out commit".
+        place: String,
+        /// Where it is, shortened.
+        old: String,
+        /// The agent's commit, shortened.
+        new: String,
+        /// The ref.
+        reference: String,
+    },
+    /// Two worktrees.
+    #[error(
+        "the branch {0} is checked out in another worktree too, whose files would be left behind; take the commit there"
+    )]
+    Elsewhere(String),
+    /// Files differ.
+    #[error("the working tree is not yet what the commit has")]
+    Differs {
+        /// Which.
+        paths: Vec<TreePath>,
+    },
+    /// The person has staged something.
+    #[error("you have staged changes of your own; commit them or unstage them (`git restore --staged`) first")]
+    Staged {
+        /// Which.
+        paths: Vec<TreePath>,
+    },
+    /// It changed under our hands.
+    #[error("{0} was changed meanwhile; nothing was done. Try again")]
+    Changed(&'static str),
+    /// Another git works in the repository.
+    #[error("another git is at work in the repository ({file} exists); try again when it is done")]
+    Locked {
+        /// The lock.
+        file: String,
+    },
+    /// The host's git failed.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// The kernel refused something.
+    #[error("failed to {doing}")]
+    Kernel {
+        /// What was being done.
+        doing: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// What the session holds could not be read or changed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+fn kernel(doing: &'static str) -> impl FnOnce(io::Error) -> TakeError {
+    move |source| TakeError::Kernel { doing, source }
+}
+
+impl Taking {
+    /// Names the branch, or what stands in for one.
+    #[must_use]
+    pub fn place(&self) -> String {
+        place(self.branch.as_deref())
+    }
+
+    /// The old commit, or for a branch without commits the tree that holds nothing: what git inside compares from.
+    #[must_use]
+    pub fn base(&self) -> &ObjectId {
+        &self.base
+    }
+
+    /// Whether the working tree already has what the commit brings, given the files of it that `differ` as git inside found.
+    ///
+    /// # Errors
+    /// [`TakeError::Differs`] with those that the commit is about, and those that it deletes and that are still there.
+    pub fn compared(&self, session: &Session, differ: &[TreePath]) -> Result<(), TakeError> {
+        let mut paths: Vec<TreePath> = self.changed.iter().filter(|path| differ.contains(path)).cloned().collect();
+        for path in &self.deleted {
+            match beneath::find(session.workspace().fd(), path).map_err(kernel("look at a file"))? {
+                Found::Entry(entry) if entry.kind != beneath::Kind::Folder => paths.push(path.clone()),
+                Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_) => {}
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        if paths.is_empty() { Ok(()) } else { Err(TakeError::Differs { paths }) }
+    }
+}
+
+fn place(branch: Option<&str>) -> String {
+    branch.map_or_else(|| "the checked-out commit".to_owned(), |branch| format!("the branch {branch}"))
+}
+
+fn short_name(head: &Head) -> Option<String> {
+    let name = head.branch()?.to_string();
+    Some(name.strip_prefix("refs/heads/").unwrap_or(&name).to_owned())
+}
+
+impl Session {
+    /// Finds out what taking a commit would do: the session's newest, or the one that `asked` names, a beginning of its
+    /// name or the session's ref.
+    ///
+    /// # Errors
+    /// [`TakeError`].
+    pub fn plan_taking(&self, git: &HostGit, asked: Option<&str>) -> Result<Taking, TakeError> {
+        let host = HostRepository::look(self.workspace())?;
+        host.takes_commits(self.workspace())?;
+        let path = reference(self.name());
+        let named = path.to_string();
+        let newest = read_ref(self.workspace(), &path)?;
+        let newest = newest.ok_or_else(|| TakeError::Nothing { reference: named.clone() })?;
+        let store =
+            Store::make(git, self.workspace(), &host).map_err(kernel("make a repository for the comparison"))?;
+        let new = match asked {
+            None => newest,
+            Some(text) if text == named => newest,
+            Some(text) => {
+                let unknown =
+                    || TakeError::Unknown { text: crate::workspace::notice::visible(text), reference: named.clone() };
+                let digits = text.len() >= 4 && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                if !digits {
+                    return Err(unknown());
+                }
+                let mut command = store.in_trusted();
+                command.args(["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{text}^{{commit}}")]);
+                let found = succeed(command, "find the commit", &[]).map_err(|_| unknown())?;
+                let found = ObjectId::new(String::from_utf8_lossy(&found).trim()).ok_or_else(unknown)?;
+                if !store.is_ancestor(&found, &newest)? {
+                    return Err(unknown());
+                }
+                found
+            }
+        };
+        let branch = short_name(&host.head);
+        let old = host.head.commit().cloned();
+        if let Some(old) = &old {
+            if store.is_ancestor(&new, old)? {
+                return Err(TakeError::Already { place: place(branch.as_deref()), commit: new.short().to_owned() });
+            }
+            if !store.is_ancestor(old, &new)? {
+                return Err(TakeError::Diverged {
+                    place: place(branch.as_deref()),
+                    old: old.short().to_owned(),
+                    new: new.short().to_owned(),
+                    reference: named,
+                });
+            }
+        }
+        if let (Some(path), Some(branch)) = (host.head.branch(), &branch)
+            && is_checked_out_elsewhere(self.workspace(), path).map_err(kernel("look at other worktrees"))?
+        {
+            return Err(TakeError::Elsewhere(branch.clone()));
+        }
+        let base = old.clone().unwrap_or_else(|| host.format.empty_tree());
+        let mut command = store.in_trusted();
+        command.args(["diff-tree", "-r", "-z", "--no-renames", "--name-status", base.as_str(), new.as_str(), "--"]);
+        let listed = succeed(command, "compare the commits", &[])?;
+        let (mut changed, mut deleted) = (Vec::new(), Vec::new());
+        let mut fields = listed.split(|byte| *byte == 0).filter(|field| !field.is_empty());
+        while let (Some(status), Some(path)) = (fields.next(), fields.next()) {
+            let path = TreePath::new(OsStr::from_bytes(path)).ok_or(TakeError::Changed("the commit"))?;
+            if status == b"D" {
+                deleted.push(path.clone());
+            }
+            changed.push(path);
+        }
+        let taking = Taking { branch, old, new, changed, deleted, base };
+        // Told before anything is compared inside. It is done again when nobody else can change the index.
+        let index = small(self.workspace(), &in_git(&name("index")), INDEX_BYTES).map_err(kernel("read the index"))?;
+        next_index(&store, &taking, index)?;
+        Ok(taking)
+    }
+
+    /// Moves the person's branch, if everything is still as it was when `taking` was planned. `person` is for the branch's
+    /// log.
+    ///
+    /// # Errors
+    /// [`TakeError`], and nothing was changed.
+    pub fn take(
+        &self,
+        taking: &Taking,
+        git: &HostGit,
+        person: Option<&Identity>,
+        patience: &Patience<'_>,
+    ) -> Result<Taken, TakeError> {
+        let _turn = self.turn(patience)?;
+        self.workspace().still_there().map_err(SessionError::from)?;
+        let host = HostRepository::look(self.workspace())?;
+        under_way(self.workspace())?;
+        if short_name(&host.head) != taking.branch || host.head.commit() != taking.old.as_ref() {
+            return Err(TakeError::Changed("what is checked out"));
+        }
+        let store = Store::make(git, self.workspace(), &host).map_err(kernel("make a repository for the index"))?;
+        let locked = |file: String| {
+            move |source: io::Error| match source.kind() {
+                io::ErrorKind::AlreadyExists => TakeError::Locked { file },
+                _ => TakeError::Kernel { doing: "lock the index and the branch", source },
+            }
+        };
+        let mut index = Lock::take(self.workspace(), &name("index")).map_err(locked(".git/index.lock".to_owned()))?;
+        let path = host.head.file();
+        let mut branch = Lock::take(self.workspace(), &path).map_err(locked(format!(".git/{path}.lock")))?;
+        // Read again in the lock's protection: until here anybody could move it.
+        if HostRepository::look(self.workspace())?.head != host.head {
+            return Err(TakeError::Changed("what is checked out"));
+        }
+        let current = index.current(INDEX_BYTES + 1).map_err(kernel("read the index"))?;
+        let next = next_index(&store, taking, current)?;
+        index.write(&next).map_err(kernel("write the index"))?;
+        branch.write(format!("{}\n", taking.new).as_bytes()).map_err(kernel("write the branch"))?;
+        index.commit().map_err(kernel("replace the index"))?;
+        branch.commit().map_err(kernel("move the branch"))?;
+        let mut taken = Taken { warnings: Vec::new() };
+        let line = log_line(taking, host.format.digits(), person);
+        let logs = [Some(name("HEAD")), host.head.branch().cloned()].into_iter().flatten();
+        for log in logs {
+            if let Err(error) = place::log(self.workspace(), &log, &line) {
+                taken.warnings.push(format!("the branch moved, and its log was not written: {error}"));
+            }
+        }
+        if let Err(error) = self.settle(taking) {
+            taken.warnings.push(format!("the branch moved, and what the session kept of it stays for now: {error}"));
+        }
+        Ok(taken)
+    }
+
+    /// Forgets the session's own history, or lets it stand on what was taken of it.
+    fn settle(&self, taking: &Taking) -> Result<(), SessionError> {
+        let failed = |source| self.kernel("record that the commits were taken", source);
+        let stack = self.ledger().load().map_err(failed)?;
+        let Some(history) = stack.history() else { return Ok(()) };
+        if history.head == taking.new {
+            return self.forget_history(&stack);
+        }
+        let mut next = (*stack).clone();
+        next.generation += 1;
+        next.history = Some(History { base: Some(taking.new.clone()), ..history.clone() });
+        self.ledger().save(&Arc::new(next)).map_err(failed)
+    }
+}
+
+/// The index as it will be: the person's own, moved from the old commit to the new one as `git merge --ff-only` would.
+fn next_index(store: &Store, taking: &Taking, current: Option<Vec<u8>>) -> Result<Vec<u8>, TakeError> {
+    let file = store.trusted().join("index");
+    if let Some(current) = current {
+        if current.len() as u64 > INDEX_BYTES {
+            return Err(kernel("read the index")(io::Error::other("it is larger than 256 MiB")));
+        }
+        fs::write(&file, current).map_err(kernel("copy the index"))?;
+    }
+    let staged = |commit: &ObjectId| -> Result<Vec<TreePath>, TakeError> {
+        let mut command = store.in_trusted();
+        command.args(["diff-index", "--cached", "--name-only", "--no-renames", "-z", commit.as_str(), "--"]);
+        let listed = succeed(command, "compare the index with the commits", &[])?;
+        let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        Ok(paths.filter_map(|path| TreePath::new(OsStr::from_bytes(path))).collect())
+    };
+    // What is staged as the new commit has it is part of what is taken.
+    let besides = staged(&taking.new)?;
+    let own: Vec<TreePath> = staged(&taking.base)?.into_iter().filter(|path| besides.contains(path)).collect();
+    if !own.is_empty() {
+        return Err(TakeError::Staged { paths: own });
+    }
+    let mut command = store.in_trusted();
+    command.args(["read-tree", "-i", "-m", taking.base.as_str(), taking.new.as_str()]);
+    program::succeed(command, "move the index forward", &[])?;
+    fs::read(&file).map_err(kernel("read the new index"))
+}
+
+/// A line of a branch's log, as git writes it (`files_log_ref_write`, refs/files-backend.c).
+fn log_line(taking: &Taking, digits: usize, person: Option<&Identity>) -> String {
+    let none = "0".repeat(digits);
+    let old = taking.old.as_ref().map_or(none.as_str(), ObjectId::as_str);
+    let plain = |text: &str| text.replace(['<', '>', '\n', '\t'], " ");
+    let who = person.map_or_else(
+        || "cofferdam <>".to_owned(),
+        |person| format!("{} <{}>", plain(&person.name), plain(&person.email)),
+    );
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    format!("{old} {} {who} {seconds} +0000\tcofferdam: commit-take\n", taking.new)
+}

@@ -1,0 +1,181 @@
+//! `cofferdam changes commit-take`: a person's branch moves forward to the agent's commit, and no file is touched.
+
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use cofferdam_contract::Sandbox as _;
+use cofferdam_policy::Verdict;
+use cofferdam_sandboxes::{Cancel, ObjectId, Patience, Session, TakeError, Taking, TreePath, Yard};
+use cofferdam_tools::Project;
+use serde_json::Map;
+
+use super::{
+    call::unusable,
+    exit::Exit,
+    terminal::{Colour, Mark, causes, note, print},
+};
+use crate::{
+    audit::{self, CommitMove, Event, Log},
+    config, plain,
+    server::{Setup, Unusable, load_policy, open_session, open_yard},
+};
+
+/// How long to wait for calls that are handing back to the same workspace.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Paths that are printed.
+const PRINTED: usize = 20;
+
+/// What to take.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Your branch only ever moves forward, and no file changes: where the working tree is not yet what the commit has, the
+files are named and nothing is done (status 3). `cofferdam changes apply` puts held ones there. Changes that you have
+staged yourself, a merge under way, and a branch that went elsewhere are named too. The agent's commits stay under
+refs/agents/ until you delete that ref.")]
+pub(super) struct CommitTake {
+    /// One of the agent's commits, by the beginning of its name; the newest when not given
+    commit: Option<String>,
+    /// Says what would happen, and does nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Takes the commit.
+#[must_use]
+pub(super) fn run(take: &CommitTake, setup: &Setup, colour: Colour) -> Exit {
+    match attempt(take, setup, colour) {
+        Ok(exit) | Err(Refused::Told(exit)) => exit,
+        Err(Refused::Unusable(error)) => {
+            note(format_args!("cofferdam: failed to {}", causes(&error)));
+            unusable(&error)
+        }
+        Err(Refused::Take(error)) => refused(&error),
+    }
+}
+
+/// Why it was not done.
+enum Refused {
+    Unusable(Unusable),
+    Take(TakeError),
+    /// A person has been told.
+    Told(Exit),
+}
+
+impl From<Unusable> for Refused {
+    fn from(error: Unusable) -> Self {
+        Self::Unusable(error)
+    }
+}
+
+impl From<TakeError> for Refused {
+    fn from(error: TakeError) -> Self {
+        Self::Take(error)
+    }
+}
+
+fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Refused> {
+    let state = config::prepare_state(&setup.folders.state).map_err(Unusable::Config)?;
+    let session = open_session(setup, &state)?;
+    let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
+    let yard = open_yard(&Setup { pool: 0, ..setup.clone() }, &state)?;
+    let git = yard.host_git(&session).map_err(TakeError::from)?;
+    let taking = session.plan_taking(&git, take.commit.as_deref())?;
+    let differ = differing_files(setup, &session, &yard, &taking).map_err(|why| {
+        note(format_args!("cofferdam: failed to compare the working tree with the commit: {why}"));
+        Refused::Told(Exit::Failed)
+    })?;
+    taking.compared(&session, &differ)?;
+    let old = taking.old.as_ref().map_or("no commit", ObjectId::short);
+    let what = format!("{} from {old} to {}", taking.place(), taking.new.short());
+    if take.dry_run {
+        print(format_args!("would move {what}; files that differ between the two, all as the commit has them:"));
+        taking.changed.iter().take(PRINTED).for_each(|path| print(format_args!("  {path}")));
+        let more = taking.changed.len().saturating_sub(PRINTED);
+        if more > 0 {
+            print(format_args!("  and {more} more"));
+        }
+        return Ok(Exit::Success);
+    }
+    let event = CommitMove {
+        session: session.name().to_owned(),
+        workspace: session.workspace().root().to_string_lossy().into_owned(),
+        branch: taking.branch.clone(),
+        old: taking.old.clone().map(String::from),
+        new: taking.new.to_string(),
+        files: taking.changed.len() as u64,
+    };
+    log.append(vec![Event::CommitOrdered(event.clone())]).map_err(|error| {
+        note(format_args!("cofferdam: nothing was done: the order failed to be recorded: {}", causes(&error)));
+        Refused::Told(Exit::NoAudit)
+    })?;
+    let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &|| false };
+    let taken = session.take(&taking, &git, yard.identity(&git).as_ref(), &patience)?;
+    print(format_args!("{} {what}", colour.paint(Mark::Good, "moved")));
+    taken.warnings.iter().for_each(|warning| note(format_args!("cofferdam: {}", plain::lines(warning))));
+    Ok(match log.append(vec![Event::CommitTaken(event)]) {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));
+            Exit::NoAudit
+        }
+    })
+}
+
+/// Asks git, in a sandbox on the workspace as the host has it, which files are not what the commit has.
+fn differing_files(setup: &Setup, session: &Session, yard: &Yard, taking: &Taking) -> Result<Vec<TreePath>, String> {
+    let workspace = session.workspace();
+    let policy = load_policy(setup, workspace.root()).map_err(|error| causes(&error))?;
+    let host = Arc::new(Session::of_the_host(Arc::clone(workspace)).map_err(|error| causes(&error))?);
+    let project = Project { workspace: workspace.root().to_string_lossy().into_owned() };
+    let plan = cofferdam_tools::find("git_status").map(|tool| tool.plan(&Map::new(), &project));
+    let Some(Ok(plan)) = plan else { return Err("there is no git_status".to_owned()) };
+    let permit = match policy.judge(plan) {
+        Verdict::Allow(permit) => permit,
+        Verdict::Ask(_) | Verdict::Deny(_) => {
+            return Err("your policy does not allow git_status, which looks at it".to_owned());
+        }
+    };
+    let mut sandbox = yard.open(permit, &host, &Cancel::new()).map_err(|error| causes(&error))?;
+    let old = taking.base().as_str();
+    sandbox.progress("comparing the working tree with the commit");
+    let differ = cofferdam_tools::git::differing_files(&mut sandbox, old, taking.new.as_str());
+    sandbox.close().map_err(|error| causes(&error))?;
+    let differ = differ.map_err(|failure| plain::lines(&failure.text))?;
+    Ok(differ.iter().filter_map(|path| TreePath::new(std::ffi::OsStr::from_bytes(path))).collect())
+}
+
+/// Tells why nothing was done. What a person can decide differently waits for that person.
+fn refused(error: &TakeError) -> Exit {
+    note(format_args!("cofferdam: {}", causes(error)));
+    let named = |paths: &[TreePath]| {
+        paths.iter().take(PRINTED).for_each(|path| note(format_args!("  {path}")));
+        if paths.len() > PRINTED {
+            note(format_args!("  and {} more", paths.len() - PRINTED));
+        }
+    };
+    match error {
+        TakeError::Differs { paths } => {
+            named(paths);
+            note(format_args!("nothing was done; `cofferdam changes list` shows which of them are held for you"));
+            Exit::Person
+        }
+        TakeError::Staged { paths } => {
+            named(paths);
+            Exit::Person
+        }
+        TakeError::Diverged { .. } | TakeError::Elsewhere(_) | TakeError::Changed(_) => Exit::Person,
+        TakeError::Already { .. } => Exit::Success,
+        TakeError::Unknown { .. } => Exit::Usage,
+        TakeError::Repository(_)
+        | TakeError::Nothing { .. }
+        | TakeError::Locked { .. }
+        | TakeError::Git(_)
+        | TakeError::Kernel { .. }
+        | TakeError::Session(_) => Exit::Failed,
+    }
+}

@@ -1,0 +1,163 @@
+//! `git_status`: the branch, and what is not as its commit has it.
+
+use cofferdam_contract::{Limits, Plan, Sandbox, Work};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    Annotations, ArgumentError, Failure, Output, Project, Tool,
+    arguments::{self, Form},
+    git::{self, Access, Entry},
+    schema,
+};
+
+/// Shows the repository's state.
+pub(crate) struct GitStatusTool;
+
+/// Entries that are told; the rest is counted.
+const TOLD: usize = 200;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GitStatusForm {}
+
+impl Form for GitStatusForm {
+    const ALIASES: &'static [(&'static str, &'static str)] = &[];
+}
+
+#[derive(Serialize, JsonSchema)]
+struct GitStatusOutput {
+    /// The branch; absent when a commit is checked out without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
+    /// The checked-out commit; absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<String>,
+    /// The person's own commit that this session's commits stand on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<String>,
+    /// Commits of this session that the person's branch does not have yet.
+    ahead_of_base: u64,
+    /// The branch's upstream, as of the last fetch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
+    /// Commits that the upstream does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ahead: Option<u64>,
+    /// Commits of the upstream that the branch does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<u64>,
+    /// Whether nothing is changed, staged or untracked.
+    clean: bool,
+    /// What is not as the commit has it.
+    entries: Vec<Entry>,
+    /// How many there are.
+    total: u64,
+    /// How many of them are not in `entries`.
+    omitted: u64,
+}
+
+impl Tool for GitStatusTool {
+    fn name(&self) -> &'static str {
+        "git_status"
+    }
+
+    fn title(&self) -> &'static str {
+        "Git status"
+    }
+
+    fn description(&self) -> &'static str {
+        "Shows the branch, the checked-out commit, and every file that differs from it: staged, changed or untracked, as \
+         `git status --short` marks them. Ignored files are left out, and a new folder is one entry. Commits that \
+         git_commit made in this session are counted as ahead of the person's own commit, the base."
+    }
+
+    fn annotations(&self) -> Annotations {
+        Annotations { read_only: true, destructive: false, idempotent: true, open_world: false }
+    }
+
+    fn input_schema(&self) -> Map<String, Value> {
+        schema::input::<GitStatusForm>()
+    }
+
+    fn output_schema(&self) -> Map<String, Value> {
+        schema::output::<GitStatusOutput>()
+    }
+
+    fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
+        let form = arguments::parse::<GitStatusForm>(arguments, project)?.form;
+        Ok(arguments::routine(self.name(), &form, Work::ReadRepository, Limits::REPOSITORY))
+    }
+
+    fn notes(&self, arguments: &Map<String, Value>, project: &Project) -> Vec<String> {
+        arguments::parse::<GitStatusForm>(arguments, project).map(|parsed| parsed.notes).unwrap_or_default()
+    }
+
+    fn run(&self, _: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
+        let repository = git::repository(sandbox)?;
+        let arguments = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal"];
+        let printed = git::succeed(sandbox, Access::Read, &arguments)?;
+        let status = git::read_status(&printed.stdout);
+        let ahead_of_base = match (&repository.base, &status.commit) {
+            (Some(base), Some(commit)) if base != commit => {
+                let range = format!("{base}..HEAD");
+                let counted =
+                    git::run(sandbox, Access::Read, &["rev-list", "--count", "--end-of-options", &range], &[])?;
+                counted.line().parse().unwrap_or(0)
+            }
+            (None, Some(_)) => {
+                git::succeed(sandbox, Access::Read, &["rev-list", "--count", "HEAD"])?.line().parse().unwrap_or(0)
+            }
+            (_, _) => 0,
+        };
+        let total = status.entries.len();
+        let mut text = match (&status.branch, &status.commit) {
+            (Some(branch), Some(commit)) => format!("On branch {branch} at {}", git::short(commit)),
+            (Some(branch), None) => format!("On branch {branch}, without commits yet"),
+            (None, Some(commit)) => format!("On no branch, at {}", git::short(commit)),
+            (None, None) => "On no branch".to_owned(),
+        };
+        if ahead_of_base > 0 {
+            let base = repository.base.as_deref().map_or("nothing", git::short);
+            let commits = if ahead_of_base == 1 { "commit" } else { "commits" };
+            let reference = &repository.reference;
+            text.push_str(&format!(
+                ": {ahead_of_base} {commits} of this session on {base}, for the person in {reference}"
+            ));
+        }
+        if let (Some(upstream), Some((ahead, behind))) = (&status.upstream, status.ahead_behind) {
+            text.push_str(&format!("\n{ahead} ahead of {upstream}, {behind} behind"));
+        }
+        text.push_str(if total == 0 { "\nNothing to commit, nothing untracked.\n" } else { "\n" });
+        for entry in status.entries.iter().take(TOLD) {
+            let from = entry.from.as_ref().map_or(String::new(), |from| format!("{from} -> "));
+            text.push_str(&format!("{} {from}{}\n", entry.code, entry.path));
+        }
+        let omitted = total.saturating_sub(TOLD) as u64;
+        if omitted > 0 {
+            text.push_str(&format!("and {omitted} more\n"));
+        }
+        let mut output = Output::new(
+            text,
+            &GitStatusOutput {
+                branch: status.branch,
+                commit: status.commit,
+                base: repository.base,
+                ahead_of_base,
+                upstream: status.upstream,
+                ahead: status.ahead_behind.map(|(ahead, _)| ahead),
+                behind: status.ahead_behind.map(|(_, behind)| behind),
+                clean: total == 0,
+                entries: status.entries.into_iter().take(TOLD).collect(),
+                total: total as u64,
+                omitted,
+            },
+        );
+        if printed.omitted > 0 {
+            output.add_notes(vec!["git listed more than is read; the list is not whole.".to_owned()]);
+        }
+        output.add_notes(repository.warnings);
+        Ok(output)
+    }
+}
