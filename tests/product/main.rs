@@ -13,4 +13,5 @@ mod house;
 mod kill;
 mod mcp_json;
 mod projects;
+mod secrets;
 mod stdio;
