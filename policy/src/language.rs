@@ -28,6 +28,11 @@
 //! [protect]                       # held for a person, besides what is compiled in
 //! paths = ["migrations/**", "*.pem"]
 //!
+//! [secrets]                       # files that hold credentials, besides what is compiled in
+//! files = "masked"                # what a sandbox has in their place: masked copies, or "absent"
+//! paths = ["deploy/*.cfg"]
+//! allow = ["tests/fixtures/server.key"]   # exact paths that are seen as they are: in the operator's file only
+//!
 //! [env]                           # literal values, set inside every sandbox
 //! RUST_BACKTRACE = "1"
 //!
@@ -105,7 +110,7 @@
 //!
 //! # Globs
 //!
-//! In `write` and `protect`: relative to the workspace, `*` and `?` within a name, `**` for any number of names, and a
+//! In `write`, `protect` and `secrets`: relative to the workspace, `*` and `?` within a name, `**` for any number of names, and a
 //! glob without `/` means that name in any folder. No classes, braces or negation, and no way to mean a name in the
 //! workspace's own folder only. `write` compares the changed path itself; `protect` also protects all below what it
 //! matches, in any case of letters.

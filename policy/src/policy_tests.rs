@@ -227,6 +227,13 @@ fn wrong_values_are_errors_with_their_line_and_what_to_write() {
             "policy.toml:5: \"*.example\" holds a wildcard; hosts are exact names, one by one",
         ),
         ("[limits]\nwrite = [\"../x\"]", "policy.toml:3: the glob \"../x\" holds `.` or `..`"),
+        ("[secrets]\nfiles = \"shown\"", "policy.toml:3: unknown variant `shown`, expected `masked` or `absent`"),
+        ("[secrets]\nmask = []", "policy.toml:3: unknown field `mask`, expected one of `files`, `paths`, `allow`"),
+        (
+            "[secrets]\npaths = [\"/etc\"]",
+            "policy.toml:3: the glob \"/etc\" starts with `/`; globs are relative to the workspace",
+        ),
+        ("[secrets]\nallow = [\"*.env\"]", "policy.toml:3: the glob \"*.env\" holds a wildcard; name one path"),
         ("[protect]\npaths = [\"!.git\"]", "policy.toml:3: the glob \"!.git\" starts with `!`; there is no negation"),
         (
             "require = [\"pids\"]",
@@ -589,7 +596,8 @@ fn a_rich_policy_survives_its_effective_text() {
     let policy = load(&format!(
         "require = [\"cpu\", \"memory\"]\n[limits]\nnetwork = \"allowlist\"\nallow_hosts = [\"b.example\", \"a.example:8443\"]\n\
          registries = [\"npm\"]\nisolation = \"container\"\nwrite = [\"src/**\", \"*.md\"]\npids = 64\n\
-         [protect]\npaths = [\"Migrations/**\"]\n[env]\nQ = \"a\\\"b\\\\c\\nd\"\n{}{}{}",
+         [protect]\npaths = [\"Migrations/**\"]\n[secrets]\nfiles = \"absent\"\npaths = [\"*.cfg\"]\n\
+         allow = [\"tests/.env\"]\n[env]\nQ = \"a\\\"b\\\\c\\nd\"\n{}{}{}",
         rule(
             "tests",
             "when = { runner = [\"cargo\", \"pytest\"], path = { prefix = \"src\" }, timeout_seconds = [1, 2] }\nisolation = \"microvm\"\n\

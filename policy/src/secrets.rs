@@ -63,7 +63,7 @@ const LISTED: &[(&str, Holds, Shape)] = &[
     (".env", Holds::Anything, Shape::Names),
     (".env.*", Holds::Anything, Shape::Names),
     ("*.env", Holds::Anything, Shape::Names),
-    (".envrc", Holds::Anything, Shape::Names),
+    (".envrc", Holds::Token, Shape::Lines),
     (".dev.vars", Holds::Anything, Shape::Names),
     ("*.tfvars", Holds::Anything, Shape::Names),
     // Package managers.

@@ -15,5 +15,6 @@ mod house;
 mod kill;
 mod mcp_json;
 mod projects;
+mod secrets;
 mod stdio;
 mod stops;

@@ -204,17 +204,29 @@ fn add_values(values: &mut Vec<String>, line: &str) {
     }
 }
 
-/// Whether a value is one that nothing else would have: long, and neither words nor an address without a login.
+/// Whether a value is one that nothing else would have: long, and neither words, numbers and versions (`python-3.11.4`,
+/// `localhost:5432`) nor an address without a login. A pass phrase of plain words is not told from words.
 fn is_secret(value: &str) -> bool {
     let has_digit = value.bytes().any(|byte| byte.is_ascii_digit());
     let has_letter = value.bytes().any(|byte| byte.is_ascii_alphabetic());
-    let is_word =
-        value.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':'));
+    let is_words = value.split(['-', '_', '.', ':', '/', '=', '@', ',']).all(is_word);
     let is_address = value.contains("://") && !has_login(value);
     let is_path = value.starts_with(['/', '~', '.', '$']) && !value.contains('+');
     let is_marker = value.starts_with("-----") || value.contains("PRIVATE KEY");
     let is_long = value.chars().count() >= if has_digit && has_letter { SHORTEST_VALUE } else { 2 * SHORTEST_VALUE };
-    is_long && !is_word && !is_address && !is_path && !is_marker
+    is_long && !is_words && !is_address && !is_path && !is_marker
+}
+
+/// Whether a piece of a value is a word in one case or with a capital, a number of at most six digits, or a word with a
+/// number of at most four.
+fn is_word(piece: &str) -> bool {
+    let letters = piece.bytes().take_while(u8::is_ascii_alphabetic).count();
+    let (word, number) = piece.split_at_checked(letters).unwrap_or((piece, ""));
+    let rest = word.get(1..).unwrap_or_default();
+    let has_one_case =
+        rest.bytes().all(|byte| byte.is_ascii_lowercase()) || word.bytes().all(|byte| byte.is_ascii_uppercase());
+    let most = if word.is_empty() { 6 } else { 4 };
+    has_one_case && word.len() <= 20 && number.len() <= most && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn bounded(mut values: Vec<String>) -> Vec<String> {
@@ -292,7 +304,17 @@ mod tests {
 
     #[test]
     fn plain_words_and_addresses_are_no_secrets() {
-        for value in ["production-server-name", "https://api.example.com/v1", "/usr/share/some/path1", "true", "5432"] {
+        for value in [
+            "localhost:5432",
+            "--max-old-space-size=4096",
+            "v2024.11.28-rc1",
+            "TRUE_OR_FALSE_1",
+            "production-server-name",
+            "https://api.example.com/v1",
+            "/usr/share/some/path1",
+            "true",
+            "5432",
+        ] {
             assert!(!is_secret(value), "{value}");
         }
         for value in ["s3cr3t-pass-word", "postgres://u:p4ssw0rd@db/x"] {

@@ -70,10 +70,7 @@ impl fmt::Display for Difference {
 /// The comparison of one held change: host first, held second.
 pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>) -> io::Result<Difference> {
     let path = &held.change.path;
-    let before = match held.reason.is_about_secrets() {
-        true => masked_side(host, path)?,
-        false => side(host, path)?,
-    };
+    let before = masked(path, &held.reason, side(host, path)?);
     let after = match &held.change.what {
         What::Deleted => Side::Absent,
         What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Special { .. } => side(layer, path)?,
@@ -163,21 +160,19 @@ fn side(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Side> {
     })
 }
 
-/// The host's side of a file with credentials, as the call saw it. A person who wants to see more opens the file.
-fn masked_side(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Side> {
+/// The host's side without the values of a file with credentials. A person who wants to see more opens the file.
+fn masked(path: &TreePath, reason: &Reason, side: Side) -> Side {
+    let Side::Text { text, mode } = side else { return side };
     let secrets = Secrets::default();
-    let notice = |bytes: usize| Side::Summary(format!("a file of {bytes} bytes that holds credentials, not shown"));
-    Ok(match side(root, path)? {
-        Side::Absent => Side::Absent,
-        Side::Summary(summary) => Side::Summary(summary),
-        Side::Text { text, mode } => {
-            let candidate = secrets.candidate(path.as_path());
-            match candidate.and_then(|candidate| candidate.mask(path.as_path(), text.as_bytes())) {
-                Some(mask) => Side::Text { text: String::from_utf8_lossy(&mask.shown).into_owned(), mode },
-                None => notice(text.len()),
-            }
+    let mask = secrets.candidate(path.as_path()).and_then(|found| found.mask(path.as_path(), text.as_bytes()));
+    match mask {
+        Some(mask) => Side::Text { text: String::from_utf8_lossy(&mask.shown).into_owned(), mode },
+        // It is on a list of the policy's own.
+        None if reason.is_about_secrets() => {
+            Side::Summary(format!("a file of {} bytes that holds credentials, not shown", text.len()))
         }
-    })
+        None => Side::Text { text, mode },
+    }
 }
 
 fn binary(bytes: &[u8]) -> io::Result<String> {

@@ -178,19 +178,23 @@ impl Workspace {
     /// # Errors
     /// [`MaskError`]: no view may be made then.
     pub fn masks(&self, secrets: &Arc<Secrets>) -> Result<Arc<Masks>, MaskError> {
-        let mut state = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = state.as_mut().filter(|known| known.secrets == *secrets) {
-            if !known.finder.refresh(self.fd(), secrets)? {
-                return Ok(Arc::clone(&known.masks));
+        let mut kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Put back when all went well: half a walk must not be taken for a whole one.
+        let state = match kept.take().filter(|known| known.secrets == *secrets) {
+            Some(mut known) => {
+                if known.finder.refresh(self.fd(), secrets)? {
+                    known.masks = self.mask(secrets, &known.finder)?;
+                }
+                known
             }
-            known.masks = self.mask(secrets, &known.finder)?;
-            return Ok(Arc::clone(&known.masks));
-        }
-        *state = None;
-        let mut finder = Finder::new();
-        finder.refresh(self.fd(), secrets)?;
-        let masks = self.mask(secrets, &finder)?;
-        *state = Some(State { secrets: Arc::clone(secrets), finder, masks: Arc::clone(&masks) });
+            None => {
+                let mut finder = Finder::new();
+                finder.refresh(self.fd(), secrets)?;
+                State { secrets: Arc::clone(secrets), masks: self.mask(secrets, &finder)?, finder }
+            }
+        };
+        let masks = Arc::clone(&state.masks);
+        *kept = Some(state);
         Ok(masks)
     }
 

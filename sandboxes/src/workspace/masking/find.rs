@@ -36,6 +36,9 @@ const PASSED_OVER: [&str; 7] = [".git", "node_modules", "target", ".venv", "venv
 /// Names on the list that a workspace may have.
 const MOST: usize = 10_000;
 
+/// How often the listed names are looked at anew when the host moves folders meanwhile.
+const ATTEMPTS: u32 = 20;
+
 /// Links that one path may pass, as in the kernel (`MAXSYMLINKS` of `include/linux/namei.h`).
 const MAX_LINKS: usize = 40;
 
@@ -112,7 +115,7 @@ impl Finder {
             return Err(MaskError::TooMany(MOST));
         }
         let failed = |source| MaskError::Find { path: TreePath::root(), source };
-        let seen = self.look(root).map_err(failed)?;
+        let seen = self.look_until_still(root).map_err(failed)?;
         let changed = seen != self.seen || !self.begun;
         if changed {
             self.seen = seen;
@@ -216,6 +219,17 @@ impl Finder {
             }
         }
         Ok(())
+    }
+
+    /// Looks at every listed name, again when something is moved under it.
+    fn look_until_still(&mut self, root: BorrowedFd<'_>) -> io::Result<Seen> {
+        for _ in 1..ATTEMPTS {
+            match self.look(root) {
+                Err(error) if beneath::is_moved(&error) => {}
+                result => return result,
+            }
+        }
+        self.look(root)
     }
 
     /// Looks at every listed name.

@@ -55,8 +55,7 @@ impl Watch {
     /// Starts to watch; nothing yet. `None` where that says nothing, or the system gives no queue.
     pub(super) fn new(root: BorrowedFd<'_>) -> Option<Self> {
         let kind = rustix::fs::fstatfs(root).ok()?.f_type;
-        #[expect(clippy::unnecessary_cast, reason = "the width differs between architectures")]
-        let is_shared = SHARED.contains(&(kind as i64 & 0xffff_ffff));
+        let is_shared = SHARED.contains(&(kind & 0xffff_ffff));
         if is_shared {
             return None;
         }

@@ -7,6 +7,7 @@ mod kernel;
 mod lifecycle;
 mod programs;
 mod races;
+mod secrets;
 mod surroundings;
 mod works;
 
@@ -30,6 +31,7 @@ pub(crate) fn all() -> Vec<Row> {
         files::ROWS,
         races::ROWS,
         changes::ROWS,
+        secrets::ROWS,
         lifecycle::ROWS,
         budgets::ROWS,
         kernel::ROWS,

@@ -278,7 +278,7 @@ fn only_own_processes_and_mounts(stage: &Stage) -> Result<Cell, String> {
 }
 
 /// What `doctor` says is shown of the host.
-fn shown_places(stage: &Stage) -> Vec<String> {
+pub(super) fn shown_places(stage: &Stage) -> Vec<String> {
     let site = stage.site("P69-doctor");
     let report = stage.yard().doctor(stage.permit(&Ask::execute()), &site.session);
     report.shown.iter().map(|path| path.display().to_string()).collect()
