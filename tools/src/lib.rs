@@ -9,23 +9,28 @@
 mod arguments;
 mod cancel_run;
 mod change;
+mod command_line;
 mod delete_file;
 mod diff;
 mod edit_file;
 mod excerpt;
 mod failure;
+mod folders;
 mod get_run;
 mod list_changes;
 mod list_files;
 mod matching;
 mod move_file;
 mod nearest;
+mod place;
 mod plain_text;
+mod project_files;
 mod read_file;
 pub mod run_tests;
 mod schema;
 mod search_files;
 mod text_file;
+mod transcript;
 mod whole;
 mod write_file;
 

@@ -4,18 +4,17 @@
 //! is no shell, arguments are handed over one by one, and a filter cannot become an option. Every runner's exit status
 //! is reported beside what its output says, and a contradiction is told.
 
-mod cargo;
+pub(crate) mod cargo;
 mod detection;
 mod node;
 mod node_script;
 mod projects;
 mod python;
 mod recorded;
-mod records;
+pub(crate) mod records;
 mod report;
 mod report_text;
 mod runner;
-mod transcript;
 
 #[cfg(test)]
 mod recorded_output_tests;
@@ -28,16 +27,20 @@ use serde_json::{Map, Value};
 use crate::{
     Annotations, ArgumentError, Failure, Output, Project, Tool,
     arguments::{self, Form, Parsed},
-    change, schema,
+    change,
+    command_line::command_line,
+    folders,
+    place::Place,
+    schema,
+    transcript::Transcript,
 };
 
 use self::{
     detection::{Detected, Part},
     node_script::Script,
     python::{Interpreter, PytestFilter, UnittestTarget},
-    recorded::{Place, Printed},
+    recorded::Printed,
     report::{Invocation, Results},
-    transcript::Transcript,
 };
 
 pub use records::progress_line;
@@ -243,7 +246,7 @@ fn run_cargo(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm
     let mut notes = Vec::new();
     let target = match &detected.part {
         Some(Part::File(file)) => {
-            let relative = python::relative(file, directory);
+            let relative = folders::relative(file, directory);
             let stem = relative.strip_prefix("tests/").and_then(|name| name.strip_suffix(".rs"));
             let target = stem.filter(|stem| !stem.contains('/')).map(str::to_owned);
             if target.is_none() && !relative.ends_with("Cargo.toml") {
@@ -292,8 +295,8 @@ fn locate(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, results: &mut Re
         // A hundred distinct files are enough for a report that shows 32 failures.
         if found.len() < 100 && !found.contains_key(&file) && !file.starts_with('/') {
             let mut place = None;
-            for folder in python::ancestors(directory) {
-                let path = python::join(&folder, &file);
+            for folder in folders::ancestors(directory) {
+                let path = folders::join(&folder, &file);
                 if path != folder && change::status(sandbox, &path)?.is_some() {
                     place = Some(path.to_string());
                     break;
@@ -326,7 +329,7 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
     let arguments = if runner == Runner::Pytest {
         let filter = form.filter.as_deref().map(|filter| pytest_filter(sandbox, directory, filter)).transpose()?;
         let target = detected.part.as_ref().map(|part| match part {
-            Part::File(path) | Part::Folder(path) => python::relative(path, directory),
+            Part::File(path) | Part::Folder(path) => folders::relative(path, directory),
         });
         python::pytest_arguments(target, filter.as_ref())
     } else {
@@ -361,22 +364,22 @@ fn pytest_filter(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, filter: &
     let path = if from_workspace.is_within(directory) && change::status(sandbox, &from_workspace)?.is_some() {
         from_workspace
     } else {
-        python::join(directory, from_workspace.as_str())
+        folders::join(directory, from_workspace.as_str())
     };
-    Ok(PytestFilter::Id(format!("{}{rest}", python::relative(&path, directory))))
+    Ok(PytestFilter::Id(format!("{}{rest}", folders::relative(&path, directory))))
 }
 
 /// What unittest is to look at: without a part, and when the tests' folder is no package, that folder.
 fn unittest_target(sandbox: &mut dyn Sandbox, detected: &Detected) -> Result<Option<UnittestTarget>, Failure> {
     let directory = &detected.directory;
     match &detected.part {
-        Some(Part::File(file)) => return Ok(Some(UnittestTarget::File(python::relative(file, directory)))),
-        Some(Part::Folder(folder)) => return Ok(Some(UnittestTarget::Folder(python::relative(folder, directory)))),
+        Some(Part::File(file)) => return Ok(Some(UnittestTarget::File(folders::relative(file, directory)))),
+        Some(Part::Folder(folder)) => return Ok(Some(UnittestTarget::Folder(folders::relative(folder, directory)))),
         None => {}
     }
     for name in ["tests", "test"] {
-        let folder = python::join(directory, name);
-        let package = python::join(&folder, "__init__.py");
+        let folder = folders::join(directory, name);
+        let package = folders::join(&folder, "__init__.py");
         if change::status(sandbox, &folder)?.is_some() && change::status(sandbox, &package)?.is_none() {
             return Ok(Some(UnittestTarget::Folder(name.to_owned())));
         }
@@ -481,19 +484,6 @@ fn advice(report: &Report) -> Vec<String> {
     notes
 }
 
-/// Words as a shell would take them, for a person to copy.
-fn command_line<'a>(words: impl Iterator<Item = &'a String>) -> String {
-    let quoted = words.map(|word| {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
-        if !word.is_empty() && word.chars().all(plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -535,11 +525,5 @@ mod tests {
         assert_eq!((limits.wall_seconds, limits.cpu_seconds), (3600, 10_800));
         assert!(plan(json!({"timeout_seconds": 0})).is_err());
         assert!(plan(json!({"timeout": 5})).unwrap_err().contains("did you mean"), "a number of what?");
-    }
-
-    #[test]
-    fn a_command_line_can_be_copied() {
-        let words = ["node", "--test", "a b.js", "it's"].map(String::from);
-        assert_eq!(command_line(words.iter()), "node --test 'a b.js' 'it'\\''s'");
     }
 }

@@ -3,16 +3,14 @@
 //! The build step speaks JSON (`--message-format=json`), which is stable. The test step does not: libtest's JSON is
 //! unstable, so its text is read, and where the text leaves a doubt the sums of its own `test result` lines decide.
 
+use std::collections::BTreeMap;
+
 use cofferdam_contract::{Command, Stream, WorkspacePath};
 use serde_json::Value;
 
-use crate::plain_text;
+use crate::{place::Place, plain_text, transcript::Transcript};
 
-use super::{
-    recorded::Place,
-    report::{CompileError, Counts, Outcome, Results, Test, TestFailure},
-    transcript::Transcript,
-};
+use super::report::{CompileError, Counts, Outcome, Results, Test, TestFailure};
 
 /// What `cargo` is to test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,21 +25,13 @@ pub(super) struct Selection {
 
 impl Selection {
     fn command(&self, options: &[&str], filter: Option<&str>) -> Command {
-        let mut arguments: Vec<String> = ["test"].iter().chain(options).map(ToString::to_string).collect();
+        let mut arguments: Vec<String> = ["test", "--offline"].iter().chain(options).map(ToString::to_string).collect();
         if let Some(target) = &self.target {
             arguments.extend(["--test".to_owned(), target.clone()]);
         }
         // After `--` cargo hands it to each test program; it does not begin with a dash.
         arguments.extend(filter.into_iter().flat_map(|filter| ["--".to_owned(), filter.to_owned()]));
-        // Without a network cargo would try for half a minute before it says so.
-        let environment =
-            [("CARGO_TERM_COLOR", "never"), ("CARGO_TERM_PROGRESS_WHEN", "never"), ("CARGO_NET_OFFLINE", "true")];
-        Command {
-            program: "cargo".to_owned(),
-            arguments,
-            directory: self.directory.clone(),
-            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        }
+        Command { program: "cargo".to_owned(), arguments, directory: self.directory.clone(), environment: quiet() }
     }
 
     /// Builds the tests.
@@ -53,6 +43,13 @@ impl Selection {
     pub(super) fn test(&self) -> Command {
         self.command(&["--no-fail-fast"], self.filter.as_deref())
     }
+}
+
+/// Variables that keep cargo's output plain. That it is offline is said by its own option, so that a line to copy says it
+/// too: without a network cargo would try for half a minute before it tells.
+pub(crate) fn quiet() -> BTreeMap<String, String> {
+    let variables = [("CARGO_TERM_COLOR", "never"), ("CARGO_TERM_PROGRESS_WHEN", "never")];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 /// Reads why a build failed.

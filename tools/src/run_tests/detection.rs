@@ -1,14 +1,17 @@
 //! Which runner a project's tests are for, told from its files.
 
-use cofferdam_contract::{EntryKind, ListFiles, OutputMode, Sandbox, SearchFiles, Status, Window, WorkspacePath};
+use cofferdam_contract::{EntryKind, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
 
-use crate::{Failure, change, list_files, plain_text, read_file, search_files};
+use crate::{
+    Failure, change, folders, plain_text,
+    project_files::{names, text},
+    search_files,
+};
 
 use super::{
     node,
     node_script::{self, Script},
     projects::{self, Language, Project},
-    python,
     runner::Runner,
 };
 
@@ -65,11 +68,11 @@ pub(super) fn detect(
         None => return Err(Failure::new("not_found", format!("`{path}` does not exist; look with list_files"))),
         Some(Status { kind: EntryKind::Folder, .. }) => (path.clone(), Part::Folder(path.clone())),
         Some(Status { kind: EntryKind::File | EntryKind::Link(_) | EntryKind::Other, .. }) => {
-            (python::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
+            (folders::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
         }
     };
     let mut other_scripts = Vec::new();
-    for directory in python::ancestors(&folder) {
+    for directory in folders::ancestors(&folder) {
         let signs = Signs::read(sandbox, &directory)?;
         if let Script::Other { program } = &signs.script {
             other_scripts.push(format!(
@@ -82,7 +85,7 @@ pub(super) fn detect(
             Part::File(file) => Scope::File(file.as_str().rsplit_once('.').map(|(_, extension)| extension)),
             Part::Folder(_) if whole => Scope::Whole,
             Part::Folder(folder) => Scope::Folder {
-                name: python::relative(folder, &directory),
+                name: folders::relative(folder, &directory),
                 has_python: !names(sandbox, folder, Some("*.py"), 12)?.is_empty(),
             },
         };
@@ -147,7 +150,7 @@ impl Signs {
         let own = names(sandbox, directory, None, 1)?;
         let has = |name: &str| own.iter().any(|own| own == name);
         let script = if has("package.json") {
-            node_script::read(&text(sandbox, &python::join(directory, "package.json"))?)
+            node_script::read(&text(sandbox, &folders::join(directory, "package.json"))?)
         } else {
             Script::Missing
         };
@@ -160,7 +163,7 @@ impl Signs {
             [("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")]
         {
             if !configured && has(name) {
-                configured = text(sandbox, &python::join(directory, name))?.contains(section);
+                configured = text(sandbox, &folders::join(directory, name))?.contains(section);
             }
         }
         let mut tests = names(sandbox, directory, Some("*test*.py"), 12)?;
@@ -185,7 +188,7 @@ impl Signs {
             own && node::is_test_file(path)
         });
         let cargo = has("Cargo.toml");
-        let cargo_workspace = cargo && text(sandbox, &python::join(directory, "Cargo.toml"))?.contains("[workspace");
+        let cargo_workspace = cargo && text(sandbox, &folders::join(directory, "Cargo.toml"))?.contains("[workspace");
         Ok(Self {
             cargo,
             cargo_workspace,
@@ -245,36 +248,6 @@ impl Signs {
         fitting.retain(|runner| wanted.is_none_or(|wanted| *runner == wanted));
         fitting
     }
-}
-
-/// Names in a folder, relative to it, without ignored files when it is looked at in depth.
-pub(super) fn names(
-    sandbox: &mut dyn Sandbox,
-    directory: &WorkspacePath,
-    glob: Option<&str>,
-    depth: u32,
-) -> Result<Vec<String>, Failure> {
-    let request = ListFiles {
-        path: directory.clone(),
-        glob: glob.map(str::to_owned),
-        depth,
-        max_entries: 5_000,
-        respect_ignore: depth > 1,
-    };
-    let listing = list_files::list(sandbox, request)?;
-    let environments = |name: &str| matches!(name, ".venv" | "venv");
-    let prefix = if directory.is_workspace() { String::new() } else { format!("{}/", directory.as_str()) };
-    let files = listing.entries.into_iter().filter(|entry| {
-        entry.kind != EntryKind::Folder || (depth == 1 && entry.path.rsplit('/').next().is_some_and(environments))
-    });
-    let below = files.filter_map(|entry| entry.path.strip_prefix(&prefix).map(str::to_owned));
-    Ok(below.filter(|path| !path.split('/').any(|name| name == "node_modules" || name == "site-packages")).collect())
-}
-
-/// The text of a small file.
-fn text(sandbox: &mut dyn Sandbox, path: &WorkspacePath) -> Result<String, Failure> {
-    let content = read_file::read(sandbox, path, Window::Bytes, 1024 * 1024)?;
-    Ok(String::from_utf8_lossy(&content.bytes).into_owned())
 }
 
 /// Whether an expression occurs in a Python file.

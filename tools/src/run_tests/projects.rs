@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use cofferdam_contract::{Sandbox, WorkspacePath};
 
-use crate::{Failure, change, plain_text};
+use crate::{Failure, change, folders, plain_text, project_files};
 
-use super::{detection, python, runner::Runner};
+use super::runner::Runner;
 
 /// Folder levels that are looked at for projects.
 const DEPTH: u32 = 4;
@@ -68,7 +68,7 @@ pub(super) fn below(
 ) -> Result<Vec<Project>, Failure> {
     let glob = format!("{{Cargo.toml,package.json,{}}}", PYTHON_MARKS.join(","));
     let mut found = BTreeSet::new();
-    for path in detection::names(sandbox, directory, Some(&glob), DEPTH)? {
+    for path in project_files::names(sandbox, directory, Some(&glob), DEPTH)? {
         let Some((folder, name)) = path.rsplit_once('/') else { continue };
         let language = match name {
             "Cargo.toml" => Language::Rust,
@@ -82,7 +82,7 @@ pub(super) fn below(
     let folders: BTreeSet<&str> = python_tests.iter().flat_map(|path| folders_above(path)).collect();
     for folder in folders.into_iter().take(FOLDERS) {
         for environment in ENVIRONMENTS {
-            let path = python::join(directory, &format!("{folder}/{environment}"));
+            let path = folders::join(directory, &format!("{folder}/{environment}"));
             if change::status(sandbox, &path)?.is_some() {
                 found.insert(Project { folder: folder.to_owned(), language: Language::Python });
             }
@@ -109,7 +109,7 @@ pub(super) fn tops(files: &[String]) -> impl Iterator<Item = String> + '_ {
 /// Projects for a sentence: "`a` (cargo), `b` (python) and 3 more".
 pub(super) fn told(directory: &WorkspacePath, projects: &[Project]) -> String {
     let named = projects.iter().take(NAMED).map(|project| {
-        let path = python::join(directory, &project.folder).to_string();
+        let path = folders::join(directory, &project.folder).to_string();
         format!("`{}` ({})", plain_text::one_line(&path), project.language.word())
     });
     let named = named.collect::<Vec<_>>().join(", ");

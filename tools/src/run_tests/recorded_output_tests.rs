@@ -86,7 +86,7 @@ mod cargo {
     fn a_filter_and_a_test_file_select() {
         let sandbox = FolderSandbox::recorded("cargo", "cargo_filter");
         let (_, report) = told(&sandbox, json!({"filter": "integration", "path": "tests/outside.rs"}));
-        assert_eq!(report["equivalent_command"], "cargo test --no-fail-fast --test outside -- integration");
+        assert_eq!(report["equivalent_command"], "cargo test --offline --no-fail-fast --test outside -- integration");
         assert_eq!(counts(&report), expected(&[("passed", 1)]));
         assert_eq!((&report["verdict"], &report["complete"]), (&json!("passed"), &json!(true)));
         assert!(has_note(&report, "1 tests do not match the filter"));

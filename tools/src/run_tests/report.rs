@@ -4,10 +4,9 @@ use cofferdam_contract::{Ended, Exit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    runner::Runner,
-    transcript::{End, Transcript},
-};
+use crate::transcript::{End, Transcript};
+
+use super::runner::Runner;
 
 /// A test run.
 #[derive(Debug, Clone, PartialEq)]
