@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
 use cofferdam_policy::Permit;
 use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
-use cofferdam_tools::{Failure, Output, Tool};
+use cofferdam_tools::{Failure, Output, Tool, Written};
 use serde_json::json;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     handed_back,
     reply::{add, enforced_line, enforcement},
     run::Run,
-    watched::Watched,
+    watched::{Watched, status},
 };
 
 /// What came of it.
@@ -41,7 +41,9 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
     tracing::debug!(target: "cofferdam::step", "run");
     let mut watched = Watched::new(sandbox, run.progress());
     let result = tool.run(&plan, &mut watched);
-    let (exit, why) = (watched.exit(), watched.ended());
+    // Where a tool says which of its programs the answer is about, others were only executed to look at what came of it.
+    let about = result.as_ref().ok().and_then(|output| output.exit);
+    let (exit, why) = (about.map(status).or(watched.exit()), watched.ended());
     tracing::debug!(target: "cofferdam::step", "close");
     let closed = watched.into_inner().close();
     // Thrown at any time before here, the switch wins over whatever the tool made of it.
@@ -89,6 +91,10 @@ impl Confined {
             (Some(why), Ok(mut output)) => {
                 // What a run says up to the moment it was ended is worth reading; what it wrote is half done.
                 output.add_notes(vec![format!("{why}; so nothing that the run wrote is kept.")]);
+                (Ok(output), None)
+            }
+            (None, Ok(mut output)) if output.written == Written::ThrownAway => {
+                output.add_notes(vec!["it did not succeed, so nothing that it wrote is kept.".to_owned()]);
                 (Ok(output), None)
             }
             (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {

@@ -12,7 +12,10 @@ use serde::{
 };
 use toml::Spanned;
 
-use crate::problem::{LoadError, Place};
+use crate::{
+    problem::{LoadError, Place},
+    task::TaskText,
+};
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -27,6 +30,8 @@ pub(crate) struct Document {
     pub(crate) protect: ProtectText,
     #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    pub(crate) task: Vec<Spanned<TaskText>>,
     #[serde(default)]
     pub(crate) rule: Vec<Spanned<RuleText>>,
 }

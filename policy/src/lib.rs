@@ -54,6 +54,7 @@ mod protect;
 mod read_rule;
 mod rule;
 mod rules;
+mod task;
 mod verdict;
 mod write_scope;
 

@@ -7,8 +7,8 @@
 pub(crate) mod cargo;
 mod detection;
 mod node;
-mod node_script;
-mod projects;
+pub(crate) mod node_script;
+pub(crate) mod projects;
 mod python;
 mod recorded;
 pub(crate) mod records;
@@ -95,15 +95,15 @@ impl Form for RunTestsForm {
 }
 
 impl Tool for RunTestsTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "run_tests"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Run tests"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Runs the project's tests and reports each failure with its place, message and output. The runner is found from \
          the files: cargo test, pytest, unittest or node:test. Start narrow: `filter` takes a part of a test's name \
          (pytest: also an id such as tests/test_a.py::test_x), `path` a test file, a test folder or a project's folder. \
@@ -156,7 +156,7 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Run
         check_filter(filter, &project.workspace)?;
     }
     for glob in parsed.form.keep.iter_mut().flatten() {
-        *glob = checked_glob(glob)?;
+        *glob = checked_glob("keep", glob)?;
     }
     Ok(parsed)
 }
@@ -191,20 +191,20 @@ fn id_path(filter: &str) -> Option<&str> {
     path.ends_with(".py").then_some(path)
 }
 
-/// A glob for files to keep, relative to the workspace.
-fn checked_glob(glob: &str) -> Result<String, ArgumentError> {
+/// A glob for files to bring back, relative to the workspace; `argument` names it.
+pub(crate) fn checked_glob(argument: &str, glob: &str) -> Result<String, ArgumentError> {
     let plain = glob.strip_prefix("./").unwrap_or(glob);
     let climbs = plain.split('/').any(|name| name == "..");
     let strange = plain.starts_with('/') || plain.contains('\\') || plain.chars().any(char::is_control);
     if plain.is_empty() || plain.len() > 1000 || climbs || strange {
         let text = format!(
-            "argument `keep`: `{}` is no glob relative to the workspace; write one such as `tests/snapshots/**`",
+            "argument `{argument}`: `{}` is no glob relative to the workspace; write one such as `tests/snapshots/**`",
             arguments::shortened(glob)
         );
         return Err(ArgumentError::Combination(text));
     }
     // Here, and not when the tests have run: their result would be lost with it.
-    globset::Glob::new(plain).map_err(|error| ArgumentError::Combination(format!("argument `keep`: {error}")))?;
+    globset::Glob::new(plain).map_err(|error| ArgumentError::Combination(format!("argument `{argument}`: {error}")))?;
     Ok(plain.to_owned())
 }
 

@@ -14,6 +14,7 @@ mod limits;
 mod path;
 mod plan;
 mod sandbox;
+mod task;
 
 pub use argument::{Argument, Arguments};
 pub use command::{Command, Exit, Stream};
@@ -27,3 +28,4 @@ pub use limits::Limits;
 pub use path::{MAX_PATH_BYTES, PathError, WorkspacePath};
 pub use plan::{HandBack, Isolation, Lane, Network, Plan, SessionRequest, Work};
 pub use sandbox::{Ended, Sandbox, SandboxError};
+pub use task::{Need, Parameter, ParameterKind, Task, Word};

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use cofferdam_contract::{Command, Stream, WorkspacePath};
-use serde_json::Value;
 
-use crate::{place::Place, plain_text, transcript::Transcript};
+use crate::{cargo_messages, place::Place, plain_text, transcript::Transcript};
 
 use super::report::{CompileError, Counts, Outcome, Results, Test, TestFailure};
 
@@ -54,44 +53,22 @@ pub(crate) fn quiet() -> BTreeMap<String, String> {
 
 /// Reads why a build failed.
 pub(super) fn compile_errors(transcript: &Transcript, place: Place<'_>) -> Vec<CompileError> {
-    let stdout = transcript.stream(Stream::Stdout);
-    let messages = String::from_utf8_lossy(&stdout);
-    let mut errors: Vec<CompileError> = messages.lines().filter_map(|line| compile_error(line, place)).collect();
-    errors.dedup();
+    let messages = cargo_messages::compiler_messages(transcript, place).into_iter();
+    let mut errors: Vec<CompileError> = messages
+        .filter(|message| message.level.starts_with("error"))
+        .map(|message| CompileError {
+            file: message.file,
+            line: message.span.map(|span| span.line),
+            message: message.message,
+            rendered: message.rendered,
+        })
+        .collect();
     if errors.is_empty() {
-        // cargo's own errors (a manifest, a dependency that is not there) are only on standard error.
-        let stderr = transcript.stream(Stream::Stderr);
-        let text = plain_text::output(&String::from_utf8_lossy(&stderr));
-        let start = text.find("error").unwrap_or(0);
-        let rendered = text[start..].trim().to_owned();
+        let rendered = cargo_messages::own_error(transcript);
         let message = rendered.lines().next().unwrap_or("the build failed").to_owned();
         errors.push(CompileError { file: None, line: None, message, rendered });
     }
     errors
-}
-
-fn compile_error(line: &str, place: Place<'_>) -> Option<CompileError> {
-    let value: Value = serde_json::from_str(line).ok()?;
-    let message = value.get("message").filter(|_| value["reason"] == "compiler-message")?;
-    let text = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
-    let spans = message["spans"].as_array()?;
-    let span = spans.iter().find(|span| span["is_primary"] == true).or(spans.first());
-    // "aborting due to 2 previous errors" has no place and says nothing new.
-    if !text("level").starts_with("error") || (span.is_none() && text("message").starts_with("aborting due to")) {
-        return None;
-    }
-    // Paths are relative to cargo's workspace, whose manifest is named by each message's package.
-    let root = value["manifest_path"].as_str().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-    let file = span.and_then(|span| span["file_name"].as_str()).map(|file| {
-        let beside = if file.starts_with('/') { file.to_owned() } else { format!("{root}/{file}") };
-        place.relative(file).or_else(|| place.relative(&beside)).unwrap_or_else(|| file.to_owned())
-    });
-    Some(CompileError {
-        file,
-        line: span.and_then(|span| span["line_start"].as_u64()),
-        message: plain_text::one_line(text("message")),
-        rendered: plain_text::output(text("rendered")).trim_end().to_owned(),
-    })
 }
 
 /// A test program, as cargo announces it on standard error.

@@ -18,11 +18,11 @@ const FOLDERS: usize = 50;
 const NAMED: usize = 10;
 
 /// Files that make a folder a Python project of its own.
-pub(super) const PYTHON_MARKS: [&str; 6] =
+pub(crate) const PYTHON_MARKS: [&str; 6] =
     ["pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "pytest.ini", "requirements.txt"];
 
 /// Folders that do, too: virtual environments.
-pub(super) const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
+pub(crate) const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
 
 /// A project in a folder below.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
