@@ -198,7 +198,7 @@ pub(crate) fn tsc(transcript: &Transcript, place: Place<'_>, tool: &str) -> Vec<
 }
 
 /// `go vet -json`: on standard error, an object for each package among lines that begin with `#`; and, where a package
-/// does not compile, the compiler's own lines.
+/// does not compile, the compiler's own lines. Without `-json` each would make it fail, so each is an error.
 pub(crate) fn go_vet(transcript: &Transcript, place: Place<'_>, tool: &str) -> Vec<Diagnostic> {
     let stderr = transcript.stream(Stream::Stderr);
     let text = String::from_utf8_lossy(&stderr);
@@ -222,7 +222,7 @@ pub(crate) fn go_vet(transcript: &Transcript, place: Place<'_>, tool: &str) -> V
                         line: numbers.first().copied(),
                         column: numbers.get(1).copied(),
                         code: Some(plain_text::one_line(analyzer)),
-                        ..Diagnostic::new(tool, Severity::Warning, sentence(&message["message"]))
+                        ..Diagnostic::new(tool, Severity::Error, sentence(&message["message"]))
                     });
                 }
             }
@@ -235,9 +235,14 @@ pub(crate) fn go_vet(transcript: &Transcript, place: Place<'_>, tool: &str) -> V
 /// Lines as most tools print them: `path:line:column: severity: message`, where the column and the severity may be
 /// missing. For compilers, for linters behind `make` and `npm`.
 pub(crate) fn lines(transcript: &Transcript, place: Place<'_>, tool: &str) -> Vec<Diagnostic> {
+    lines_of(&transcript.shown(), place, tool)
+}
+
+/// The same of a text that is safe to show.
+pub(crate) fn lines_of(text: &str, place: Place<'_>, tool: &str) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = Vec::new();
     let mut seen = HashSet::new();
-    for line in transcript.shown().lines() {
+    for line in text.lines() {
         let line = ["vet: ", "error: ", "[error] "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
         let Some(Line { file, numbers, rest }) = Line::read(line) else { continue };
         let (severity, message) = match rest.split_once(':').map(|(word, message)| (severity(word), message)) {
@@ -347,7 +352,7 @@ mod tests {
     fn vet_s_objects_and_the_compilers_lines_are_both_read() {
         let text = "# x\n{\n\t\"x\": {\"printf\": [{\"posn\": \"/work/main.go:6:3\", \"message\": \"wrong type\"}]}\n}\n\
                     # x/sub\nvet: b.go:3:25: cannot use\n";
-        let expected = ["main.go:6:3: warning printf: wrong type", "sub/b.go:3:25: error: cannot use"];
+        let expected = ["main.go:6:3: error printf: wrong type", "sub/b.go:3:25: error: cannot use"];
         assert_eq!(read(go_vet, Stream::Stderr, text), expected);
     }
 

@@ -110,7 +110,7 @@ mod lint {
     #[test]
     fn vet_s_analyzers_have_place_and_name() {
         let (_, report) = run("checks_go", "lint_go", "lint", json!({}));
-        let expected = ["main.go:6:3-:- warning printf fmt.Printf format %d has arg \"x\" of wrong type string"];
+        let expected = ["main.go:6:3-:- error printf fmt.Printf format %d has arg \"x\" of wrong type string"];
         assert_eq!(lines(&report), expected.map(|line| line.replace("-:-", "--:-")));
     }
 

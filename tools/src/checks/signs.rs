@@ -145,7 +145,7 @@ fn with_list(what: &str, kind: &str, names: &[&str]) -> String {
 }
 
 /// The targets that a makefile names: words before a colon at the start of a line, without patterns and variables.
-fn targets(makefile: &str) -> Vec<String> {
+pub(crate) fn targets(makefile: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in makefile.lines() {
         let Some((names, rest)) = line.split_once(':') else { continue };

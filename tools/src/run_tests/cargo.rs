@@ -377,7 +377,7 @@ fn word_at_end(line: &str) -> Option<Outcome> {
 }
 
 /// A failure from its `---- name stdout ----` section. Paths are as rustc wrote them: relative to cargo's workspace.
-fn failure(name: &str, suite: Option<&str>, output: &str) -> TestFailure {
+pub(super) fn failure(name: &str, suite: Option<&str>, output: &str) -> TestFailure {
     let lines: Vec<&str> = output.lines().collect();
     let panic = lines.iter().position(|line| line.starts_with("thread '") && line.contains(" panicked at "));
     let mut place = None;

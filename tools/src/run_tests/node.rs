@@ -99,7 +99,7 @@ impl Selection {
         if files.is_empty() {
             let text =
                 format!("there is no test file below `{folder}`: node looks for *.test.js, test-*.js, test/*.js");
-            return Err(Failure::new("no_tests", text));
+            return Err(Failure::new("nothing_to_run", text));
         }
         Ok(files)
     }
@@ -132,7 +132,7 @@ pub(super) fn is_test_file(path: &str) -> bool {
 }
 
 /// A regular expression of JavaScript that matches `text` itself.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
         if "\\^$.*+?()[]{}|/".contains(character) {

@@ -82,7 +82,7 @@ fn programs(script: &str, scripts: &Value, depth: usize) -> Vec<String> {
 }
 
 /// The simple commands of a script.
-fn parts(script: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parts(script: &str) -> impl Iterator<Item = &str> {
     script.split("&&").flat_map(|part| part.split(';')).map(str::trim).filter(|part| !part.is_empty())
 }
 
@@ -166,7 +166,7 @@ pub(crate) fn unwrapped(words: &[(String, Quoting)]) -> &[(String, Quoting)] {
 }
 
 /// `npm run NAME`, `yarn NAME`, `pnpm NAME`.
-fn script_name(words: &[(String, Quoting)]) -> Option<&str> {
+pub(super) fn script_name(words: &[(String, Quoting)]) -> Option<&str> {
     let words: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
     match words.as_slice() {
         ["npm" | "pnpm" | "yarn", "run" | "run-script", name] => Some(name),

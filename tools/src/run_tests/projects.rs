@@ -38,15 +38,19 @@ pub(super) enum Language {
     Rust,
     Python,
     JavaScript,
+    Go,
 }
 
 impl Language {
     /// The language that a runner's tests are written in.
-    pub(super) fn of(runner: Runner) -> Self {
+    /// `None` for any.
+    pub(super) fn of(runner: Runner) -> Option<Self> {
         match runner {
-            Runner::Cargo => Self::Rust,
-            Runner::Pytest | Runner::Unittest => Self::Python,
-            Runner::Node => Self::JavaScript,
+            Runner::Cargo | Runner::Nextest => Some(Self::Rust),
+            Runner::Pytest | Runner::Unittest => Some(Self::Python),
+            Runner::Vitest | Runner::Jest | Runner::Mocha | Runner::Node => Some(Self::JavaScript),
+            Runner::Go => Some(Self::Go),
+            Runner::Make => None,
         }
     }
 
@@ -55,6 +59,7 @@ impl Language {
             Self::Rust => "cargo",
             Self::Python => "python",
             Self::JavaScript => "node",
+            Self::Go => "go",
         }
     }
 }
@@ -66,13 +71,14 @@ pub(super) fn below(
     directory: &WorkspacePath,
     python_tests: &[String],
 ) -> Result<Vec<Project>, Failure> {
-    let glob = format!("{{Cargo.toml,package.json,{}}}", PYTHON_MARKS.join(","));
+    let glob = format!("{{Cargo.toml,package.json,go.mod,{}}}", PYTHON_MARKS.join(","));
     let mut found = BTreeSet::new();
     for path in project_files::names(sandbox, directory, Some(&glob), DEPTH)? {
         let Some((folder, name)) = path.rsplit_once('/') else { continue };
         let language = match name {
             "Cargo.toml" => Language::Rust,
             "package.json" => Language::JavaScript,
+            "go.mod" => Language::Go,
             // Tests may have requirements and be no project for that.
             "requirements.txt" if matches!(folder.rsplit('/').next(), Some("test" | "tests" | "docs")) => continue,
             _ => Language::Python,

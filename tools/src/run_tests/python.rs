@@ -70,7 +70,15 @@ impl Interpreter {
     ) -> (Command, Invocation) {
         let (recorder, module) = match runner {
             Runner::Pytest => (PYTEST_RECORDER, "pytest"),
-            Runner::Unittest | Runner::Cargo | Runner::Node => (UNITTEST_RECORDER, "unittest"),
+            Runner::Unittest
+            | Runner::Cargo
+            | Runner::Nextest
+            | Runner::Vitest
+            | Runner::Jest
+            | Runner::Mocha
+            | Runner::Node
+            | Runner::Go
+            | Runner::Make => (UNITTEST_RECORDER, "unittest"),
         };
         let told = format!("<the recorder of {module}'s results>");
         let argv = [self.program.clone(), "-c".to_owned(), told].into_iter().chain(arguments.clone()).collect();
@@ -96,6 +104,19 @@ pub(super) fn not_found(transcript: &Transcript, workspace: &str) -> Option<Stri
     });
     let line = found.filter(|_| transcript.exit() == Some(Exit::Code(4)))?;
     Some(plain_text::one_line(&line.replace(&format!("{workspace}/"), "")))
+}
+
+/// What pytest says of an expression that it cannot read: status 4 and a line on standard error (`UsageError` of
+/// `_pytest/mark/__init__.py`).
+pub(super) fn wrong_expression(transcript: &Transcript) -> Option<String> {
+    let mut found = None;
+    transcript.for_each_line(|stream, line| {
+        let told = line.strip_prefix("ERROR: Wrong expression passed to '-k': ");
+        if let Some(told) = told.filter(|_| stream == Stream::Stderr && found.is_none()) {
+            found = Some(plain_text::one_line(told));
+        }
+    });
+    found.filter(|_| transcript.exit() == Some(Exit::Code(4)))
 }
 
 /// pytest's own arguments. A filter with `::` or a path is a test's id, any other is an expression over names.

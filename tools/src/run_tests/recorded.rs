@@ -239,7 +239,7 @@ fn whole(number: f64) -> u64 {
 }
 
 /// The line of the first frame of a stack that is in `file`: `…/file:LINE:COLUMN`.
-fn line_in_stack(stack: &str, file: &str) -> Option<u64> {
+pub(super) fn line_in_stack(stack: &str, file: &str) -> Option<u64> {
     let frame = stack.lines().find_map(|line| line.split_once(&format!("{file}:")))?.1;
     frame.split([':', ')']).next()?.trim().parse().ok()
 }
