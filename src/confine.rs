@@ -99,7 +99,7 @@ impl Confined {
             }
             (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
                 Ok(handed) => {
-                    handed_back::tell(&mut output, &handed, &plan.hand_back);
+                    handed_back::tell(&mut output, &handed, &plan.hand_back, &handed_back::written_by_the_agent(plan));
                     let could_change = closed.changeset.is_some();
                     (Ok(output), could_change.then(|| handed_back::count(&handed)))
                 }

@@ -14,3 +14,5 @@ mod kill;
 mod mcp_json;
 mod projects;
 mod stdio;
+mod tasks;
+mod upkeep;

@@ -14,11 +14,15 @@ use crate::harness::{
 };
 
 /// Every tool there is, in the order that `tools/list` gives.
-const TOOLS: [&str; 11] = [
+const TOOLS: [&str; 15] = [
+    "build",
     "cancel_run",
+    "check_types",
     "delete_file",
     "edit_file",
+    "format",
     "get_run",
+    "lint",
     "list_changes",
     "list_files",
     "move_file",

@@ -250,7 +250,7 @@ impl Tool for FormatTool {
                 .push("nothing is formatted: what the formatter wrote before it failed is thrown away".to_owned());
             return Ok(report.output(Written::ThrownAway));
         }
-        report.changed = mark.changed(sandbox)?;
+        report.changed = mark.changed_of(sandbox, chosen.tool.extensions())?;
         match (mode, &report.changed) {
             (FormatMode::Check, Some(changed)) if !changed.is_empty() => {
                 report.verdict = Verdict::Found;

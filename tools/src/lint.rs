@@ -213,7 +213,7 @@ impl Tool for LintTool {
             Linter::Ruff | Linter::Eslint | Linter::GoVet => {}
         }
         if let Some(mark) = mark.filter(|_| report.exit.is_some()) {
-            report.changed = mark.changed(sandbox)?;
+            report.changed = mark.changed_of(sandbox, chosen.tool.extensions())?;
         }
         // A linter that leaves something to mend has done its work; one that could not work has left half of it.
         let written = match (report.verdict, report.exit) {

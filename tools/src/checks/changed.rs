@@ -43,6 +43,19 @@ impl Mark {
         Ok(made.succeeded().then_some(Self(())))
     }
 
+    /// The files with one of these endings that were written since; with none, all of them.
+    pub(crate) fn changed_of(
+        &self,
+        sandbox: &mut dyn Sandbox,
+        extensions: &[&str],
+    ) -> Result<Option<Vec<String>>, Failure> {
+        let is_of = |path: &String| {
+            let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+            extensions.is_empty() || extensions.contains(&extension)
+        };
+        Ok(self.changed(sandbox)?.map(|changed| changed.into_iter().filter(is_of).collect()))
+    }
+
     /// The files that were written since, relative to the workspace, in order; `None` when that cannot be told.
     pub(crate) fn changed(&self, sandbox: &mut dyn Sandbox) -> Result<Option<Vec<String>>, Failure> {
         let mut arguments: Vec<String> = vec![".".into(), "(".into()];
