@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::record::hex;
 
 /// Arguments whose texts are shown.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 18] = [
     "path",
     "source",
     "destination",
@@ -22,6 +22,10 @@ const SHOWN: [&str; 14] = [
     "filter",
     "runner",
     "keep",
+    "tool",
+    "mode",
+    "profile",
+    "export",
     "run_id",
     "file_path",
     "old_path",
