@@ -19,6 +19,7 @@ use crate::{
     cli::terminal::causes,
     confine::{self, Confined},
     entry::Entry,
+    redaction,
     reply::Reply,
     run::Run,
     server::{Request, Server},
@@ -41,7 +42,7 @@ impl Server {
         let permit = self.judge(plan, entry)?;
         self.announce(entry)?;
         let mut output = match permit.plan().work.clone() {
-            Work::Session(question) => runtime.block_on(self.answer(question))?,
+            Work::Session(question) => runtime.block_on(self.answer(question, &permit, run, entry))?,
             Work::ReadFiles | Work::WriteFiles => {
                 self.confine(tool, permit, self.slot(Use::Files, run, runtime, entry)?, run, entry)?
             }
@@ -64,6 +65,11 @@ impl Server {
         let invalid = |text: String| failure("invalid_arguments", text);
         let arguments = request.arguments.as_ref().map_err(|error| invalid(error.to_string()))?;
         let plan = tool.plan(arguments, &self.project).map_err(|error| invalid(error.to_string()))?;
+        if plan.work == Work::WriteFiles
+            && let Some(text) = redaction::refuse_marks(arguments)
+        {
+            return Err(invalid(text));
+        }
         entry.planned(&plan);
         Ok(plan)
     }

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
-use cofferdam_policy::Permit;
+use cofferdam_policy::{Permit, SecretFiles};
 use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
 use cofferdam_tools::{Failure, Output, Tool, Written};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::{
     audit::ChangeCounts,
     call::{ended, failure},
     cli::terminal::causes,
-    handed_back,
+    handed_back, redaction,
     reply::{add, enforced_line, enforcement},
     run::Run,
     watched::{Watched, status},
@@ -39,6 +39,7 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
         Err(error) => return Confined::not_opened(&error, run.cancel().why()),
     };
     tracing::debug!(target: "cofferdam::step", "run");
+    run.progress().redact_with(sandbox.masks().redactor().clone());
     let mut watched = Watched::new(sandbox, run.progress());
     let result = tool.run(&plan, &mut watched);
     // Where a tool says which of its programs the answer is about, others were only executed to look at what came of it.
@@ -85,6 +86,7 @@ impl Confined {
         let enforced = closed.enforced.clone();
         let changed_meanwhile = closed.changed_during_call;
         let Self { result, exit, ended: why, .. } = self;
+        let result = result.and_then(|output| unseen(output, &closed, plan));
         let (result, changes) = match (why, result) {
             (Some(Ended::Cancelled), _) => (Err(ended(Ended::Cancelled)), None),
             (_, Err(failure)) => (Err(failure), None),
@@ -99,7 +101,8 @@ impl Confined {
             }
             (None, Ok(mut output)) => match session.hand_back_closed(&closed, &run.call().0, run.cancel()) {
                 Ok(handed) => {
-                    handed_back::tell(&mut output, &handed, &plan.hand_back, &handed_back::written_by_the_agent(plan));
+                    let wrote = handed_back::written_by_the_agent(plan);
+                    handed_back::tell(&mut output, &handed, &plan.hand_back, &wrote, &run.call().0);
                     let could_change = closed.changeset.is_some();
                     (Ok(output), could_change.then(|| handed_back::count(&handed)))
                 }
@@ -119,11 +122,52 @@ impl Confined {
                 add(&mut output, "scratch_volumes", json!(notes), &text);
             }
             if plan.work == Work::Execute {
+                tell_masked(&mut output, &closed);
                 let text = format!("Ran in: {}", enforced_line(&enforced));
                 add(&mut output, "sandbox", json!(enforcement(&enforced)), &text);
             }
             output
         });
+        let result = redaction::redact(result, &closed.redactor);
         Self { result, enforced: Some(enforced), changes, exit, ended: why }
     }
+}
+
+/// Refuses what a file tool found when it may have seen credentials that came while it looked: reading again costs little.
+fn unseen(output: Output, closed: &Closed, plan: &Plan) -> Result<Output, Failure> {
+    let why = match (&plan.work, &closed.appeared) {
+        (Work::Session(_), _) => return Ok(output),
+        (Work::Execute | Work::ReadFiles | Work::WriteFiles, Ok(appeared)) if appeared.is_empty() => return Ok(output),
+        // What a run was given is not asked for again lightly; its output is searched for what the new files hold.
+        (Work::Execute, Ok(_)) => return Ok(output),
+        (Work::ReadFiles | Work::WriteFiles, Ok(appeared)) => {
+            let paths: Vec<String> = appeared.iter().take(MASKED).map(|path| format!("`{path}`")).collect();
+            format!("files that hold credentials came while it ran ({})", paths.join(", "))
+        }
+        (Work::Execute | Work::ReadFiles | Work::WriteFiles, Err(error)) => causes(error),
+    };
+    Err(failure("workspace_changed", format!("{why}; nothing was changed, and nothing is shown. Call again")))
+}
+
+/// Files with credentials that a result names; the rest is counted.
+const MASKED: usize = 10;
+
+/// Says which files a run did not see as they are: a test that needs one fails, and its author must learn why.
+fn tell_masked(output: &mut Output, closed: &Closed) {
+    let paths: Vec<String> = closed.masks.paths().map(ToString::to_string).collect();
+    if paths.is_empty() {
+        return;
+    }
+    let how = match closed.masks.files() {
+        SecretFiles::Masked => "masked",
+        SecretFiles::Absent => "absent",
+    };
+    let shown = paths.iter().take(MASKED).map(|path| format!("`{path}`")).collect::<Vec<_>>().join(", ");
+    let more = paths.len().saturating_sub(MASKED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let text = format!(
+        "Files that hold credentials were {how} in the run: {shown}{more}. The operator can let exact paths through \
+         (`[secrets] allow`)."
+    );
+    add(output, "masked_files", json!(paths.iter().take(MASKED).collect::<Vec<_>>()), &text);
 }

@@ -28,10 +28,10 @@ pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
 }
 
 /// Adds to `output` what the agent would not know: what came back of what `asked` only describes, what is held, dropped
-/// or left behind, and what to notice. A path that was asked for by name and came back needs no words.
+/// or left behind by `call`, and what to notice. A path that was asked for by name and came back needs no words.
 ///
 /// That a glob chose nothing is worth a word when the agent `wrote` it; of those that a tool sets by itself most do.
-pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, wrote: &[String]) {
+pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, wrote: &[String], call: &str) {
     let mut changes = Map::new();
     let mut text = Vec::new();
     // A file tool's own words say what it changed.
@@ -89,13 +89,15 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, w
         let paths: Vec<String> = others.iter().take(LISTED).map(|change| change.path.to_string()).collect();
         changes.insert(
             "not_kept".into(),
-            json!({ "count": handed.left.len(), "paths": paths, "cache_files": cache_files }),
+            json!({ "count": handed.left.len(), "paths": paths, "cache_files": cache_files, "call": call }),
         );
         let counted = if cache_files == 1 { "1 cache file".to_owned() } else { format!("{cache_files} cache files") };
         if others.is_empty() {
             text.push(format!("Written in the sandbox and not kept: {counted}"));
         } else {
-            text.push("Written in the sandbox and not kept:".to_owned());
+            text.push(format!(
+                "Written in the sandbox and not kept (keep_changes with call \"{call}\" brings it back):"
+            ));
             text.extend(listed(others.iter().map(|change| format!("  {}", change.path))));
             text.extend((cache_files > 0).then(|| format!("  and {counted}")));
         }
@@ -179,6 +181,11 @@ pub(crate) fn note(note: &Note) -> String {
         Note::Moved { from, to } => format!("the folder {from} was moved to {to}"),
         Note::RunsOnYourMachine { file } => format!("{file} is executed by ordinary work outside the sandbox"),
         Note::OddName { file, oddity } => format!("the name of {file} {oddity}"),
+        Note::NotKept { file } => {
+            format!(
+                "what was at {file} was too large to be kept, or could not be: `cofferdam changes undo` cannot bring it back"
+            )
+        }
         Note::Leftover { file, error } => format!("what was replaced could not be removed wholly, see {file}: {error}"),
     }
 }
@@ -213,6 +220,7 @@ mod tests {
             &HandedBack { applied: vec![change("a")], ..HandedBack::default() },
             &HandBack::Paths(Vec::new()),
             &[],
+            "c",
         );
         assert_eq!(output, Output { text: "done".into(), ..Output::default() });
     }
@@ -230,7 +238,7 @@ mod tests {
             notes: vec![Note::RunsOnYourMachine { file: TreePath::new("build.rs").unwrap() }],
         };
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &handed, &HandBack::Nothing, &[]);
+        tell(&mut output, &handed, &HandBack::Nothing, &[], "c");
         let structured = Value::Object(output.structured).to_string();
         for word in ["hook", "pipe", "left0", "build.rs"] {
             assert!(output.text.contains(word) && structured.contains(word), "{word}: {}", output.text);
@@ -251,23 +259,23 @@ mod tests {
         let handed = HandedBack { applied, left: vec![change("log")], ..HandedBack::default() };
         let mut output = Output { text: "done".into(), ..Output::default() };
         let HandBack::Matching(wrote) = &asked else { unreachable!() };
-        tell(&mut output, &handed, &asked, wrote);
+        tell(&mut output, &handed, &asked, wrote, "c");
         assert_eq!(
             output.text,
             "done\nKept: 3 files:\n  snaps/a\n  snaps/deep.txt\n  snaps/old (deleted)\nNothing that the run changed \
-             matches `*.snap`.\nWritten in the sandbox and not kept:\n  log"
+             matches `*.snap`.\nWritten in the sandbox and not kept (keep_changes with call \"c\" brings it back):\n  log"
         );
         assert_eq!(
             output.structured["workspace_changes"],
             json!({
                 "kept": { "count": 3, "paths": ["snaps/a", "snaps/deep.txt", "snaps/old"] },
                 "keep_matched_nothing": ["*.snap"],
-                "not_kept": { "count": 1, "paths": ["log"], "cache_files": 0 },
+                "not_kept": { "count": 1, "paths": ["log"], "cache_files": 0, "call": "c" },
             })
         );
         let mut output = Output { text: "done".into(), ..Output::default() };
         let asked = HandBack::Matching(vec!["x".into(), "y".into()]);
-        tell(&mut output, &HandedBack::default(), &asked, &["x".into()]);
+        tell(&mut output, &HandedBack::default(), &asked, &["x".into()], "c");
         assert_eq!(output.text, "done\nKept: no files.\nNothing that the run changed matches `x`.");
     }
 
@@ -287,17 +295,17 @@ mod tests {
         let left = [folder("__pycache__")].into_iter().chain(caches.iter().map(|path| change(path)));
         let told = |left: Vec<Change>| {
             let mut output = Output { text: "done".into(), ..Output::default() };
-            tell(&mut output, &HandedBack { left, ..HandedBack::default() }, &HandBack::Nothing, &[]);
+            tell(&mut output, &HandedBack { left, ..HandedBack::default() }, &HandBack::Nothing, &[], "c");
             output
         };
         let output = told(left.clone().chain([change("zz.txt"), change("target.txt")]).collect());
         assert_eq!(
             output.text,
-            "done\nWritten in the sandbox and not kept:\n  zz.txt\n  target.txt\n  and 9 cache files"
+            "done\nWritten in the sandbox and not kept (keep_changes with call \"c\" brings it back):\n  zz.txt\n  target.txt\n  and 9 cache files"
         );
         assert_eq!(
             output.structured["workspace_changes"]["not_kept"],
-            json!({ "count": 12, "paths": ["zz.txt", "target.txt"], "cache_files": 9 })
+            json!({ "count": 12, "paths": ["zz.txt", "target.txt"], "cache_files": 9, "call": "c" })
         );
         assert_eq!(told(left.collect()).text, "done\nWritten in the sandbox and not kept: 9 cache files");
     }

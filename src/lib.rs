@@ -15,6 +15,7 @@ pub mod plain;
 #[cfg(test)]
 mod playground;
 pub mod progress;
+mod redaction;
 pub mod reply;
 pub mod run;
 pub mod runs;

@@ -397,6 +397,7 @@ fn added_properties() -> [(&'static str, Value); 8] {
                             "count": { "type": "integer", "description": "How many paths." },
                             "paths": list("The first of them."),
                             "cache_files": { "type": "integer", "description": "How many caches of tools." },
+                            "call": text("The call, for keep_changes."),
                         },
                     }),
                     "notes": list("What to notice about changed files."),

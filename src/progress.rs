@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use cofferdam_policy::Redactor;
+
 use crate::{audit::preview::shorten, plain};
 
 /// Lines that are kept.
@@ -24,11 +26,20 @@ struct Tail {
     lines: VecDeque<String>,
     /// The line that has no end yet, as it came; at most a few line lengths.
     open: Vec<u8>,
+    /// Takes secrets out of each line.
+    redactor: Redactor,
+    /// Whether the last line was one of a private key.
+    in_key: bool,
     /// Counts lines, so that a reader sees whether there is something new.
     written: u64,
 }
 
 impl Progress {
+    /// Takes what `redactor` knows out of the lines that come.
+    pub fn redact_with(&self, redactor: Redactor) {
+        self.lock().redactor = redactor;
+    }
+
     /// Adds what a program wrote.
     pub fn output(&self, bytes: &[u8]) {
         let mut tail = self.lock();
@@ -58,7 +69,7 @@ impl Progress {
     #[must_use]
     pub fn last_line(&self) -> (String, u64) {
         let tail = self.lock();
-        let open = shorten(&words(&tail.open), LINE_BYTES);
+        let open = tail.open_line();
         let last = if is_for_people(&open) { open } else { tail.lines.back().cloned().unwrap_or_default() };
         (last, tail.written + u64::from(!tail.open.is_empty()))
     }
@@ -67,7 +78,7 @@ impl Progress {
     #[must_use]
     pub fn tail(&self) -> Vec<String> {
         let tail = self.lock();
-        let open = shorten(&words(&tail.open), LINE_BYTES);
+        let open = tail.open_line();
         tail.lines.iter().cloned().chain(is_for_people(&open).then_some(open)).collect()
     }
 
@@ -78,15 +89,21 @@ impl Progress {
 }
 
 impl Tail {
+    fn open_line(&self) -> String {
+        shorten(&self.redactor.redact_after(&words(&self.open), self.in_key).text, LINE_BYTES)
+    }
+
     fn push(&mut self, line: &str) {
         if !is_for_people(line) {
             return;
         }
+        let redacted = self.redactor.redact_after(line, self.in_key);
+        self.in_key = redacted.in_key;
         self.written += 1;
         if self.lines.len() == LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(shorten(line, LINE_BYTES));
+        self.lines.push_back(shorten(&redacted.text, LINE_BYTES));
     }
 }
 

@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use cofferdam_contract::{Ended, SessionRequest};
+use cofferdam_policy::Permit;
+use cofferdam_sandboxes::{HandedBack, KeepError, Kept};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
-use crate::{call::failure, handed_back::kind, reply, server::Server};
+use crate::{
+    call::failure,
+    entry::Entry,
+    handed_back::{self, kind},
+    reply,
+    run::Run,
+    server::Server,
+};
 
 /// The longest that `get_run` waits: less than the time within which every call answers.
 const LONGEST_WAIT: Duration = Duration::from_secs(44);
@@ -15,10 +24,17 @@ const LONGEST_WAIT: Duration = Duration::from_secs(44);
 const LISTED: usize = 100;
 
 impl Server {
-    /// Answers a question to the session.
-    pub(crate) async fn answer(&self, question: SessionRequest) -> Result<Output, Failure> {
+    /// Answers a question to the session. The caller's thread may block.
+    pub(crate) async fn answer(
+        &self,
+        question: SessionRequest,
+        permit: &Permit,
+        run: &Run,
+        entry: &mut Entry,
+    ) -> Result<Output, Failure> {
         match question {
             SessionRequest::ListChanges => self.list_changes(),
+            SessionRequest::KeepChanges { call } => self.keep_changes(&call, permit, run, entry),
             SessionRequest::GetRun { run_id, wait_seconds } => {
                 self.get_run(&run_id, Duration::from_secs(wait_seconds).min(LONGEST_WAIT)).await
             }
@@ -48,6 +64,32 @@ impl Server {
         structured.insert("changes".into(), Value::Array(changes));
         structured.insert("total".into(), json!(held.len()));
         Ok(Output { text, structured, ..Output::default() })
+    }
+
+    /// Brings back what a call left, through the gate.
+    fn keep_changes(&self, call: &str, permit: &Permit, run: &Run, entry: &mut Entry) -> Result<Output, Failure> {
+        let kept = self.session.keep_left(call, permit, &run.call().0, run.cancel()).map_err(|error| {
+            let code = match error {
+                KeepError::Unknown { .. } => "unknown_call",
+                KeepError::Read { .. } | KeepError::Masks(_) | KeepError::Changeset(_) | KeepError::Session(_) => {
+                    "hand_back_failed"
+                }
+            };
+            failure(code, crate::cli::terminal::causes(&error))
+        })?;
+        let Kept { handed_back, omitted } = kept;
+        entry.changed(handed_back::count(&handed_back));
+        let mut structured = Map::new();
+        structured.insert("call".into(), json!(call));
+        let mut output = Output { structured, ..Output::default() };
+        // What is still left is in the first result; the rest is what this call is about.
+        let handed_back = HandedBack { left: Vec::new(), ..handed_back };
+        handed_back::tell(&mut output, &handed_back, &permit.plan().hand_back, call);
+        if omitted > 0 {
+            let text = format!("{omitted} changes of that call were more than is kept, and are gone.");
+            output.add_notes(vec![text]);
+        }
+        Ok(output)
     }
 
     async fn get_run(&self, id: &str, wait: Duration) -> Result<Output, Failure> {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use cofferdam_contract::{Isolation, Limits, Network};
 
-use crate::{problem::Place, write_scope::WriteScope};
+use crate::{mode::Mode, problem::Place, write_scope::WriteScope};
 
 /// What all calls stay under, whatever a rule says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub(crate) struct Ceilings {
     pub(crate) allow_hosts: NameSet,
     /// At least this boundary.
     pub(crate) isolation: Isolation,
+    /// At most this mode of coming back.
+    pub(crate) mode: Mode,
     /// Where changes may be handed back.
     pub(crate) write: WriteScope,
     /// Budgets.
@@ -44,6 +46,7 @@ pub(crate) struct Stated {
     pub(crate) registries: Option<Located<BTreeSet<String>>>,
     pub(crate) allow_hosts: Option<Located<BTreeSet<String>>>,
     pub(crate) isolation: Option<Located<Isolation>>,
+    pub(crate) mode: Option<Located<Mode>>,
     pub(crate) write: Option<Located<crate::write_scope::Globs>>,
     pub(crate) wall_seconds: Option<Located<u64>>,
     pub(crate) cpu_seconds: Option<Located<u64>>,
@@ -107,6 +110,7 @@ impl Ceilings {
         registries: NameSet::Unbounded,
         allow_hosts: NameSet::Unbounded,
         isolation: Isolation::Namespace,
+        mode: Mode::Apply,
         write: WriteScope::EVERYTHING,
         limits: Limits {
             wall_seconds: u64::MAX,
@@ -125,6 +129,7 @@ impl Ceilings {
             registries: self.registries.meet(&other.registries),
             allow_hosts: self.allow_hosts.meet(&other.allow_hosts),
             isolation: self.isolation.max(other.isolation),
+            mode: self.mode.max(other.mode),
             write: self.write.meet(&other.write),
             limits: self.limits.min(other.limits),
         }
@@ -149,6 +154,7 @@ impl Stated {
             registries: names(&self.registries),
             allow_hosts: names(&self.allow_hosts),
             isolation: self.isolation.as_ref().map_or(Ceilings::TOP.isolation, |located| located.value),
+            mode: self.mode.as_ref().map_or(Ceilings::TOP.mode, |located| located.value),
             write: self.write.as_ref().map_or(WriteScope::EVERYTHING, |located| WriteScope::of(located.value.clone())),
             limits: Limits {
                 wall_seconds: number(&self.wall_seconds),
@@ -181,6 +187,15 @@ impl Stated {
         let at_most_names = |names: &BTreeSet<String>| format!("only {}", listed(names));
         let network = |network: &Network| format!("{:?}", network_word(*network));
         let isolation = |isolation: &Isolation| format!("{:?}", isolation_word(*isolation));
+        let mode = |mode: &Mode| format!("{:?}", mode.word());
+        found.extend(compare(
+            "mode",
+            &self.mode,
+            &later.mode,
+            |floor, asked| asked >= floor,
+            mode,
+            |value| format!("at most {}", mode(value)),
+        ));
         let globs = |globs: &crate::write_scope::Globs| {
             let texts: BTreeSet<String> = globs.iter().map(ToString::to_string).collect();
             listed(&texts)
@@ -225,6 +240,7 @@ impl Stated {
             registries: self.registries.or(earlier.registries),
             allow_hosts: self.allow_hosts.or(earlier.allow_hosts),
             isolation: self.isolation.or(earlier.isolation),
+            mode: self.mode.or(earlier.mode),
             write: self.write.or(earlier.write),
             wall_seconds: self.wall_seconds.or(earlier.wall_seconds),
             cpu_seconds: self.cpu_seconds.or(earlier.cpu_seconds),
@@ -304,6 +320,10 @@ pub(crate) mod tests {
         ]
     }
 
+    fn any_mode() -> impl Strategy<Value = Mode> {
+        prop_oneof![Just(Mode::Apply), Just(Mode::Draft), Just(Mode::ReadOnly)]
+    }
+
     fn any_globs() -> impl Strategy<Value = crate::write_scope::Globs> {
         let glob = prop_oneof![Just("**"), Just("src/**"), Just("src/*.rs"), Just("*.rs"), Just("docs/a.md")];
         btree_set(glob.prop_map(|text| Glob::parse(text).unwrap()), 0..3)
@@ -318,10 +338,11 @@ pub(crate) mod tests {
         let number = || located(1u64..5);
         (
             (located(any_network()), located(any_names()), located(any_names()), located(any_isolation())),
-            located(any_globs()),
+            (located(any_globs()), located(any_mode())),
             (number(), number(), number(), number(), number(), number()),
         )
-            .prop_map(|((network, registries, allow_hosts, isolation), write, numbers)| Stated {
+            .prop_map(|((network, registries, allow_hosts, isolation), (write, mode), numbers)| Stated {
+                mode,
                 network,
                 registries,
                 allow_hosts,

@@ -13,7 +13,9 @@ use serde::{
 use toml::Spanned;
 
 use crate::{
+    mode::Mode,
     problem::{LoadError, Place},
+    secrets::SecretFiles,
     task::TaskText,
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct Document {
     #[serde(default)]
     pub(crate) protect: ProtectText,
     #[serde(default)]
+    pub(crate) secrets: SecretsText,
+    #[serde(default)]
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
     pub(crate) task: Vec<Spanned<TaskText>>,
@@ -43,6 +47,7 @@ pub(crate) struct LimitsText {
     pub(crate) registries: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) allow_hosts: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) isolation: Option<Spanned<Isolation>>,
+    pub(crate) mode: Option<Spanned<Mode>>,
     pub(crate) write: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) wall_seconds: Option<Spanned<i64>>,
     pub(crate) cpu_seconds: Option<Spanned<i64>>,
@@ -56,6 +61,16 @@ pub(crate) struct LimitsText {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProtectText {
     pub(crate) paths: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretsText {
+    pub(crate) files: Option<Spanned<SecretFiles>>,
+    #[serde(default)]
+    pub(crate) paths: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(crate) allow: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

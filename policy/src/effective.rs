@@ -11,6 +11,7 @@ use crate::{
     policy::Policy,
     protect::Protect,
     rule::{Approval, Example, Grant, Requester, Rule, Terms},
+    secrets::{SecretFiles, Secrets},
     task::Named,
 };
 
@@ -29,6 +30,7 @@ pub(crate) fn write(policy: &Policy) -> String {
     text.push_str(&format!("require = {}\n", list(required.map(quoted))));
     write_limits(&mut text, policy.ceilings());
     write_protect(&mut text, policy.protect());
+    write_secrets(&mut text, policy.secrets());
     if !policy.environment().is_empty() {
         text.push_str("\n[env]\n");
         for (name, value) in policy.environment() {
@@ -45,12 +47,13 @@ pub(crate) fn write(policy: &Policy) -> String {
 }
 
 fn write_limits(text: &mut String, ceilings: &Ceilings) {
-    let Ceilings { network, registries, allow_hosts, isolation, write, limits } = ceilings;
+    let Ceilings { network, registries, allow_hosts, isolation, mode, write, limits } = ceilings;
     text.push_str("\n[limits]\n");
     text.push_str(&format!("network      = \"{}\"\n", network_word(*network)));
     text.push_str(&format!("registries   = {}\n", list(registries.names().iter().map(|name| quoted(name)))));
     text.push_str(&format!("allow_hosts  = {}\n", list(allow_hosts.names().iter().map(|name| quoted(name)))));
     text.push_str(&format!("isolation    = \"{}\"\n", isolation_word(*isolation)));
+    text.push_str(&format!("mode         = \"{}\"\n", mode.word()));
     text.push_str(&format!("write        = {}\n", list(write.narrowest().iter().map(|glob| quoted(glob.as_str())))));
     for (key, value) in [
         ("wall_seconds", limits.wall_seconds),
@@ -67,16 +70,35 @@ fn write_limits(text: &mut String, ceilings: &Ceilings) {
     }
 }
 
-fn write_protect(text: &mut String, protect: &Protect) {
-    text.push_str("\n[protect]\n# Compiled in, in any folder, with all below:\n");
+fn write_secrets(text: &mut String, secrets: &Secrets) {
+    text.push_str("\n[secrets]\n# Files that hold credentials: compiled in, in any folder:\n");
+    text.push_str(&format!("{}\n", commented(Secrets::compiled_in())));
+    let files = match secrets.files() {
+        SecretFiles::Masked => "masked",
+        SecretFiles::Absent => "absent",
+    };
+    text.push_str(&format!("files = \"{files}\"\n"));
+    text.push_str(&format!("paths = {}\n", list(secrets.added().iter().map(|path| quoted(path)))));
+    text.push_str(&format!("allow = {}\n", list(secrets.allowed().iter().map(|path| quoted(path)))));
+}
+
+/// Words in comment lines.
+fn commented(words: impl Iterator<Item = &'static str>) -> String {
+    let mut text = String::new();
     let mut line = String::from("#  ");
-    for pattern in Protect::compiled_in() {
-        if line.len() + pattern.len() >= WIDTH {
+    for word in words {
+        if line.len() + word.len() >= WIDTH {
             text.push_str(&format!("{line}\n"));
             line = String::from("#  ");
         }
-        line.push_str(&format!(" {pattern}"));
+        line.push_str(&format!(" {word}"));
     }
+    text + &line
+}
+
+fn write_protect(text: &mut String, protect: &Protect) {
+    text.push_str("\n[protect]\n# Compiled in, in any folder, with all below:\n");
+    let line = commented(Protect::compiled_in());
     text.push_str(&format!("{line}\npaths = {}\n", list(protect.added().iter().map(|path| quoted(path)))));
 }
 

@@ -103,6 +103,16 @@ impl Glob {
         Ok(Self { text: text.to_owned(), segments })
     }
 
+    /// Checks that `text` is one path, relative to the workspace, without wildcards.
+    ///
+    /// # Errors
+    /// [`GlobError`] when it is none.
+    pub(crate) fn parse_plain(text: &str) -> Result<(), GlobError> {
+        let glob = Self::parse(text)?;
+        let is_plain = !text.contains(['*', '?']);
+        if is_plain { Ok(()) } else { Err(GlobError { text: glob.text, problem: "holds a wildcard; name one path" }) }
+    }
+
     /// The glob as written.
     pub(crate) fn as_str(&self) -> &str {
         &self.text

@@ -6,12 +6,13 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use cofferdam_contract::{Argument, Network, Plan};
+use cofferdam_contract::{Argument, HandBack, Network, Plan};
 
 use crate::{
     case::{self, Case},
     ceilings::{Ceilings, network_word},
     condition::written,
+    mode::Mode,
     permit::{Permit, Standing},
     rule::{Grant, Rule, Severity, Terms},
     verdict::{Question, Refusal, Verdict},
@@ -144,6 +145,10 @@ fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceilings) -> Optio
     if let Some(credential) = plan.credentials.difference(&terms.credentials).next() {
         let why = format!("the call needs the credential `{credential}`, which the rule does not grant");
         return Some(Refusal::by_rule(id, why, None));
+    }
+    if ceilings.mode == Mode::ReadOnly && plan.hand_back != HandBack::Nothing {
+        let why = "the call would change the workspace, and [limits] mode = \"read_only\" lets nothing come back";
+        return Some(Refusal::by_default(why, None));
     }
     if let Some(outside) = ceilings.write.outside(&plan.hand_back) {
         let why = format!("the call would change {outside}, and [limits] write allows only {}", ceilings.write);

@@ -69,8 +69,10 @@ fn standing() -> Arc<Standing> {
     Arc::new(Standing {
         policy_sha256: [7; 32],
         required: BTreeSet::new(),
+        secrets: Arc::new(crate::Secrets::default()),
         protect: Arc::new(Protect::new(std::iter::empty()).unwrap()),
         environment: BTreeMap::new(),
+        mode: Mode::Apply,
         write: WriteScope::EVERYTHING,
     })
 }

@@ -16,6 +16,7 @@
 //! registries   = ["crates"]       # ecosystems that "registry" reaches
 //! allow_hosts  = ["mirror.example", "ci.example:8443"]   # exact hosts; 443 unless a port is written
 //! isolation    = "namespace"      # at least: namespace < container < gvisor < microvm
+//! mode         = "apply"          # how changes come back: apply > draft (all wait for a person) > read_only
 //! write        = ["src/**", "docs/**", "*.md"]           # where changes may be handed back
 //! wall_seconds = 1800
 //! cpu_seconds  = 7200

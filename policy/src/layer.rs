@@ -13,6 +13,7 @@ use crate::{
     problem::{LoadError, Place, Problems},
     read_rule::RuleReader,
     rule::Rule,
+    secrets::SecretsStated,
     task::{Named, TaskReader},
 };
 
@@ -54,6 +55,7 @@ pub(crate) struct Content {
     pub(crate) limits: Stated,
     pub(crate) require: BTreeSet<Guarantee>,
     pub(crate) protect: Vec<String>,
+    pub(crate) secrets: SecretsStated,
     pub(crate) environment: BTreeMap<String, Located<String>>,
     pub(crate) tasks: Vec<Named>,
     pub(crate) rules: Vec<Rule>,
@@ -74,6 +76,7 @@ impl Layer<'_> {
         let limits = reader.limits(&document.limits);
         let require = reader.require(&document);
         let protect = reader.protect(&document);
+        let secrets = document.secrets.read(reader.source, &mut reader.problems);
         let environment = reader.environment(&document);
         let mut problems = reader.problems;
         let in_force = limits.clone().over(earlier.clone());
@@ -90,7 +93,7 @@ impl Layer<'_> {
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
-        Ok(Content { limits, require, protect, environment, tasks, rules })
+        Ok(Content { limits, require, protect, secrets, environment, tasks, rules })
     }
 }
 
@@ -107,6 +110,7 @@ impl Reader<'_> {
             registries: text.registries.as_ref().map(|list| self.names(list, Self::registry)),
             allow_hosts: text.allow_hosts.as_ref().map(|list| self.names(list, Self::host)),
             isolation: text.isolation.as_ref().map(|isolation| self.located(isolation)),
+            mode: text.mode.as_ref().map(|mode| self.located(mode)),
             write: text.write.as_ref().map(|list| self.globs(list)),
             wall_seconds: self.number(text.wall_seconds.as_ref(), "wall_seconds", 1, 86_400),
             cpu_seconds: self.number(text.cpu_seconds.as_ref(), "cpu_seconds", 1, 8_640_000),

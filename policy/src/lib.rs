@@ -9,8 +9,8 @@
 //! The *builtin* policy ([`BUILTIN`]) makes the product useful and safe with no file at all. The *operator's* file
 //! belongs to the owner of the machine. They combine so:
 //!
-//! - `[limits]`, `[protect]`, `require`: what both allow. Numbers and the network take the smaller, the isolation floor
-//!   the stronger, sets what they share; protected paths and required budgets add up. A limit that asks for more than
+//! - `[limits]`, `[protect]`, `require`: what both allow. Numbers, the network and the mode take the smaller, the isolation
+//!   floor the stronger, sets what they share; protected paths and required budgets add up. A limit that asks for more than
 //!   the layer before it is an error that names both lines, never silently cut. The builtin limits are wide (network up
 //!   to an allowlist), so that they bound an operator by what is sensible and not by what is usual; no builtin rule
 //!   *grants* any network. `registries` and `allow_hosts` that nobody states are empty.
@@ -47,6 +47,7 @@ mod glob;
 mod judge;
 pub mod language;
 mod layer;
+mod mode;
 mod permit;
 mod policy;
 mod problem;
@@ -54,6 +55,7 @@ mod protect;
 mod read_rule;
 mod rule;
 mod rules;
+mod secrets;
 mod task;
 mod verdict;
 mod write_scope;
@@ -61,10 +63,12 @@ mod write_scope;
 pub use digest::digest;
 pub use glob::GlobError;
 pub use layer::{Layer, LayerName, ToolShape};
+pub use mode::Mode;
 pub use permit::Permit;
 pub use policy::{BUILTIN, Policy};
 pub use problem::{LoadError, Place, Problem};
 pub use protect::Protect;
 pub use rule::{Approval, Requester};
+pub use secrets::{Candidate, MARK, Mask, Redacted, Redactor, Secret, SecretFiles, Secrets};
 pub use verdict::{Question, Refusal, Verdict};
 pub use write_scope::WriteScope;

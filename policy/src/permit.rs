@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_contract::{Guarantee, Isolation, Limits, Plan};
 
-use crate::{protect::Protect, write_scope::WriteScope};
+use crate::{mode::Mode, protect::Protect, secrets::Secrets, write_scope::WriteScope};
 
 /// Proof that policy allows a plan, with all that policy says about how it runs.
 #[derive(Debug)]
@@ -30,7 +30,9 @@ pub(crate) struct Standing {
     pub(crate) policy_sha256: [u8; 32],
     pub(crate) required: BTreeSet<Guarantee>,
     pub(crate) protect: Arc<Protect>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) mode: Mode,
     pub(crate) write: WriteScope,
 }
 
@@ -83,10 +85,22 @@ impl Permit {
         &self.terms.protect
     }
 
+    /// Which files hold credentials, and what a sandbox sees of them.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.terms.secrets
+    }
+
     /// Variables that the policy sets inside.
     #[must_use]
     pub fn environment(&self) -> &BTreeMap<String, String> {
         &self.terms.environment
+    }
+
+    /// How changes come back.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.terms.mode
     }
 
     /// Where changes may be handed back. The plan's own `hand_back` was judged against it, path by path; what lies

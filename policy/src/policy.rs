@@ -18,6 +18,7 @@ use crate::{
     protect::Protect,
     rule::{Grant, Rule},
     rules,
+    secrets::{Secrets, SecretsStated},
     task::{self, Named},
     verdict::Verdict,
 };
@@ -53,6 +54,7 @@ impl Policy {
         let mut ceilings = Ceilings::TOP;
         let mut required_budgets = BTreeSet::new();
         let mut protected = BTreeMap::new();
+        let mut secrets = SecretsStated::default();
         let mut environment = BTreeMap::new();
         let mut rules = Vec::new();
         for layer in layers {
@@ -64,6 +66,7 @@ impl Policy {
             limits = content.limits.over(limits);
             required_budgets.extend(content.require);
             protected.extend(content.protect.into_iter().map(|glob| (glob, start_of(layer))));
+            secrets.add(content.secrets, layer.name, &mut problems);
             add_variables(&mut environment, content.environment, &mut problems);
             shapes.extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.arguments())));
             // The rules that come with tasks are as those of an earlier layer: the file's own replace or restrict them.
@@ -74,13 +77,16 @@ impl Policy {
         }
         let protect =
             Protect::new(protected.into_keys()).map_err(|error| LoadError::at(start_of(last), error.to_string()))?;
+        let secrets = secrets.settle().map_err(|error| LoadError::at(start_of(last), error.to_string()))?;
         let ceilings = ceilings.settle();
         let boundary = Guarantee::ALL.into_iter().filter(|guarantee| guarantee.kind() == Kind::Boundary);
         let standing = Standing {
             policy_sha256: [0; 32],
             required: boundary.chain(required_budgets.iter().copied()).collect(),
             protect: Arc::new(protect),
+            secrets: Arc::new(secrets),
             environment: environment.into_iter().map(|(name, located)| (name, located.value)).collect(),
+            mode: ceilings.mode,
             write: ceilings.write.clone(),
         };
         let warnings = warnings(&rules, &ceilings, &shapes, &start_of(last));
@@ -110,6 +116,12 @@ impl Policy {
     #[must_use]
     pub fn protect(&self) -> &Arc<Protect> {
         &self.standing.protect
+    }
+
+    /// Which files hold credentials, and what a sandbox sees of them.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.standing.secrets
     }
 
     /// Variables that are set inside.
@@ -160,12 +172,14 @@ impl Policy {
     /// Puts the digest of the effective text into the policy. The text does not hold the digest.
     fn sign(self) -> Self {
         let policy_sha256 = sha256(self.effective().as_bytes());
-        let Standing { policy_sha256: _, required, protect, environment, write } = &*self.standing;
+        let Standing { policy_sha256: _, required, protect, secrets, environment, mode, write } = &*self.standing;
         let standing = Standing {
             policy_sha256,
             required: required.clone(),
             protect: Arc::clone(protect),
+            secrets: Arc::clone(secrets),
             environment: environment.clone(),
+            mode: *mode,
             write: write.clone(),
         };
         Self { standing: Arc::new(standing), ..self }

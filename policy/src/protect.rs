@@ -299,7 +299,7 @@ impl Protect {
 }
 
 /// Folds every name of a path or glob.
-fn fold_path(path: &str) -> String {
+pub(crate) fn fold_path(path: &str) -> String {
     let folded: Vec<String> = path.split('/').map(fold_name).collect();
     folded.join("/")
 }

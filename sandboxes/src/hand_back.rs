@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cofferdam_contract::Ended;
+use cofferdam_policy::Permit;
 
 use crate::{
     cancel::Cancel,
     open::Closed,
-    workspace::{HandedBack, Order, Origin, Patience, Session, SessionError},
+    workspace::{Bond, HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
 };
 
 /// How long a call waits for others that hand back to the same workspace. One takes milliseconds, a large one seconds.
@@ -21,8 +22,7 @@ impl Session {
     /// [`SessionError`], as [`Session::hand_back`] says.
     pub fn hand_back_closed(&self, closed: &Closed, call: &str, cancel: &Cancel) -> Result<HandedBack, SessionError> {
         let Some(changeset) = &closed.changeset else { return Ok(HandedBack::default()) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let origin = Origin { call: call.to_owned(), at_ms: now.as_millis().try_into().unwrap_or(u64::MAX) };
+        let origin = origin(call);
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
         let permit = &closed.permit;
@@ -31,9 +31,40 @@ impl Session {
             allowed: &permit.plan().hand_back,
             write: permit.write(),
             protect: permit.protect(),
+            mode: permit.mode(),
+            masks: &closed.masks,
             stamp: &closed.stamp,
+            seen: None,
             origin: &origin,
         };
         self.hand_back(&order, &patience)
     }
+
+    /// Brings back what `call` wrote and did not keep, as far as the permit's plan asks for it; `by` names the call that
+    /// does so.
+    ///
+    /// # Errors
+    /// [`KeepError`], as [`Session::keep`] says.
+    pub fn keep_left(&self, call: &str, permit: &Permit, by: &str, cancel: &Cancel) -> Result<Kept, KeepError> {
+        let cancelled = || cancel.why() == Some(Ended::Cancelled);
+        let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
+        let masks = self.workspace().masks(permit.secrets())?;
+        let keep = Keep {
+            call,
+            allowed: &permit.plan().hand_back,
+            write: permit.write(),
+            protect: permit.protect(),
+            mode: permit.mode(),
+            masks: &masks,
+            origin: &origin(by),
+        };
+        self.keep(&keep, &patience)
+    }
+}
+
+/// Where changes come from that are handed back now.
+fn origin(call: &str) -> Origin {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let at_ms = now.as_millis().try_into().unwrap_or(u64::MAX);
+    Origin { call: call.to_owned(), at_ms, bond: Bond::None }
 }

@@ -9,7 +9,7 @@ use cofferdam_contract::{
     Command, Ended, Enforced, Exit, FileRefusal, FileReply, FileRequest, RefusalKind, Sandbox, SandboxError, Stream,
     Work,
 };
-use cofferdam_policy::Permit;
+use cofferdam_policy::{Permit, Redactor};
 use rustix::process::Signal;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     scratch::{ScratchNote, Volumes},
     view,
     worker::{Refill, Worker},
-    workspace::{Bounds, Changeset, ChangesetError, Marks, Stamp, TreePath, Workspace},
+    workspace::{Bounds, Changeset, ChangesetError, Marks, MaskError, Masks, Stamp, TreePath, Workspace},
 };
 
 /// Entries of a workspace that are looked at after a run, for changes that somebody else made meanwhile. Some 0.1 s.
@@ -69,6 +69,12 @@ pub struct Closed {
     pub enforced: Enforced,
     /// What it wrote to the view; `None` for a read-only view.
     pub changeset: Option<Changeset>,
+    /// What it saw in place of files with credentials.
+    pub masks: Arc<Masks>,
+    /// Files with credentials that came, or came to light, while it was open: it may have seen them.
+    pub appeared: Result<Vec<TreePath>, MaskError>,
+    /// Takes out of text what masked files held when it was opened, and hold now.
+    pub redactor: Redactor,
     /// When it was taken, on the workspace's own clock.
     pub stamp: Stamp,
     /// What is to be known about its scratch volumes.
@@ -108,6 +114,12 @@ impl OpenSandbox {
         &self.ready.enforced
     }
 
+    /// What it has in place of files with credentials.
+    #[must_use]
+    pub fn masks(&self) -> &Arc<Masks> {
+        &self.ready.masks
+    }
+
     /// What it was opened for.
     pub fn permit(&self) -> &Permit {
         &self.permit
@@ -122,6 +134,7 @@ impl OpenSandbox {
         let Self { permit, workspace, mut ready, stamp, mut volumes, worker, _refill, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
         let stage = std::mem::take(&mut ready.stage);
+        let masks = Arc::clone(&ready.masks);
         match permit.plan().work {
             // What is walked below stands still, and volumes can be lent again, when every process is gone.
             Work::Execute | Work::WriteFiles => ready.guard.end(),
@@ -147,7 +160,11 @@ impl OpenSandbox {
                 workspace.changed_since(&stamp, &read, &hidden, read.len())
             }
         };
-        Ok(Closed { permit, enforced, changeset, stamp, scratch, changed_during_call })
+        let (appeared, redactor) = match workspace.masks(permit.secrets()) {
+            Ok(now) => (Ok(now.beyond(&masks)), masks.redactor().and(now.redactor())),
+            Err(error) => (Err(error), masks.redactor().clone()),
+        };
+        Ok(Closed { permit, enforced, masks, appeared, redactor, changeset, stamp, scratch, changed_during_call })
     }
 
     /// Sends a frame and waits for the event that answers it.

@@ -25,6 +25,8 @@ pub(crate) struct Key {
     pub(crate) session: String,
     /// The generation of the session's held layers.
     pub(crate) generation: u64,
+    /// The number of what hides the workspace's credentials.
+    pub(crate) masks: u64,
     pub(crate) access: Access,
     pub(crate) limits: Limits,
 }
@@ -87,7 +89,7 @@ impl Pool {
         let same_place = |kept: &Key| kept.workspace == key.workspace && kept.session == key.session;
         let mut index = 0;
         while let Some((kept, _)) = shelf.get(index) {
-            if same_place(kept) && kept.generation != key.generation {
+            if same_place(kept) && (kept.generation, kept.masks) != (key.generation, key.masks) {
                 outdated.push(shelf.remove(index));
             } else {
                 index += 1;

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use crate::{
     conversation::{Conversation, Event},
     namespace::{Guard, Started},
     view::Stage,
-    workspace::Layers,
+    workspace::{Layers, Masks},
 };
 
 /// Bytes read from the pipe at once.
@@ -36,6 +37,8 @@ pub(crate) struct Ready {
     pub(crate) enforced: Enforced,
     /// Kept so that the held layers stay while they are mounted.
     _layers: Layers,
+    /// What it has in place of files with credentials. Kept for the same reason.
+    pub(crate) masks: Arc<Masks>,
     /// What the view needs on the host.
     pub(crate) stage: Stage,
 }
@@ -66,7 +69,7 @@ impl Ready {
     ///
     /// # Errors
     /// [`Silence`] when it says something else or nothing; the sandbox is destroyed.
-    pub(crate) fn new(started: Started, layers: Layers, stage: Stage) -> Result<Self, Silence> {
+    pub(crate) fn new(started: Started, layers: Layers, masks: Arc<Masks>, stage: Stage) -> Result<Self, Silence> {
         let Started { pipe, temporary, upper, enforced, guard } = started;
         pipe.set_nonblocking(true).map_err(|_| Silence::Gone)?;
         let line = Line {
@@ -75,7 +78,7 @@ impl Ready {
             pipe,
             bytes: vec![0; READ_BYTES].into(),
         };
-        let mut ready = Self { line, guard, temporary, upper, enforced, _layers: layers, stage };
+        let mut ready = Self { line, guard, temporary, upper, enforced, _layers: layers, masks, stage };
         match ready.line.hear(Instant::now() + HELLO)? {
             Event::Ready => Ok(ready),
             Event::File(_) | Event::Output(..) | Event::Exited { .. } | Event::NotStarted(_) | Event::Program(_) => {

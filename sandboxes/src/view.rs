@@ -18,7 +18,7 @@ use crate::{
     call_folder::CallFolder,
     namespace::{StartError, Upper, View, Writes},
     pool::Access,
-    workspace::{Copied, CopyBounds, CopyError, Layers, TreePath, Workspace},
+    workspace::{Copied, CopyBounds, CopyError, Layers, Masks, TreePath, Workspace},
 };
 
 /// Files, folders and links that are copied for each MiB of disk budget: what a tmpfs of that size holds.
@@ -134,7 +134,7 @@ impl Stage {
     /// ended meanwhile.
     pub(crate) fn make(
         mechanism: ViewMechanism,
-        (workspace, layers): (&Workspace, &Layers),
+        (workspace, layers, masks): (&Workspace, &Layers, &Masks),
         access: Access,
         limits: Limits,
         points: &[TreePath],
@@ -143,7 +143,9 @@ impl Stage {
         match (mechanism, access) {
             (ViewMechanism::Overlay, _) | (ViewMechanism::OverlayOnFolder, Access::Read) => Ok(Self::default()),
             // The workspace itself, live.
-            (ViewMechanism::Copy, Access::Read) if layers.paths().next().is_none() => Ok(Self::default()),
+            (ViewMechanism::Copy, Access::Read) if layers.paths().next().is_none() && masks.layer().is_none() => {
+                Ok(Self::default())
+            }
             (ViewMechanism::OverlayOnFolder, Access::Write) => {
                 let folder = CallFolder::make(workspace.state(), &["upper", "work"])?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -152,7 +154,8 @@ impl Stage {
             }
             (ViewMechanism::Copy, Access::Read | Access::Write) => {
                 let folder = CallFolder::make(workspace.state(), &["view"])?;
-                let sources: Vec<BorrowedFd<'_>> = layers.folders().chain([workspace.fd()]).collect();
+                let sources: Vec<BorrowedFd<'_>> =
+                    layers.folders().chain(masks.layer()).chain([workspace.fd()]).collect();
                 let copied = Copied::make(&sources, &folder.join("view"), copy_bounds(limits), points, ended)?;
                 let copied = (access == Access::Write).then_some(copied);
                 Ok(Self { folder: Some(folder), upper: None, copied })
@@ -205,6 +208,11 @@ impl Stage {
 /// What may be copied under these limits.
 pub(crate) fn copy_bounds(limits: Limits) -> CopyBounds {
     CopyBounds { bytes: limits.disk_mb << 20, entries: limits.disk_mb.saturating_mul(ENTRIES_PER_MEBIBYTE) }
+}
+
+/// The layers between a call's own and the workspace, top first: what is held, and what hides credentials.
+pub(crate) fn between(layers: &Layers, masks: &Masks) -> Vec<PathBuf> {
+    layers.paths().chain(masks.layer_path()).map(Path::to_path_buf).collect()
 }
 
 /// The paths of scratch volumes that lie in the workspace.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use cofferdam_contract::Limits;
+use cofferdam_policy::Secrets;
 
 use crate::{pool::Access, ready::Ready, workspace::Session};
 
@@ -38,6 +39,7 @@ pub(crate) struct Order {
     pub(crate) session: Arc<Session>,
     pub(crate) access: Access,
     pub(crate) limits: Limits,
+    pub(crate) secrets: Arc<Secrets>,
 }
 
 #[derive(Debug)]

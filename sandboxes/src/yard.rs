@@ -32,7 +32,7 @@ use crate::{
     submount::Mounts,
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
-    workspace::{CopyError, LayersError, Session, Stamp, TreePath, WorkspaceError},
+    workspace::{CopyError, LayersError, MaskError, Masks, Session, Stamp, TreePath, WorkspaceError},
 };
 
 /// How long what was found of the host holds. Discovery costs some milliseconds; a newly installed tool is seen after this.
@@ -119,6 +119,9 @@ pub enum OpenError {
     /// The mounts of this machine could not be read.
     #[error("failed to read this machine's mounts")]
     Mounts(#[source] io::Error),
+    /// Files with credentials could not be kept out.
+    #[error(transparent)]
+    Masks(#[from] MaskError),
     /// No stamp could be taken.
     #[error("failed to read the workspace's clock")]
     Stamp(#[source] std::io::Error),
@@ -255,8 +258,7 @@ impl Yard {
             }
             work @ (Work::WriteFiles | Work::ReadFiles | Work::Session(_)) => {
                 let access = if *work == Work::WriteFiles { Access::Write } else { Access::Read };
-                let (ready, stamp, refill) =
-                    self.ready_for_files(session, access, permit.limits(), (deadline, cancel))?;
+                let (ready, stamp, refill) = self.ready_for_files(session, access, &permit, (deadline, cancel))?;
                 (ready, stamp, None, Some(refill), deadline)
             }
         };
@@ -286,18 +288,20 @@ impl Yard {
         &self,
         session: &Arc<Session>,
         access: Access,
-        limits: Limits,
+        permit: &Permit,
         (deadline, cancel): (Instant, &Cancel),
     ) -> Result<(Ready, Stamp, Refill), OpenError> {
-        let key = self.ground.key(session, session.layers()?.generation(), access, limits);
+        let (limits, secrets) = (permit.limits(), permit.secrets());
+        let masks = session.workspace().masks(secrets)?;
+        let key = self.ground.key(session, session.layers()?.generation(), &masks, access, limits);
         let prepared = self.ground.pool.take(&key);
         // The stamp is from before the view is first looked at, and a prepared sandbox has looked at nothing.
         let stamp = Stamp::take(session.workspace()).map_err(OpenError::Stamp)?;
         let ready = match prepared {
             Some(ready) => ready,
-            None => self.ground.prepare(session, access, limits, &|| ended(deadline, cancel))?.1,
+            None => self.ground.prepare(session, &masks, access, limits, &|| ended(deadline, cancel))?.1,
         };
-        let order = Order { session: Arc::clone(session), access, limits };
+        let order = Order { session: Arc::clone(session), access, limits, secrets: Arc::clone(secrets) };
         Ok((ready, stamp, Refill { worker: Arc::clone(&self.worker), order }))
     }
 
@@ -357,11 +361,12 @@ impl Yard {
         let deadline = deadline_from_now(permit);
         // After the wait for the volumes, so that what another run handed back in that time is no conflict.
         let layers = session.layers()?;
+        let masks = workspace.masks(permit.secrets())?;
         let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
-        let held: Vec<PathBuf> = layers.paths().map(Path::to_path_buf).collect();
+        let held = view::between(&layers, &masks);
         let ended = || ended(deadline, cancel);
         let points = view::points(workspace.root(), volumes.scratch().iter().map(|scratch| scratch.at.as_path()));
-        let place = (&**workspace, &layers);
+        let place = (&**workspace, &layers, &*masks);
         let stage = Stage::make(mechanism, place, Access::Write, permit.limits(), &points, &ended)?;
         if seeding == Seeding::Copy {
             let bounds = view::copy_bounds(permit.limits());
@@ -380,7 +385,7 @@ impl Yard {
             environment: &environment,
         };
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
-        let ready = Ready::new(started, layers, stage).map_err(|_| Ended::Broken)?;
+        let ready = Ready::new(started, layers, masks, stage).map_err(|_| Ended::Broken)?;
         Ok((ready, stamp, volumes, deadline))
     }
 
@@ -413,13 +418,14 @@ impl Ground {
     fn prepare(
         &self,
         session: &Arc<Session>,
+        masks: &Arc<Masks>,
         access: Access,
         limits: Limits,
         ended: &dyn Fn() -> Option<Ended>,
     ) -> Result<(Key, Ready), OpenError> {
         loop {
             let mechanism = self.views.mechanism();
-            match self.try_to_prepare(mechanism, session, access, limits, ended) {
+            match self.try_to_prepare(mechanism, session, masks, access, limits, ended) {
                 Err(OpenError::Start(error)) if self.views.moves_on(mechanism, &error) => {}
                 result => return result,
             }
@@ -430,15 +436,16 @@ impl Ground {
         &self,
         mechanism: ViewMechanism,
         session: &Arc<Session>,
+        masks: &Arc<Masks>,
         access: Access,
         limits: Limits,
         ended: &dyn Fn() -> Option<Ended>,
     ) -> Result<(Key, Ready), OpenError> {
         let workspace = session.workspace();
         let layers = session.layers()?;
-        let key = self.key(session, layers.generation(), access, limits);
-        let held: Vec<PathBuf> = layers.paths().map(Path::to_path_buf).collect();
-        let stage = Stage::make(mechanism, (&**workspace, &layers), access, limits, &[], ended)?;
+        let key = self.key(session, layers.generation(), masks, access, limits);
+        let held = view::between(&layers, masks);
+        let stage = Stage::make(mechanism, (&**workspace, &layers, masks), access, limits, &[], ended)?;
         let place = Place {
             workspace: workspace.root(),
             workspace_id: workspace.id(),
@@ -450,23 +457,24 @@ impl Ground {
             environment: &BTreeMap::new(),
         };
         let started = self.namespaces.start(&self.next_name(), &place)?;
-        let ready = Ready::new(started, layers, stage).map_err(|_| Ended::Broken)?;
+        let ready = Ready::new(started, layers, Arc::clone(masks), stage).map_err(|_| Ended::Broken)?;
         Ok((key, ready))
     }
 
     /// Prepares as many sandboxes as the pool wants of an order's kind.
-    fn fill(&self, Order { session, access, limits }: &Order) {
+    fn fill(&self, Order { session, access, limits, secrets }: &Order) {
         // The generation that counts is the one found now, not the one of the call that ordered.
         let Ok(layers) = session.layers() else { return };
-        let mut key = self.key(session, layers.generation(), *access, *limits);
+        let Ok(masks) = session.workspace().masks(secrets) else { return };
+        let mut key = self.key(session, layers.generation(), &masks, *access, *limits);
         while self.pool.wants(&key) {
             // A copy made ahead would be of a workspace that was.
-            let copies = *access == Access::Write || layers.paths().next().is_some();
+            let copies = *access == Access::Write || layers.paths().next().is_some() || masks.layer_path().is_some();
             if self.views.mechanism() == ViewMechanism::Copy && copies {
                 return;
             }
             tracing::debug!(target: "cofferdam::step", "prepare");
-            match self.prepare(session, *access, *limits, &|| None) {
+            match self.prepare(session, &masks, *access, *limits, &|| None) {
                 // The first one may have found out that views are copies here.
                 Ok((_, ready)) if ready.stage.is_copy() => return,
                 Ok((made, ready)) => {
@@ -485,9 +493,9 @@ impl Ground {
         }
     }
 
-    fn key(&self, session: &Session, generation: u64, access: Access, limits: Limits) -> Key {
+    fn key(&self, session: &Session, generation: u64, masks: &Masks, access: Access, limits: Limits) -> Key {
         let (workspace, session) = (session.workspace().id().to_owned(), session.name().to_owned());
-        Key { workspace, session, generation, access, limits }
+        Key { workspace, session, generation, masks: masks.number(), access, limits }
     }
 
     fn next_name(&self) -> String {

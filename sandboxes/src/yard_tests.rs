@@ -755,3 +755,6 @@ fn a_copy_is_never_made_ahead_and_shows_the_workspace_as_it_is_when_the_call_beg
         assert_eq!(read(&mut sandbox, "hello.txt").unwrap(), round.to_string());
     }
 }
+
+#[path = "yard_secrets_tests.rs"]
+mod secrets;

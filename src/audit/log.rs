@@ -539,6 +539,7 @@ mod tests {
             action: Action::Apply,
             done: 0,
             paths: Vec::new(),
+            order: None,
         })
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use cofferdam_policy::Redactor;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -57,7 +58,9 @@ pub fn preview(arguments: &Map<String, Value>) -> BTreeMap<String, Value> {
 fn preview_value(shown: bool, value: &Value) -> Value {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-        Value::String(text) if shown && text.len() <= TEXT_BYTES => value.clone(),
+        Value::String(text) if shown && text.len() <= TEXT_BYTES => {
+            Value::String(Redactor::default().redact(text).text)
+        }
         Value::String(text) => replacement(text.as_bytes()),
         Value::Array(values) if shown && values.len() <= LIST_ELEMENTS && values.iter().all(Value::is_string) => {
             values.iter().map(|value| preview_value(shown, value)).collect()
@@ -147,6 +150,13 @@ mod tests {
             assert!(shown[name]["sha256"].is_string(), "{name}");
         }
         assert_eq!(shown["content"]["bytes"], 9);
+    }
+
+    #[test]
+    fn a_token_that_is_searched_for_is_not_shown() {
+        let token = format!("ghp_{}", "a1B2".repeat(9));
+        let shown = preview(&map(json!({ "pattern": format!("x{token} {token}") })));
+        assert!(!shown["pattern"].as_str().unwrap().contains(&format!(" {token}")), "{shown:?}");
     }
 
     #[test]

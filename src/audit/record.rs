@@ -201,6 +201,8 @@ pub enum Action {
     Apply,
     /// Forget them.
     Discard,
+    /// Take back what a call had changed in the workspace.
+    Undo,
 }
 
 /// A person's order about held changes, before it is carried out.
@@ -216,6 +218,9 @@ pub struct ChangesOrdered {
     pub named: u64,
     /// The first of them, at most 20; `.` for everything.
     pub paths: Vec<String>,
+    /// The call that is to be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Call>,
 }
 
 /// What was done with held changes by a person's order.
@@ -231,6 +236,9 @@ pub struct ChangesDecided {
     pub done: u64,
     /// The first of those paths, at most 20.
     pub paths: Vec<String>,
+    /// The order's own identifier, with which it can be taken back itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Call>,
 }
 
 /// A torn line that was removed.

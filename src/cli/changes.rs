@@ -1,23 +1,26 @@
-//! `cofferdam changes list|diff|apply|discard`: a person decides about what was held.
+//! `cofferdam changes …`: a person sees what is held, decides about it, and takes back what was applied.
+
+mod decide;
+mod show;
+mod undo;
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, Instant, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use clap::{Args, Subcommand};
-use cofferdam_sandboxes::{Change, HeldChange, LayersError, Patience, Released, Session, SessionError, TreePath};
-use serde::Serialize;
-use serde_json::json;
+use cofferdam_sandboxes::{Change, Patience, Session, SessionError, TreePath};
 
 use super::{
     call::unusable,
     exit::Exit,
-    terminal::{Colour, Mark, causes, note, print},
+    terminal::{Colour, causes, note},
 };
 use crate::{
-    audit::{self, Action, ChangesDecided, ChangesOrdered, Event, Log},
-    config, handed_back,
+    audit::{self, Action, Call, ChangesDecided, ChangesOrdered, Event, Log},
+    config,
     server::{Setup, Unusable, open_session},
 };
 
@@ -27,27 +30,41 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Paths that the audit log names.
 const RECORDED: usize = 20;
 
-/// Shows and decides about changes that were held.
+const ABOUT: &str = "\
+Held are changes that a person must see first: protected paths, conflicts with your own edits, everything where the
+policy's mode is draft. The agent goes on seeing its own version. Look, then decide:
+
+  cofferdam changes list
+  cofferdam changes diff src/lib.rs
+  cofferdam changes apply --generation 7 src/lib.rs     or discard
+
+What calls applied can be taken back, for 30 days:
+
+  cofferdam changes history
+  cofferdam changes undo 4f1c";
+
+/// Shows and decides about changes that were held, and takes back what was applied.
 #[derive(Debug, Subcommand)]
+#[command(after_help = ABOUT)]
 pub(super) enum Changes {
     /// Lists what is held, and why
-    List {
-        /// Prints the list as JSON, each entry with the generation
-        #[arg(long)]
-        json: bool,
-    },
+    List(show::List),
     /// Shows held changes beside what the workspace has now
-    Diff {
-        /// Files or folders; without any, everything
-        paths: Vec<PathBuf>,
-    },
+    Diff(show::Diff),
     /// Puts held changes into the workspace
     ///
     /// You have read them: protection does not matter any more. What the workspace changed itself meanwhile stays held,
-    /// and is applied when you order it again.
+    /// and is applied when you order it again. Both halves of a move go together.
     Apply(Order),
     /// Forgets held changes for good
     Discard(Order),
+    /// Lists the calls whose changes are in the workspace and can be taken back
+    History(show::History),
+    /// Takes back what a call changed in the workspace
+    ///
+    /// All or nothing: where a file is not any more as the call left it, nothing is done and the files are named; then
+    /// name those that you want. An undo is in the history too, and can be undone.
+    Undo(undo::Undo),
 }
 
 /// What is ordered.
@@ -74,149 +91,62 @@ pub(super) struct Chosen {
 /// Runs the command.
 #[must_use]
 pub(super) fn run(command: &Changes, setup: &Setup, colour: Colour) -> Exit {
-    let desk = match Desk::open(setup) {
+    let desk = match Desk::open(setup, colour) {
         Ok(desk) => desk,
         Err(error) => {
             note(format_args!("cofferdam: failed to {}", causes(&error)));
             return unusable(&error);
         }
     };
-    match command {
-        Changes::List { json } => desk.list(*json, colour),
-        Changes::Diff { paths } if paths.is_empty() => desk.diff(&[TreePath::root()], colour),
-        Changes::Diff { paths } => desk.with_paths(paths, |paths| desk.diff(paths, colour)),
-        Changes::Apply(Order { chosen, generation }) => {
-            desk.with_chosen(chosen, |paths| desk.apply(paths, *generation, colour))
-        }
-        Changes::Discard(Order { chosen, generation }) => {
-            desk.with_chosen(chosen, |paths| desk.discard(paths, *generation, colour))
-        }
-    }
+    let done = match command {
+        Changes::List(list) => desk.list(list),
+        Changes::Diff(diff) => desk.diff(diff),
+        Changes::Apply(order) => desk.apply(order),
+        Changes::Discard(order) => desk.discard(order),
+        Changes::History(history) => desk.history(history),
+        Changes::Undo(undo) => desk.undo(undo),
+    };
+    done.unwrap_or_else(|exit| exit)
 }
 
 /// A session and the log in which decisions about it are written.
 struct Desk {
-    session: std::sync::Arc<Session>,
+    session: Arc<Session>,
     log: Log,
     current_folder: PathBuf,
+    colour: Colour,
 }
 
 impl Desk {
-    fn open(setup: &Setup) -> Result<Self, Unusable> {
+    fn open(setup: &Setup, colour: Colour) -> Result<Self, Unusable> {
         let state = config::prepare_state(&setup.folders.state)?;
         let session = open_session(setup, &state)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
-        Ok(Self { session, log, current_folder: setup.environment.current_folder.clone() })
+        Ok(Self { session, log, current_folder: setup.environment.current_folder.clone(), colour })
     }
 
-    fn with_chosen(&self, chosen: &Chosen, act: impl FnOnce(&[TreePath]) -> Exit) -> Exit {
-        if chosen.all { act(&[TreePath::root()]) } else { self.with_paths(&chosen.paths, act) }
+    fn chosen(&self, chosen: &Chosen) -> Result<Vec<TreePath>, Exit> {
+        if chosen.all { Ok(vec![TreePath::root()]) } else { self.paths(&chosen.paths) }
     }
 
-    fn with_paths(&self, paths: &[PathBuf], act: impl FnOnce(&[TreePath]) -> Exit) -> Exit {
+    /// Reads paths as a person writes them. None means all.
+    fn paths_or_all(&self, paths: &[PathBuf]) -> Result<Vec<TreePath>, Exit> {
+        if paths.is_empty() { Ok(vec![TreePath::root()]) } else { self.paths(paths) }
+    }
+
+    fn paths(&self, paths: &[PathBuf]) -> Result<Vec<TreePath>, Exit> {
         let root = self.session.workspace().root();
-        let mut found = Vec::new();
-        for path in paths {
-            match tree_path(path, root, &self.current_folder) {
-                Some(path) => found.push(path),
-                None => {
-                    note(format_args!("cofferdam: {} is not a path below {}", path.display(), root.display()));
-                    return Exit::Usage;
-                }
-            }
-        }
-        act(&found)
-    }
-
-    fn list(&self, json: bool, colour: Colour) -> Exit {
-        let layers = match self.session.layers() {
-            Ok(layers) => layers,
-            Err(error) => return failed(&error),
+        let read = |path: &PathBuf| {
+            tree_path(path, root, &self.current_folder).ok_or_else(|| {
+                note(format_args!("cofferdam: {} is not a path below {}", path.display(), root.display()));
+                Exit::Usage
+            })
         };
-        let generation = layers.generation();
-        let held: Vec<Listed<'_>> = layers.held().map(|held| Listed { held, generation }).collect();
-        if json {
-            print(json!(held));
-            return Exit::Success;
-        }
-        for Listed { held, .. } in &held {
-            print(held_line(held, colour));
-        }
-        print(if held.is_empty() { "nothing is held".to_owned() } else { closing_line(generation, "--all", colour) });
-        Exit::Success
-    }
-
-    fn diff(&self, paths: &[TreePath], colour: Colour) -> Exit {
-        // One snapshot for all: what is shown is one generation.
-        let read = || -> Result<(String, u64), LayersError> {
-            let layers = self.session.layers()?;
-            let texts: Result<String, _> = paths.iter().map(|path| self.session.diff(&layers, path)).collect();
-            Ok((texts?, layers.generation()))
-        };
-        let (text, generation) = match read() {
-            Ok(read) => read,
-            Err(error) => return failed(&error),
-        };
-        if text.is_empty() {
-            return nothing_there(paths);
-        }
-        text.lines().for_each(|line| print(diff_line(line, colour)));
-        let chosen = if paths.contains(&TreePath::root()) { "--all" } else { "PATH…" };
-        print(closing_line(generation, chosen, colour));
-        Exit::Success
-    }
-
-    fn apply(&self, paths: &[TreePath], generation: Option<u64>, colour: Colour) -> Exit {
-        if let Err(exit) = self.announce(Action::Apply, paths) {
-            return exit;
-        }
-        let released = match generation {
-            None => self.session.apply(paths, &patience()),
-            Some(generation) => self.session.apply_as_of(generation, paths, &patience()),
-        };
-        let released = match released {
-            Ok(released) => released,
-            Err(error) => return not_done(&error),
-        };
-        let Released { applied, held, notes } = &released;
-        for change in applied {
-            print(format_args!("{} {}", colour.paint(Mark::Good, "applied"), change.path));
-        }
-        for held in held {
-            print(format_args!("{} {}: {}", colour.paint(Mark::Warn, "still held"), held.change.path, held.reason));
-        }
-        for note in notes {
-            print(format_args!("note: {}", handed_back::note(note)));
-        }
-        let exit = match (applied.is_empty(), held.is_empty()) {
-            (true, true) => nothing_there(paths),
-            (false, true) => Exit::Success,
-            (true | false, false) => Exit::Person,
-        };
-        self.record(Action::Apply, applied, exit)
-    }
-
-    fn discard(&self, paths: &[TreePath], generation: Option<u64>, colour: Colour) -> Exit {
-        if let Err(exit) = self.announce(Action::Discard, paths) {
-            return exit;
-        }
-        let discarded = match generation {
-            None => self.session.discard(paths, &patience()),
-            Some(generation) => self.session.discard_as_of(generation, paths, &patience()),
-        };
-        let discarded = match discarded {
-            Ok(discarded) => discarded,
-            Err(error) => return not_done(&error),
-        };
-        for change in &discarded {
-            print(format_args!("{} {}", colour.paint(Mark::Warn, "discarded"), change.path));
-        }
-        let exit = if discarded.is_empty() { nothing_there(paths) } else { Exit::Success };
-        self.record(Action::Discard, &discarded, exit)
+        paths.iter().map(read).collect()
     }
 
     /// Puts the order on the disk, before anything is done.
-    fn announce(&self, action: Action, paths: &[TreePath]) -> Result<(), Exit> {
+    fn announce(&self, action: Action, paths: &[TreePath], call: Option<&str>) -> Result<(), Exit> {
         let name = |path: &TreePath| if *path == TreePath::root() { ".".to_owned() } else { path.to_string() };
         let event = Event::ChangesOrdered(ChangesOrdered {
             session: self.session.name().to_owned(),
@@ -224,6 +154,7 @@ impl Desk {
             action,
             named: paths.len() as u64,
             paths: paths.iter().take(RECORDED).map(name).collect(),
+            call: call.map(|call| Call(call.to_owned())),
         });
         self.log.append(vec![event]).map_err(|error| {
             note(format_args!("cofferdam: nothing was done: the order failed to be recorded: {}", causes(&error)));
@@ -231,41 +162,20 @@ impl Desk {
         })
     }
 
-    fn record(&self, action: Action, done: &[Change], exit: Exit) -> Exit {
+    fn record(&self, action: Action, done: &[Change], order: Option<String>) -> Result<(), Exit> {
         let event = Event::Changes(ChangesDecided {
             session: self.session.name().to_owned(),
             workspace: self.session.workspace().root().to_string_lossy().into_owned(),
             action,
             done: done.len() as u64,
             paths: done.iter().take(RECORDED).map(|change| change.path.to_string()).collect(),
+            order: order.map(Call),
         });
-        match self.log.append(vec![event]) {
-            Ok(()) => exit,
-            Err(error) => {
-                note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));
-                Exit::NoAudit
-            }
-        }
+        self.log.append(vec![event]).map_err(|error| {
+            note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));
+            Exit::NoAudit
+        })
     }
-}
-
-/// A held change in the list that programs read.
-#[derive(Serialize)]
-struct Listed<'a> {
-    #[serde(flatten)]
-    held: &'a HeldChange,
-    /// The list's, for `--generation`.
-    generation: u64,
-}
-
-/// That nothing is held is what somebody who named no path wanted, and not what somebody who did expects.
-fn nothing_there(paths: &[TreePath]) -> Exit {
-    if paths.contains(&TreePath::root()) {
-        print("nothing is held");
-        return Exit::Success;
-    }
-    note(format_args!("cofferdam: nothing is held there; `cofferdam changes list` shows what is"));
-    Exit::Failed
 }
 
 fn patience() -> Patience<'static> {
@@ -299,30 +209,6 @@ fn tree_path(path: &Path, root: &Path, current_folder: &Path) -> Option<TreePath
     let absolute: PathBuf = absolute.components().collect();
     let relative = absolute.strip_prefix(root).ok()?;
     if relative.as_os_str().is_empty() { Some(TreePath::root()) } else { TreePath::new(relative) }
-}
-
-fn held_line(held: &HeldChange, colour: Colour) -> String {
-    let since = audit::time::rfc3339(UNIX_EPOCH + Duration::from_millis(held.origin.at_ms));
-    format!(
-        "{} ({}): {}  {}",
-        colour.paint(Mark::Bold, &held.change.path),
-        handed_back::kind(&held.change.what),
-        held.reason,
-        colour.paint(Mark::Dim, format_args!("{since} call {}", held.origin.call)),
-    )
-}
-
-fn closing_line(generation: u64, chosen: &str, colour: Colour) -> String {
-    let order = format!("`cofferdam changes apply --generation {generation} {chosen}` applies exactly this");
-    colour.paint(Mark::Dim, format_args!("as of generation {generation}; {order}"))
-}
-
-fn diff_line(line: &str, colour: Colour) -> String {
-    match line.as_bytes().first() {
-        Some(b'+') => colour.paint(Mark::Good, line),
-        Some(b'-') => colour.paint(Mark::Bad, line),
-        Some(_) | None => line.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "counts and tables are part of what these tests show")]
 
 mod arguments;
+mod changes;
 mod clients;
 mod command_line;
 mod examples;
@@ -14,5 +15,6 @@ mod kill;
 mod mcp_json;
 mod projects;
 mod stdio;
+mod stops;
 mod tasks;
 mod upkeep;

@@ -14,7 +14,7 @@ use crate::harness::{
 };
 
 /// Every tool there is, in the order that `tools/list` gives.
-const TOOLS: [&str; 15] = [
+const TOOLS: [&str; 16] = [
     "build",
     "cancel_run",
     "check_types",
@@ -22,6 +22,7 @@ const TOOLS: [&str; 15] = [
     "edit_file",
     "format",
     "get_run",
+    "keep_changes",
     "lint",
     "list_changes",
     "list_files",

@@ -1,7 +1,7 @@
 //! What changing a file needs besides the change.
 
 use cofferdam_contract::{
-    EntryKind, FileRefusal, FileReply, FileRequest, ListFiles, RefusalKind, Sandbox, SandboxError, Status,
+    EntryKind, FileRefusal, FileReply, FileRequest, Ignoring, ListFiles, RefusalKind, Sandbox, SandboxError, Status,
     WorkspacePath,
 };
 
@@ -52,8 +52,9 @@ fn link(sandbox: &mut dyn Sandbox, path: &WorkspacePath, target: &str) -> Failur
         path: path.clone(),
         glob: None,
         depth: 1,
+        offset: 0,
         max_entries: 0,
-        respect_ignore: false,
+        ignoring: Ignoring::Nowhere,
     });
     match sandbox.file(behind) {
         Err(SandboxError::File(FileRefusal { kind: RefusalKind::LeadsOut, .. })) => Failure::new(

@@ -16,8 +16,8 @@ use std::{
 
 use cofferdam_contract::{
     Command, Digest, Ended, Entry, EntryKind, Exit, Expected, FileContent, FileRefusal, FileReply, FileRequest,
-    Listing, MatchLine, OutputMode, RefusalKind, Sandbox, SandboxError, SearchHit, SearchReply, Status, Stream, Window,
-    WorkspacePath, Written,
+    Ignoring, LeftOut, Listing, MatchLine, OutputMode, RefusalKind, Sandbox, SandboxError, SearchHit, SearchReply,
+    Status, Stream, Window, WorkspacePath, Written,
 };
 use grep_regex::RegexMatcherBuilder;
 use grep_searcher::{SearcherBuilder, sinks::Lossy};
@@ -186,25 +186,37 @@ impl FolderSandbox {
         });
         let glob = glob.transpose().map_err(|error| refusal(RefusalKind::Invalid, error.to_string()))?;
         let mut found = Vec::new();
-        self.walk(&base, request.depth, request.respect_ignore, &mut found);
+        let mut closed = Vec::new();
+        self.walk(&base, request.depth, request.ignoring, &mut found, &mut closed);
         found.retain(|path| glob.as_ref().is_none_or(|glob| glob.is_match(path.strip_prefix(&base).unwrap())));
+        let found: Vec<_> = found.into_iter().skip(usize::try_from(request.offset).unwrap()).collect();
         let limit = usize::try_from(request.max_entries).unwrap();
-        let omitted = found.len().saturating_sub(limit);
+        let omitted = u64::try_from(found.len().saturating_sub(limit)).unwrap();
         let entries = found.into_iter().take(limit).map(|path| self.entry(&path)).collect();
-        Ok(FileReply::Listing(Listing { entries, omitted: u64::try_from(omitted).unwrap(), unreadable: 0 }))
+        let closed = closed.iter().map(|path| self.entry(path).path).collect();
+        Ok(FileReply::Listing(Listing { entries, omitted, left_out: LeftOut::default(), closed }))
     }
 
-    fn walk(&self, folder: &Path, depth: u32, ignoring: bool, found: &mut Vec<PathBuf>) {
+    fn walk(&self, folder: &Path, depth: u32, ignoring: Ignoring, found: &mut Vec<PathBuf>, closed: &mut Vec<PathBuf>) {
         let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
         for path in paths {
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if ignoring && (name.starts_with('.') || name == "ignored") {
-                continue;
+            let is_closed = name.starts_with('.') || name == "ignored";
+            let (is_shown, below) = match ignoring {
+                Ignoring::Nowhere => (true, Some(ignoring)),
+                Ignoring::BelowTheTop => (true, (!is_closed).then_some(Ignoring::Everywhere)),
+                Ignoring::Everywhere => (!is_closed, (!is_closed).then_some(ignoring)),
+            };
+            if is_shown {
+                found.push(path.clone());
             }
-            found.push(path.clone());
             if depth > 1 && path.symlink_metadata().unwrap().is_dir() {
-                self.walk(&path, depth - 1, ignoring, found);
+                match below {
+                    Some(below) => self.walk(&path, depth - 1, below, found, closed),
+                    None if is_shown => closed.push(path),
+                    None => {}
+                }
             }
         }
     }
@@ -228,14 +240,23 @@ impl FolderSandbox {
         let mut files = Vec::new();
         let base = self.at(&request.path);
         if base.is_dir() {
-            self.walk(&base, 32, true, &mut files)
+            self.walk(&base, 32, request.ignoring, &mut files, &mut Vec::new())
         } else {
             files.push(base)
         }
         let glob =
             request.glob.as_ref().map(|glob| globset::Glob::new(&format!("**/{glob}")).unwrap().compile_matcher());
-        let (mut reply, mut position) =
-            (SearchReply { hits: Vec::new(), omitted: 0, total_matches: 0, total_files: 0, skipped: 0 }, 0);
+        let (mut reply, mut position) = (
+            SearchReply {
+                hits: Vec::new(),
+                omitted: 0,
+                total_matches: 0,
+                total_files: 0,
+                left_out: LeftOut::default(),
+                guessed: 0,
+            },
+            0,
+        );
         for file in files.iter().filter(|file| file.is_file()) {
             if glob.as_ref().is_some_and(|glob| !glob.is_match(file)) {
                 continue;
@@ -444,7 +465,7 @@ impl Sandbox for &FolderSandbox {
                     Err(_) => Err(refusal(RefusalKind::NotFound, format!("`{path}` does not exist"))),
                     Ok(status) if status.is_dir() => {
                         let mut below = Vec::new();
-                        self.walk(&at, 32, false, &mut below);
+                        self.walk(&at, 32, Ignoring::Nowhere, &mut below, &mut Vec::new());
                         fs::remove_dir_all(at).unwrap();
                         Ok(FileReply::Deleted(1 + u64::try_from(below.len()).unwrap()))
                     }

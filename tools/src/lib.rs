@@ -22,6 +22,7 @@ mod failure;
 mod folders;
 mod format;
 mod get_run;
+mod keep_changes;
 mod lint;
 mod list_changes;
 mod list_files;
@@ -194,6 +195,7 @@ pub fn builtin() -> &'static [&'static dyn Tool] {
         &check_types::CheckTypesTool,
         &build::BuildTool,
         &list_changes::ListChangesTool,
+        &keep_changes::KeepChangesTool,
         &get_run::GetRunTool,
         &cancel_run::CancelRunTool,
     ]

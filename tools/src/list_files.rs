@@ -1,9 +1,8 @@
 //! `list_files`: the names in a folder.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use cofferdam_contract::{
-    Entry, EntryKind, FileReply, FileRequest, Limits, ListFiles, Listing, Plan, Sandbox, Work, WorkspacePath,
+    Entry, EntryKind, FileReply, FileRequest, Ignoring, LeftOut, Limits, ListFiles, Listing, MAX_CLOSED, Plan, Sandbox,
+    Work, WorkspacePath,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,6 +43,13 @@ struct ListFilesForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     depth: Option<u32>,
+    /// Also list hidden files and what .gitignore names. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    include_ignored: Option<bool>,
+    /// How many entries to skip first. Default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000_000))]
+    offset: Option<u64>,
 }
 
 impl Form for ListFilesForm {
@@ -56,6 +62,8 @@ impl Form for ListFilesForm {
         ("pattern", "glob"),
         ("include", "glob"),
         ("max_depth", "depth"),
+        ("no_ignore", "include_ignored"),
+        ("cursor", "offset"),
     ];
 }
 
@@ -65,8 +73,17 @@ struct ListFilesOutput {
     path: String,
     /// The entries, in order of their paths.
     entries: Vec<ListedEntry>,
-    /// How many more entries there are than are listed here.
+    /// How many more entries there are after those listed here.
     omitted: u64,
+    /// The offset of the call that lists what follows, when there is more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_offset: Option<u64>,
+    /// Entries that ignore files name and that are not listed; a folder counts once.
+    #[serde(skip_serializing_if = "is_zero")]
+    ignored: u64,
+    /// Entries whose names start with a dot and that are not listed; a folder counts once.
+    #[serde(skip_serializing_if = "is_zero")]
+    hidden: u64,
     /// What else is to be known, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
@@ -107,9 +124,9 @@ impl Tool for ListFilesTool {
     fn description(&self) -> &str {
         "Lists files and folders with sizes: a path per line, folders with a closing slash, links with their target. \
          Without arguments it shows the workspace two levels deep. Below the first level, hidden names and what \
-         .gitignore names are left out, as ripgrep does. With glob it finds files by name in the whole tree: `*.rs` \
-         matches anywhere, `src/**/mod.rs` below the folder. At most 2000 entries and about 24 kB; what is left out is \
-         counted. To search contents use search_files."
+         .gitignore names are left out, as ripgrep does, unless include_ignored is true. With glob it finds files by \
+         name in the whole tree: `*.rs` matches anywhere, `src/**/mod.rs` below the folder. At most 2000 entries and \
+         about 24 kB; what is left out is counted, and offset shows the rest. To search contents use search_files."
     }
 
     fn annotations(&self) -> Annotations {
@@ -137,12 +154,24 @@ impl Tool for ListFilesTool {
     fn run(&self, plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
         let form: ListFilesForm = arguments::recall(plan)?;
         let path = form.path.unwrap_or_else(WorkspacePath::workspace);
-        let listing = match &form.glob {
-            Some(glob) => matching(sandbox, &path, glob, form.depth.unwrap_or(GLOB_DEPTH)),
-            None => tree(sandbox, &path, form.depth.unwrap_or(DEFAULT_DEPTH)),
+        let request = ListFiles {
+            path: path.clone(),
+            depth: form.depth.unwrap_or(if form.glob.is_some() { GLOB_DEPTH } else { DEFAULT_DEPTH }),
+            glob: form.glob,
+            offset: form.offset.unwrap_or(0),
+            max_entries: ENTRIES,
+            ignoring: Ignoring::Nowhere,
+        };
+        let listing = if form.include_ignored == Some(true) {
+            list(sandbox, request.clone()).map(Found::plain)
+        } else {
+            match &request.glob {
+                Some(glob) => matching(sandbox, &request, glob),
+                None => tree(sandbox, &request),
+            }
         };
         match listing {
-            Ok(listing) => Ok(show(&path, listing)),
+            Ok(found) => Ok(show(&request, found)),
             Err(failure) if failure.code == "wrong_kind" => Err(no_folder(sandbox, &path)?.unwrap_or(failure)),
             Err(failure) => Err(failure),
         }
@@ -174,56 +203,38 @@ pub(crate) fn list(sandbox: &mut dyn Sandbox, request: ListFiles) -> Result<List
     }
 }
 
+impl Found {
+    fn plain(listing: Listing) -> Self {
+        Self { listing, notes: Vec::new() }
+    }
+}
+
 /// The folder's own entries in full, and below them what is neither hidden nor ignored.
-fn tree(sandbox: &mut dyn Sandbox, path: &WorkspacePath, depth: u32) -> Result<Found, Failure> {
-    let request = |depth, respect_ignore| ListFiles {
-        path: path.clone(),
-        glob: None,
-        depth,
-        max_entries: ENTRIES,
-        respect_ignore,
-    };
-    let own = list(sandbox, request(1, false))?;
-    if depth == 1 {
-        return Ok(Found { listing: own, notes: Vec::new() });
-    }
-    let below = list(sandbox, request(depth, true))?;
-    let shown: BTreeSet<String> = below.entries.iter().map(|entry| entry.path.clone()).collect();
-    let closed = own.entries.iter().filter(|entry| entry.kind == EntryKind::Folder && !shown.contains(&entry.path));
-    let closed: Vec<String> = closed.map(|entry| format!("`{}/`", plain_text::one_line(&entry.path))).collect();
+fn tree(sandbox: &mut dyn Sandbox, request: &ListFiles) -> Result<Found, Failure> {
+    let listing = list(sandbox, ListFiles { ignoring: Ignoring::BelowTheTop, ..request.clone() })?;
     let mut notes = Vec::new();
-    if !closed.is_empty() && below.omitted == 0 {
-        let shown = closed.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
-        let more = if closed.len() > 10 { format!(" and {} more", closed.len() - 10) } else { String::new() };
-        notes.push(format!("hidden or ignored, so not opened: {shown}{more}; name one as path to see into it"));
+    if !listing.closed.is_empty() {
+        let closed: Vec<String> =
+            listing.closed.iter().map(|path| format!("`{}/`", plain_text::one_line(path))).collect();
+        let more = if closed.len() == MAX_CLOSED { " and perhaps more" } else { "" };
+        let closed = closed.join(", ");
+        notes.push(format!("hidden or ignored, so not opened: {closed}{more}; name one as path to see into it"));
     }
-    let entries: BTreeMap<String, Entry> =
-        below.entries.into_iter().chain(own.entries).map(|entry| (entry.path.clone(), entry)).collect();
-    let listing = Listing {
-        entries: entries.into_values().collect(),
-        omitted: below.omitted.max(own.omitted),
-        unreadable: below.unreadable.max(own.unreadable),
-    };
     Ok(Found { listing, notes })
 }
 
 /// What matches a glob; with hidden and ignored files when nothing else matches or the glob names hidden ones.
-fn matching(sandbox: &mut dyn Sandbox, path: &WorkspacePath, glob: &str, depth: u32) -> Result<Found, Failure> {
-    let request = |respect_ignore| ListFiles {
-        path: path.clone(),
-        glob: Some(glob.to_owned()),
-        depth,
-        max_entries: ENTRIES,
-        respect_ignore,
-    };
+fn matching(sandbox: &mut dyn Sandbox, request: &ListFiles, glob: &str) -> Result<Found, Failure> {
     let names_hidden = glob.split('/').any(|name| name.starts_with('.'));
     if !names_hidden {
-        let listing = list(sandbox, request(true))?;
-        if !listing.entries.is_empty() {
-            return Ok(Found { listing, notes: Vec::new() });
+        // From the first on: what is there decides, not what follows the offset.
+        let first = ListFiles { ignoring: Ignoring::Everywhere, offset: 0, max_entries: 1, ..request.clone() };
+        if !list(sandbox, first)?.entries.is_empty() {
+            let listing = list(sandbox, ListFiles { ignoring: Ignoring::Everywhere, ..request.clone() })?;
+            return Ok(Found::plain(listing));
         }
     }
-    let listing = list(sandbox, request(false))?;
+    let listing = list(sandbox, request.clone())?;
     let mut notes = Vec::new();
     if !names_hidden && !listing.entries.is_empty() {
         notes.push("only hidden or ignored files match; they are shown".to_owned());
@@ -231,16 +242,25 @@ fn matching(sandbox: &mut dyn Sandbox, path: &WorkspacePath, glob: &str, depth: 
     Ok(Found { listing, notes })
 }
 
-fn show(path: &WorkspacePath, found: Found) -> Output {
+fn show(request: &ListFiles, found: Found) -> Output {
     let Found { listing, mut notes } = found;
-    if listing.unreadable > 0 {
-        notes.push(format!("{} folders could not be read", listing.unreadable));
+    let LeftOut { ignored, hidden, unreadable, binary: _, too_large: _ } = listing.left_out;
+    let passed_over: Vec<String> = [(ignored, "ignored"), (hidden, "hidden")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, why)| format!("{count} {why}"))
+        .collect();
+    if !passed_over.is_empty() {
+        notes.push(format!("not shown: {}; include_ignored shows them", passed_over.join(", ")));
+    }
+    if unreadable > 0 {
+        notes.push(format!("{unreadable} folders could not be read"));
     }
     let inexact = listing.entries.iter().filter(|entry| !entry.exact).count();
     if inexact > 0 {
         notes.push(format!("{inexact} names are not UTF-8; they are shown with U+FFFD and cannot be named in a call"));
     }
-    let total = u64::try_from(listing.entries.len()).unwrap_or(u64::MAX).saturating_add(listing.omitted);
+    let rest = u64::try_from(listing.entries.len()).unwrap_or(u64::MAX).saturating_add(listing.omitted);
     let mut text = String::new();
     let mut entries = Vec::new();
     for entry in &listing.entries {
@@ -251,19 +271,40 @@ fn show(path: &WorkspacePath, found: Found) -> Output {
         text.push_str(&line);
         entries.push(listed);
     }
+    let offset = request.offset;
     let shown = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    let omitted = total - shown;
-    if total == 0 {
+    let omitted = rest - shown;
+    let (next, total) = (offset.saturating_add(shown), offset.saturating_add(rest));
+    if rest == 0 && offset > 0 {
+        text.push_str(&format!("[nothing follows offset {offset}]\n"));
+    } else if rest == 0 {
         text.push_str("[nothing is there, or nothing matches]\n");
     } else if omitted > 0 {
-        text.push_str(&format!("[{shown} of {total} entries shown; narrow with path, glob or depth]\n"));
+        text.push_str(&format!(
+            "[entries {}-{next} of {total} shown; offset {next} continues, or narrow with path, glob or depth]\n",
+            offset + 1
+        ));
     } else {
         text.push_str(&format!("[{total} entries]\n"));
     }
     for note in &notes {
         text.push_str(&format!("[{note}]\n"));
     }
-    Output::new(text, &ListFilesOutput { path: path.to_string(), entries, omitted, notes })
+    let structured = ListFilesOutput {
+        path: request.path.to_string(),
+        entries,
+        omitted,
+        next_offset: (omitted > 0).then_some(next),
+        ignored,
+        hidden,
+        notes,
+    };
+    Output::new(text, &structured)
+}
+
+/// For serde, which hands over a reference.
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn describe(entry: &Entry) -> (String, ListedEntry) {
@@ -347,7 +388,14 @@ mod tests {
         assert!(output.text.len() < TEXT_BYTES + 200);
         let shown = output.structured["entries"].as_array().unwrap().len();
         assert_eq!(output.structured["omitted"], 2100 - shown);
-        assert!(output.text.contains(&format!("[{shown} of 2100 entries shown")), "{shown}");
+        assert!(
+            output.text.contains(&format!("[entries 1-{shown} of 2100 shown; offset {shown} continues")),
+            "{shown}"
+        );
+        assert_eq!(output.structured["next_offset"], shown);
+        let rest = call(&sandbox, "list_files", json!({"depth": 1, "offset": 2095}));
+        assert_eq!(rest.structured["entries"].as_array().unwrap().len(), 5);
+        assert!(rest.text.ends_with("-2099.txt  0\n[2100 entries]\n"), "{}", rest.text);
     }
 
     #[test]

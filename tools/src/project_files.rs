@@ -1,6 +1,6 @@
 //! What a project's folder holds: the names in it and the texts of small files, for telling which tools it uses.
 
-use cofferdam_contract::{EntryKind, ListFiles, Sandbox, Window, WorkspacePath};
+use cofferdam_contract::{EntryKind, Ignoring, ListFiles, Sandbox, Window, WorkspacePath};
 
 use crate::{Failure, list_files, read_file};
 
@@ -15,8 +15,9 @@ pub(crate) fn names(
         path: directory.clone(),
         glob: glob.map(str::to_owned),
         depth,
+        offset: 0,
         max_entries: 5_000,
-        respect_ignore: depth > 1,
+        ignoring: if depth > 1 { Ignoring::Everywhere } else { Ignoring::Nowhere },
     };
     let listing = list_files::list(sandbox, request)?;
     let environments = |name: &str| matches!(name, ".venv" | "venv");

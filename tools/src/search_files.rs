@@ -1,7 +1,8 @@
 //! `search_files`: file contents by a regular expression, with ripgrep's syntax and defaults.
 
 use cofferdam_contract::{
-    FileReply, FileRequest, Limits, OutputMode, Plan, Sandbox, SearchFiles, SearchHit, SearchReply, Work, WorkspacePath,
+    FileReply, FileRequest, Ignoring, LeftOut, Limits, OutputMode, Plan, Sandbox, SearchFiles, SearchHit, SearchReply,
+    Work, WorkspacePath,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,9 @@ struct SearchFilesForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000_000))]
     offset: Option<u64>,
+    /// Also search hidden files and what .gitignore names. Default false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    include_ignored: Option<bool>,
 }
 
 impl Form for SearchFilesForm {
@@ -80,6 +84,8 @@ impl Form for SearchFilesForm {
         ("ignore_case", "case_insensitive"),
         ("limit", "head_limit"),
         ("max_results", "head_limit"),
+        ("no_ignore", "include_ignored"),
+        ("cursor", "offset"),
     ];
 }
 
@@ -104,9 +110,56 @@ struct SearchFilesOutput {
     /// The offset of the call that shows what follows, when something was left out at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_offset: Option<u64>,
+    /// What was not searched.
+    #[serde(skip_serializing_if = "NotSearched::is_nothing")]
+    not_searched: NotSearched,
     /// What else is to be known, a sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+}
+
+/// What was not searched, by why. A folder counts once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+struct NotSearched {
+    /// Files and folders that ignore files name.
+    ignored: u64,
+    /// Files and folders whose names start with a dot.
+    hidden: u64,
+    /// Binary files.
+    binary: u64,
+    /// Files and folders that could not be read.
+    unreadable: u64,
+    /// Files with a line, or with multiline files, of over 64 MiB.
+    too_large: u64,
+}
+
+impl NotSearched {
+    fn of(left_out: LeftOut) -> Self {
+        let LeftOut { ignored, hidden, binary, unreadable, too_large } = left_out;
+        Self { ignored, hidden, binary, unreadable, too_large }
+    }
+
+    fn is_nothing(&self) -> bool {
+        *self == Self::of(LeftOut::default())
+    }
+
+    /// In words; `None` when there is nothing to tell.
+    fn told(&self) -> Option<String> {
+        let Self { ignored, hidden, binary, unreadable, too_large } = *self;
+        let parts: Vec<String> = [
+            (ignored, "ignored"),
+            (hidden, "hidden"),
+            (binary, "binary"),
+            (unreadable, "unreadable"),
+            (too_large, "too large"),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, why)| format!("{count} {why}"))
+        .collect();
+        let mends = if ignored + hidden > 0 { "; include_ignored searches ignored and hidden ones" } else { "" };
+        (!parts.is_empty()).then(|| format!("not searched: {}{mends}", parts.join(", ")))
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -140,8 +193,8 @@ impl Tool for SearchFilesTool {
     }
 
     fn description(&self) -> &str {
-        "Searches file contents with a regular expression (ripgrep's engine; hidden, ignored and binary files are passed \
-         over). The default output_mode, files_with_matches, names the files; `content` shows matching lines with their \
+        "Searches file contents with a regular expression (ripgrep's engine; binary files are passed over, and hidden \
+         and ignored ones unless include_ignored is true). The default output_mode, files_with_matches, names the files; `content` shows matching lines with their \
          numbers (add context for lines around them); `count` counts per file. Narrow with path, glob (`*.ts`) or type \
          (`rust`, `py`). At most head_limit results (250) and about 24 kB are shown; the rest is counted, and offset \
          shows it. Escape regex signs in literal code: `foo\\(`. A pattern that should cross lines needs multiline."
@@ -189,6 +242,10 @@ impl Tool for SearchFilesTool {
             offset,
             head_limit: form.head_limit.unwrap_or(DEFAULT_LIMIT),
             max_line_bytes: LINE_BYTES,
+            ignoring: match form.include_ignored {
+                Some(true) => Ignoring::Nowhere,
+                Some(false) | None => Ignoring::Everywhere,
+            },
         };
         Ok(Shown::of(search(sandbox, request)?, mode, offset))
     }
@@ -302,16 +359,15 @@ impl Shown {
         let next = offset + self.results;
         let more = self.results > 0 && (self.full || reply.omitted > 0);
         if reply.total_files == 0 {
-            notes.push(
-                "nothing matches; hidden and ignored files were not searched, name one as path to search it".to_owned(),
-            );
+            notes.push("nothing matches".to_owned());
         } else if self.results == 0 {
             notes.push(format!("offset {offset} is after the last of the {unit}"));
         }
-        if reply.skipped > 0 {
-            let text =
-                format!("{} files were passed over: binary, unreadable or, for multiline, too large", reply.skipped);
-            notes.push(text);
+        let not_searched = NotSearched::of(reply.left_out);
+        notes.extend(not_searched.told());
+        if reply.guessed > 0 {
+            notes
+                .push(format!("{} matching files are not UTF-8 and were read as Windows-1252, a guess", reply.guessed));
         }
         let sums = format!("{} matching lines in {} files", reply.total_matches, reply.total_files);
         if more {
@@ -331,6 +387,7 @@ impl Shown {
             total_matches: reply.total_matches,
             total_files: reply.total_files,
             next_offset: more.then_some(next),
+            not_searched,
             notes,
         };
         Output::new(self.text, &structured)
@@ -398,7 +455,7 @@ mod tests {
     fn nothing_found_is_no_failure_and_a_bad_expression_is() {
         let sandbox = sandbox();
         let output = call(&sandbox, "search_files", json!({"pattern": "zebra"}));
-        assert!(output.text.starts_with("[nothing matches;"), "{}", output.text);
+        assert!(output.text.starts_with("[nothing matches]"), "{}", output.text);
         assert_eq!(call_failing(&sandbox, "search_files", json!({"pattern": "("})).code, "invalid");
     }
 }

@@ -34,6 +34,14 @@ impl Whole {
         Self { name, items: text, omitted: 0 }
     }
 
+    /// The same with its list changed.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Value) -> Value) -> Self {
+        let items: Value = serde_json::from_slice(&self.items).expect("this type wrote it");
+        let items = serde_json::to_vec(&change(items)).expect("a value is JSON");
+        Self { items, ..self }
+    }
+
     /// `{"NAME": [...], "omitted": 0}`.
     #[must_use]
     pub fn to_json(&self) -> Value {

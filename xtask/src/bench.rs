@@ -5,6 +5,7 @@
 //! their own: writing that log costs time.
 
 mod conversation;
+mod size;
 mod table;
 
 use std::{
@@ -56,7 +57,20 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
     let exec = measure_exec(bench.rounds, &place)?;
     let calls = measure_calls(bench.rounds, &place, &reference)?;
     let steps = measure_steps(&place)?;
-    table::print(&exec, &calls, &steps);
+    let (small, large) = (size::tree(&place, 1_000)?, size::tree(&place, 100_000)?);
+    let small_searches = size::measure_searches(bench.rounds, &place, &place.workspace())?;
+    let searches = size::measure_searches(bench.rounds, &place, &large)?;
+    let views = size::measure_views(bench.rounds * CALLS, &place, [&small, &large])?;
+    table::print(
+        &[
+            ("Executing an empty program", &exec, 1),
+            ("Calls over stdio, end to end", &calls, 0),
+            ("Searching 5,000 files", &small_searches, 0),
+            ("Searching 100,000 files", &searches, 0),
+            ("Fresh sandboxes", &views, 0),
+        ],
+        &steps,
+    );
     Ok(())
 }
 
@@ -90,8 +104,12 @@ impl Place {
     }
 
     fn serve(&self, pool: &str) -> std::process::Command {
+        self.serve_on(&self.workspace(), pool)
+    }
+
+    fn serve_on(&self, workspace: &Path, pool: &str) -> std::process::Command {
         let mut command = program(target().join("release/cofferdam"));
-        command.args(["serve", "--pool", pool, "--workspace"]).arg(self.workspace());
+        command.args(["serve", "--pool", pool, "--workspace"]).arg(workspace);
         command.env("XDG_STATE_HOME", self.folder.join("state")).env("XDG_CONFIG_HOME", self.folder.join("config"));
         command
     }

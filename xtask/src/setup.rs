@@ -29,8 +29,10 @@ const NEEDED: [(Sign, &str, &str); 12] = [
     (Sign::Program("go", "version"), "golang-go", "Go projects"),
     (Sign::Program("make", "--version"), "make", "projects with a makefile"),
     (Sign::Program("bwrap", "--version"), "bubblewrap", "the benchmark's other sandbox"),
+    (Sign::Program("rg", "--version"), "ripgrep", "the search that the benchmark compares ours with"),
     (Sign::Program("unshare", "--version"), "util-linux", "tests as an ordinary user"),
     (Sign::Program("g++", "--version"), "g++", "the fuzz targets' driver, and the address sanitizer"),
+    (Sign::Program("strace", "--version"), "strace", "kills an order at each of its system calls"),
     (Sign::Program("gdb", "--version"), "gdb", "a debugger on own children must work inside"),
     (
         Sign::File(&[

@@ -1,8 +1,8 @@
 //! Whether a reply fits the file operation that was asked.
 
 use cofferdam_contract::{
-    Entry, EntryKind, FileContent, FileRefusal, FileReply, FileRequest, Listing, OutputMode, SearchFiles, SearchReply,
-    Status, WorkspacePath, Written,
+    Entry, EntryKind, FileContent, FileRefusal, FileReply, FileRequest, LeftOut, Listing, MAX_CLOSED, OutputMode,
+    SearchFiles, SearchReply, Status, WorkspacePath, Written,
 };
 use cofferdam_guest::wire::MAX_MESSAGE_BYTES;
 
@@ -122,10 +122,13 @@ fn check_status(status: &Status) -> Result<(), Violation> {
 }
 
 fn check_listing(listing: &Listing, below: &WorkspacePath, max_entries: u64) -> Result<(), Violation> {
-    let Listing { entries, omitted, unreadable } = listing;
+    let Listing { entries, omitted, left_out, closed } = listing;
     let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
     check(count <= max_entries, "more entries than were asked for")?;
-    check(*omitted <= MAX_COUNT && *unreadable <= MAX_COUNT, "a count is too large")?;
+    check(*omitted <= MAX_COUNT, "a count is too large")?;
+    check_left_out(left_out)?;
+    check(closed.len() <= MAX_CLOSED, "more closed folders than are named")?;
+    closed.iter().try_for_each(|path| check_path(path, below))?;
     for Entry { path, exact, kind, size } in entries {
         check_path(path, below)?;
         check_kind(kind)?;
@@ -137,9 +140,10 @@ fn check_listing(listing: &Listing, below: &WorkspacePath, max_entries: u64) -> 
 }
 
 fn check_hits(reply: &SearchReply, below: &WorkspacePath, mode: OutputMode, head_limit: u64) -> Result<(), Violation> {
-    let SearchReply { hits, omitted, total_matches, total_files, skipped } = reply;
-    let counts = [omitted, total_matches, total_files, skipped];
+    let SearchReply { hits, omitted, total_matches, total_files, left_out, guessed } = reply;
+    let counts = [omitted, total_matches, total_files, guessed];
     check(counts.iter().all(|count| **count <= MAX_COUNT), "a count is too large")?;
+    check_left_out(left_out)?;
     let mut results = 0_u64;
     let mut matches = 0_u64;
     for hit in hits {
@@ -156,6 +160,12 @@ fn check_hits(reply: &SearchReply, below: &WorkspacePath, mode: OutputMode, head
     check(results <= head_limit, "more results than were asked for")?;
     let files = u64::try_from(hits.len()).unwrap_or(u64::MAX);
     check(files <= *total_files && matches <= *total_matches, "the totals are less than their parts")
+}
+
+fn check_left_out(left_out: &LeftOut) -> Result<(), Violation> {
+    let LeftOut { ignored, hidden, binary, unreadable, too_large } = left_out;
+    let counts = [ignored, hidden, binary, unreadable, too_large];
+    check(counts.iter().all(|count| **count <= MAX_COUNT), "a count is too large")
 }
 
 fn check_kind(kind: &EntryKind) -> Result<(), Violation> {

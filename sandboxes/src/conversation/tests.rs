@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use cofferdam_contract::{
-    Entry, EntryKind, Expected, FileContent, ListFiles, Listing, MatchLine, OutputMode, ReadFile, RefusalKind,
-    SearchFiles, SearchHit, SearchReply, Status, Window, WorkspacePath, WriteFile, Written,
+    Entry, EntryKind, Expected, FileContent, Ignoring, LeftOut, ListFiles, Listing, MatchLine, OutputMode, ReadFile,
+    RefusalKind, SearchFiles, SearchHit, SearchReply, Status, Window, WorkspacePath, WriteFile, Written,
 };
 use cofferdam_guest::wire::Decoder;
 use proptest::prelude::*;
@@ -59,7 +59,14 @@ fn content() -> FileContent {
 }
 
 fn list(below: &str) -> FileRequest {
-    FileRequest::List(ListFiles { path: path(below), glob: None, depth: 1, max_entries: 1, respect_ignore: true })
+    FileRequest::List(ListFiles {
+        path: path(below),
+        glob: None,
+        depth: 1,
+        offset: 0,
+        max_entries: 1,
+        ignoring: Ignoring::Everywhere,
+    })
 }
 
 fn entry(path: &str) -> Entry {
@@ -67,7 +74,7 @@ fn entry(path: &str) -> Entry {
 }
 
 fn listing(entries: Vec<Entry>) -> FileReply {
-    FileReply::Listing(Listing { entries, omitted: 0, unreadable: 0 })
+    FileReply::Listing(Listing { entries, omitted: 0, left_out: LeftOut::default(), closed: Vec::new() })
 }
 
 fn search(mode: OutputMode) -> FileRequest {
@@ -83,13 +90,21 @@ fn search(mode: OutputMode) -> FileRequest {
         offset: 0,
         head_limit: 1,
         max_line_bytes: 3,
+        ignoring: Ignoring::Everywhere,
     })
 }
 
 fn hits(path: &str, matches: u64, lines: &[&str]) -> FileReply {
     let line = |text: &&str| MatchLine { number: 1, text: (*text).into(), matched: true };
     let hit = SearchHit { path: path.into(), matches, lines: lines.iter().map(line).collect() };
-    FileReply::Search(SearchReply { hits: vec![hit], omitted: 0, total_matches: 1, total_files: 1, skipped: 0 })
+    FileReply::Search(SearchReply {
+        hits: vec![hit],
+        omitted: 0,
+        total_matches: 1,
+        total_files: 1,
+        left_out: LeftOut::default(),
+        guessed: 0,
+    })
 }
 
 #[test]
@@ -288,11 +303,22 @@ fn any_reply() -> impl Strategy<Value = FileReply> {
             let real_path = WorkspacePath::workspace();
             FileReply::Written(Written { created: true, real_path, previous_size })
         }),
-        (prop::collection::vec(entry, 0..3), any_number(), any_number())
-            .prop_map(|(entries, omitted, unreadable)| FileReply::Listing(Listing { entries, omitted, unreadable })),
+        (prop::collection::vec(entry, 0..3), any_number(), any_number(), any_text()).prop_map(
+            |(entries, omitted, unreadable, closed)| {
+                let left_out = LeftOut { unreadable, ..LeftOut::default() };
+                FileReply::Listing(Listing { entries, omitted, left_out, closed: vec![closed] })
+            }
+        ),
         (prop::collection::vec(hit, 0..3), any_number(), any_number()).prop_map(|(hits, omitted, total)| {
-            let (total_matches, total_files, skipped) = (total, total, total);
-            FileReply::Search(SearchReply { hits, omitted, total_matches, total_files, skipped })
+            let left_out = LeftOut { binary: total, ..LeftOut::default() };
+            FileReply::Search(SearchReply {
+                hits,
+                omitted,
+                total_matches: total,
+                total_files: total,
+                left_out,
+                guessed: total,
+            })
         }),
         (kind, any_number(), any::<u32>()).prop_map(|(kind, size, mode)| FileReply::Status(Status {
             kind,
@@ -384,12 +410,14 @@ proptest! {
     fn an_accepted_answer_holds_no_control_character_and_no_count_that_overflows(reply in any_reply()) {
         for request in [read(), list("."), list("a"), search(OutputMode::Content), FileRequest::Status(path("a"))] {
             match answered(request, reply.clone()) {
-                Ok(Event::File(Ok(FileReply::Listing(Listing { entries, omitted, unreadable })))) => {
-                    prop_assert!(omitted.checked_add(unreadable).is_some());
+                Ok(Event::File(Ok(FileReply::Listing(Listing { entries, omitted, left_out, closed })))) => {
+                    prop_assert!(omitted.checked_add(left_out.unreadable).is_some());
+                    prop_assert!(!closed.iter().any(|path| path.chars().any(char::is_control)));
                     prop_assert!(entries.iter().all(|entry| !entry.path.chars().any(char::is_control)));
                 }
-                Ok(Event::File(Ok(FileReply::Search(SearchReply { hits, omitted, total_matches, skipped, .. })))) => {
-                    prop_assert!(omitted.checked_add(total_matches).and_then(|sum| sum.checked_add(skipped)).is_some());
+                Ok(Event::File(Ok(FileReply::Search(SearchReply { hits, omitted, total_matches, left_out, .. })))) => {
+                    let sum = omitted.checked_add(total_matches).and_then(|sum| sum.checked_add(left_out.binary));
+                    prop_assert!(sum.is_some());
                     prop_assert!(hits.iter().all(|hit| !hit.path.chars().any(char::is_control)));
                 }
                 Ok(_) | Err(_) => {}

@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use cofferdam_policy::Protect;
+use cofferdam_policy::{Mode, Protect};
 use rustix::fs::OFlags;
 
 use super::{
@@ -18,12 +18,13 @@ use super::{
     change::{Change, Note, Reason, What},
     changeset::Changeset,
     gate::{Below, Decision, Facts, Host, Present, decide, destination},
+    masking::Masks,
     operation::{Expected, Identity},
     selection::Selection,
     stack::{Layers, Stack},
     stamp::Stamp,
     tree_path::TreePath,
-    version::MAX_ENTRIES,
+    version::{HostVersion, MAX_ENTRIES},
     workspace::Workspace,
 };
 
@@ -59,7 +60,12 @@ pub(super) struct Assessment<'a> {
     pub(super) layers: Layers,
     pub(super) selection: &'a Selection<'a>,
     pub(super) protect: &'a Protect,
+    pub(super) mode: Mode,
+    /// What the call saw in place of files with credentials.
+    pub(super) masks: &'a Masks,
     pub(super) stamp: &'a Stamp,
+    /// What the workspace had at each path, for changes that are older than the stamp.
+    pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
 }
 
 /// A folder above a change that decides about it.
@@ -151,7 +157,8 @@ impl Assessment<'_> {
             Found::Blocked(blocked) => Host::Blocked(*blocked),
             Found::Absent { .. } if fresh.is_some() || change.what == What::Deleted => Host::Absent { vanished: false },
             Found::Absent { folder, entry } => {
-                Host::Absent { vanished: self.workspace.recent().vanished_since(self.stamp, path, folder, entry) }
+                let vanished = self.workspace.recent().vanished_since(self.stamp, path, folder, entry);
+                Host::Absent { vanished: vanished || (matters && self.differs_from_seen(&change)?) }
             }
             // Looking through a folder that would go is only worth it when it would.
             Found::Entry(entry) if matters => self.present(&change, entry)?,
@@ -168,6 +175,8 @@ impl Assessment<'_> {
         let repository = repository.or_else(|| repositories.get(&TreePath::root()).cloned());
         let facts = Facts {
             wanted,
+            mode: self.mode,
+            secret: self.masks.pattern(path),
             protected: self.protected(&change),
             leads_to: self.leads_to(&change),
             tied: whole.or(held_above).or(builds),
@@ -243,7 +252,7 @@ impl Assessment<'_> {
     /// Whether the call saw something else at the path: what the session holds there, else the host's.
     fn differs_from_view(&self, change: &Change, differs_from_host: bool) -> io::Result<bool> {
         let path = &change.path;
-        if let Some(layer) = self.layers.holding(path) {
+        if let Some(layer) = self.layers.holding(path).or_else(|| self.masks.masking(path)) {
             return match beneath::find(layer, path)? {
                 // A deletion, as overlayfs writes it into a layer.
                 Found::Entry(entry) if entry.kind == Kind::Character => Ok(change.what != What::Deleted),
@@ -349,16 +358,24 @@ impl Assessment<'_> {
                 .take_while(|(path, _)| path.is_within(folder))
                 .filter(|(_, what)| **what == What::Deleted);
             for (path, _) in deletions {
+                if self.masks.pattern(path).is_some() {
+                    whole.insert(folder.clone(), Reason::ContainsSecret { path: path.to_string() });
+                    break;
+                }
                 if let Some(pattern) = self.protect.contains(path.as_path()) {
                     let (path, pattern) = (path.to_string(), pattern.to_owned());
                     whole.insert(folder.clone(), Reason::ContainsProtected { path, pattern });
                     break;
                 }
-                if let Ok(Look { below: Below::Protected { path, pattern }, .. }) = self.look_below(path) {
-                    let path = path.to_string();
-                    whole.insert(folder.clone(), Reason::ContainsProtected { path, pattern });
-                    break;
-                }
+                let reason = match self.look_below(path).map(|look| look.below) {
+                    Ok(Below::Protected { path, pattern }) => {
+                        Reason::ContainsProtected { path: path.to_string(), pattern }
+                    }
+                    Ok(Below::Secret { path }) => Reason::ContainsSecret { path: path.to_string() },
+                    Ok(Below::Nothing | Below::TooMany) | Err(_) => continue,
+                };
+                whole.insert(folder.clone(), reason);
+                break;
             }
         }
         Ok(whole)
@@ -393,7 +410,14 @@ impl Assessment<'_> {
             }
         }
         present.changed |= self.workspace.recent().changed_since(self.stamp, path, entry);
+        present.changed |= self.differs_from_seen(change)?;
         Ok(Host::Present(present))
+    }
+
+    /// Whether the workspace has something else than when the change was made, if that was before the stamp.
+    fn differs_from_seen(&self, change: &Change) -> io::Result<bool> {
+        let Some(seen) = self.seen.and_then(|seen| seen.get(&change.path)) else { return Ok(false) };
+        Ok(*seen == HostVersion::Unknown || *seen != HostVersion::of(self.workspace.fd(), &change.path, &change.what)?)
     }
 
     /// Looks through a folder of the host that would go.
@@ -425,6 +449,9 @@ impl Assessment<'_> {
                 let Some(entry) = beneath::entry(opened.as_fd(), &name)? else { continue };
                 look.changed |= self.workspace.recent().changed_since(self.stamp, &path, &entry);
                 look.mount |= entry.device != self.workspace.device();
+                if self.masks.pattern(&path).is_some() {
+                    look.below = Below::Secret { path: path.clone() };
+                }
                 if look.below == Below::Nothing
                     && let Some(pattern) = self.protect.contains(path.as_path())
                 {

@@ -53,6 +53,8 @@ pub(super) struct Entry {
     pub(super) mode: u32,
     pub(super) owner: u32,
     pub(super) group: u32,
+    /// Names that it has; for a folder, as its file system counts.
+    pub(super) links: u64,
     pub(super) size: u64,
     /// Bytes that it occupies.
     pub(super) occupied: u64,
@@ -89,6 +91,7 @@ impl Entry {
             mode: status.st_mode & 0o7777,
             owner: status.st_uid,
             group: status.st_gid,
+            links: status.st_nlink as u64,
             size: status.st_size as u64,
             occupied: status.st_blocks as u64 * 512,
             changed: Time { seconds: status.st_ctime as i64, nanoseconds: status.st_ctime_nsec as i64 },

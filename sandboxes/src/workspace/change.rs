@@ -132,6 +132,18 @@ pub enum Reason {
         /// The pattern that matches it.
         pattern: String,
     },
+    /// The policy's mode is `draft`: every change waits.
+    Draft,
+    /// The file holds credentials that the call did not see: its version would replace them.
+    Secret {
+        /// The line of the list that it is on.
+        pattern: String,
+    },
+    /// Deleting or replacing the folder would take a file with credentials with it.
+    ContainsSecret {
+        /// The file.
+        path: String,
+    },
     /// The host changed the same path while the call ran.
     Conflict,
     /// The link leads out of the workspace, or may.
@@ -180,6 +192,8 @@ pub enum Reason {
     },
     /// The folder to be deleted or replaced holds more than is looked through.
     TooMany,
+    /// What was there before was larger than is kept, or could not be kept: it cannot be brought back.
+    NotKept,
     /// The server stopped while it was handing the change back.
     Interrupted,
     /// The kernel refused to put it into place.
@@ -212,6 +226,11 @@ pub enum Note {
         /// What is odd, as a clause: "starts with a dash".
         oddity: String,
     },
+    /// What was deleted or replaced there is not kept, since it was too large or could not be: no undo brings it back.
+    NotKept {
+        /// Where.
+        file: TreePath,
+    },
     /// What was deleted or replaced could not be removed wholly; the rest lies at this temporary name.
     Leftover {
         /// Where.
@@ -234,6 +253,36 @@ pub struct HandedBack {
     pub left: Vec<Change>,
     /// Worth knowing.
     pub notes: Vec<Note>,
+}
+
+impl Reason {
+    /// Whether applying the change would cost credentials, so that an order must name it and no folder above it.
+    #[must_use]
+    pub fn is_about_secrets(&self) -> bool {
+        match self {
+            Self::Secret { .. } | Self::ContainsSecret { .. } => true,
+            Self::Protected { .. }
+            | Self::ContainsProtected { .. }
+            | Self::Draft
+            | Self::Conflict
+            | Self::LeadsOut { .. }
+            | Self::LeadsToProtected { .. }
+            | Self::Repository { .. }
+            | Self::FolderHeld { .. }
+            | Self::Together { .. }
+            | Self::BuildsOnHeld
+            | Self::ThroughLink
+            | Self::NotInFolder
+            | Self::OtherMount
+            | Self::HostSpecial
+            | Self::NotPermitted
+            | Self::OtherOwner { .. }
+            | Self::TooMany
+            | Self::NotKept
+            | Self::Interrupted
+            | Self::Failed { .. } => false,
+        }
+    }
 }
 
 impl fmt::Display for Special {
@@ -273,6 +322,16 @@ impl fmt::Display for Reason {
             Self::ContainsProtected { path, pattern } => {
                 write!(formatter, "it would take {path} with it (protected by {pattern})")
             }
+            Self::Draft => formatter.write_str("it is a draft: all changes wait for a person here"),
+            Self::Secret { pattern } => write!(
+                formatter,
+                "it holds credentials that the call did not see ({pattern}), and this version would replace them; only an \
+                 order that names this very file applies it"
+            ),
+            Self::ContainsSecret { path } => write!(
+                formatter,
+                "it would take {path} with it, which holds credentials; only an order that names this very path applies it"
+            ),
             Self::Conflict => formatter.write_str("the workspace changed at the same place while the call ran"),
             Self::LeadsOut { target } => {
                 write!(formatter, "the link to {target} leads, or could lead, out of the workspace")
@@ -293,6 +352,9 @@ impl fmt::Display for Reason {
                 write!(formatter, "it belongs to user {owner}, and replacing it would change that")
             }
             Self::TooMany => formatter.write_str("the folder holds more than is looked through before deleting it"),
+            Self::NotKept => {
+                formatter.write_str("what was there before is not kept: it was too large, or could not be")
+            }
             Self::Interrupted => formatter.write_str("the server stopped while it was handing the change back"),
             Self::Failed { error } => write!(formatter, "the kernel refused it: {error}"),
         }

@@ -12,13 +12,13 @@ use super::{
 };
 
 /// Stops before step number `at`, counted from 0.
-struct StopAt {
+pub(super) struct StopAt {
     at: usize,
     seen: Cell<usize>,
 }
 
 impl StopAt {
-    fn new(at: usize) -> Self {
+    pub(super) fn new(at: usize) -> Self {
         Self { at, seen: Cell::new(0) }
     }
 }

@@ -5,12 +5,15 @@ use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 use serde::Serialize;
 
 use super::{
+    archive::Archive,
     beneath::{self, Found},
     change::{Change, Held, Note, Reason, What},
     flush::Flush,
     journal::{Journal, Leftovers, Phase},
+    layer::Ground,
     ledger::Ledger,
     operation::{Operation, Reached, reason},
+    shelf::{self, Before, RETENTION, Recorded, Shelf, Slot, UNDO},
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
@@ -37,6 +40,8 @@ pub(super) enum Step {
     CarriedOut(usize),
     /// What was not carried out is held.
     RestHeld,
+    /// What was carried out is recorded, so that it can be undone.
+    Recorded,
     /// The journal says that only temporary files are left to remove.
     Cleaning,
     /// Temporary files are removed.
@@ -86,6 +91,8 @@ pub(super) struct Delivery<'a> {
     pub(super) removed: BTreeSet<TreePath>,
     pub(super) origin: Origin,
     pub(super) stamp: &'a Stamp,
+    /// Where what it replaces is kept.
+    pub(super) undo: Archive,
 }
 
 /// What became of it.
@@ -110,7 +117,7 @@ impl Delivery<'_> {
             // As if killed: what is there stays for the next start.
             Err(DeliveryError::Stopped(stopped)) => return Err(stopped.into()),
             Err(DeliveryError::Kernel(error)) => {
-                roll_back(self.workspace, self.ledger, &journal)?;
+                roll_back(self.workspace, (self.ledger, &self.undo), &journal)?;
                 return Err(error.into());
             }
         };
@@ -126,6 +133,8 @@ impl Delivery<'_> {
             self.ledger.save(stack)?;
         }
         steps.reached(Step::StackSaved)?;
+        let shelf = (!journal.operations.is_empty()).then(|| Shelf::begin(self.undo.clone()));
+        let shelf = shelf.and_then(|shelf| kept(shelf.map(Some)));
         let mut outcomes = Vec::new();
         for (count, operation) in journal.operations.iter().enumerate() {
             let changed = |path: &TreePath, entry: &beneath::Entry| {
@@ -133,7 +142,8 @@ impl Delivery<'_> {
             };
             let begun = operation.begin(self.workspace);
             steps.reached(Step::Begun(count + 1))?;
-            outcomes.push(match begun.and_then(|()| operation.complete(self.workspace, &changed)) {
+            let slot = Slot { shelf: shelf.as_ref(), number: count };
+            outcomes.push(match begun.and_then(|()| operation.complete(self.workspace, &changed, slot)) {
                 Ok(note) => {
                     delivered.notes.extend(note);
                     Reached::Done
@@ -143,9 +153,10 @@ impl Delivery<'_> {
             steps.reached(Step::CarriedOut(count + 1))?;
         }
         let ends: Vec<_> = outcomes.into_iter().zip(contents.into_iter().map(Some)).collect();
-        let finished = finish((self.workspace, self.ledger), &stack, journal, ends, steps)?;
+        let finished = finish((self.workspace, self.ledger, shelf), &stack, journal, ends, steps)?;
         delivered.applied = finished.applied;
         delivered.held.extend(finished.held);
+        delivered.notes.extend(finished.gone.into_iter().map(|file| Note::NotKept { file }));
         Ok(delivered)
     }
 
@@ -194,8 +205,12 @@ impl Delivery<'_> {
         let stack = if self.pieces.is_empty() && self.removed.is_empty() {
             Arc::clone(&self.stack)
         } else {
-            let folder = self.ledger.folder();
-            Arc::new(self.stack.next(folder, self.workspace.fd(), &self.removed, &self.pieces)?)
+            let coming = self.operations.iter().filter_map(|(operation, _)| match operation.change.what {
+                What::Folder { mode, .. } => Some((operation.change.path.clone(), mode)),
+                What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => None,
+            });
+            let ground = Ground { workspace: self.workspace.fd(), modes: &coming.collect() };
+            Arc::new(self.stack.next(self.ledger.folder(), ground, &self.removed, &self.pieces)?)
         };
         steps.reached(Step::LayerBuilt)?;
         Ok((stack, delivered))
@@ -220,12 +235,14 @@ struct Finished {
     applied: Vec<Change>,
     held: Vec<Held>,
     lost: Vec<Change>,
+    /// Where something was replaced or deleted that is not kept.
+    gone: Vec<TreePath>,
 }
 
-/// Holds what was not carried out besides `stack`, and cleans up. With each operation's end comes where its content
-/// still is.
+/// Holds what was not carried out besides `stack`, records what was, and cleans up. With each operation's end comes where
+/// its content still is.
 fn finish(
-    (workspace, ledger): (&Workspace, &Ledger),
+    (workspace, ledger, shelf): (&Workspace, &Ledger, Option<Shelf>),
     stack: &Arc<Stack>,
     mut journal: Journal,
     ends: Vec<(Reached, Option<Content<'_>>)>,
@@ -234,10 +251,19 @@ fn finish(
     let mut finished = Finished::default();
     let (mut removed, mut pieces, mut undone) = (BTreeSet::new(), Vec::new(), Vec::new());
     let mut folders = BTreeSet::new();
-    for (operation, (reached, content)) in std::mem::take(&mut journal.operations).into_iter().zip(ends) {
+    let mut recorded = Vec::new();
+    let operations = std::mem::take(&mut journal.operations).into_iter().enumerate();
+    for ((number, operation), (reached, content)) in operations.zip(ends) {
         let change = operation.change.clone();
         match (reached, content) {
             (Reached::Done, _) => {
+                if let Some(before) = operation.before(Slot { shelf: shelf.as_ref(), number }) {
+                    let after = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
+                    if before == Before::Gone {
+                        finished.gone.push(change.path.clone());
+                    }
+                    recorded.push(Recorded { change: change.clone(), before, after });
+                }
                 folders.extend(change.path.parent());
                 if stack.held.contains_key(&change.path) {
                     removed.insert(change.path.clone());
@@ -260,11 +286,15 @@ fn finish(
     let next = if removed.is_empty() && pieces.is_empty() {
         Arc::clone(stack)
     } else {
-        let next = Arc::new(stack.next(ledger.folder(), workspace.fd(), &removed, &pieces)?);
+        let next = Arc::new(stack.next(ledger.folder(), Ground::as_it_is(workspace.fd()), &removed, &pieces)?);
         ledger.save(&next)?;
         next
     };
     steps.reached(Step::RestHeld)?;
+    if let Some(shelf) = shelf {
+        kept(shelf.close(&journal.origin, recorded).map(Some));
+    }
+    steps.reached(Step::Recorded)?;
     if !undone.is_empty() {
         // Once a staged file is removed, its absence would read as "renamed into place".
         journal.operations = undone;
@@ -281,9 +311,18 @@ fn finish(
     Ok(finished)
 }
 
+/// What came of keeping what a hand-back replaces. The hand-back goes on without.
+fn kept<T>(kept: io::Result<Option<T>>) -> Option<T> {
+    kept.unwrap_or_else(|error| {
+        tracing::warn!(%error, "a hand-back cannot be undone: what it replaced could not be kept");
+        None
+    })
+}
+
 /// Takes a delivery back that was not committed: the workspace is untouched but for temporary files.
-fn roll_back(workspace: &Workspace, ledger: &Ledger, journal: &Journal) -> io::Result<()> {
+fn roll_back(workspace: &Workspace, (ledger, undo): (&Ledger, &Archive), journal: &Journal) -> io::Result<()> {
     Leftovers::remove(workspace, &journal.operations)?;
+    shelf::discard(undo)?;
     Journal::remove(workspace)?;
     ledger.sweep(&*ledger.load()?)
 }
@@ -342,13 +381,14 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
     let Some(journal) = Journal::load(workspace)? else {
         return Ok(Recovered::default());
     };
-    let ledger = Ledger::new(workspace.state().join("sessions").join(&journal.session));
+    let folder = workspace.state().join("sessions").join(&journal.session);
+    let (ledger, undo) = (Ledger::new(folder.clone()), Archive::new(folder.join(UNDO), RETENTION));
     let mut recovered = Recovered { call: Some(journal.origin.call.clone()), ..Recovered::default() };
     let same_folder = journal.root == workspace.inode();
     match journal.phase {
         Phase::Staging | Phase::Cleaning if same_folder => {
             recovered.rolled_back = journal.phase == Phase::Staging;
-            roll_back(workspace, &ledger, &journal)?;
+            roll_back(workspace, (&ledger, &undo), &journal)?;
         }
         Phase::Staging | Phase::Cleaning => Journal::put_aside(workspace)?,
         Phase::Committed => {
@@ -363,11 +403,13 @@ pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recove
             }
             let mut ends = Vec::new();
             let stamp = journal.stamp;
-            for operation in &journal.operations {
-                let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp)?;
+            let shelf = kept(Shelf::reopen(undo.clone()));
+            for (number, operation) in journal.operations.iter().enumerate() {
+                let slot = Slot { shelf: shelf.as_ref(), number };
+                let reached = operation.resume(workspace, &|_, entry| entry.changed >= stamp, slot)?;
                 ends.push((reached, staged_content(workspace, operation)?));
             }
-            let finished = finish((workspace, &ledger), &ledger.load()?, journal, ends, steps)?;
+            let finished = finish((workspace, &ledger, shelf), &ledger.load()?, journal, ends, steps)?;
             (recovered.held, recovered.lost) = (finished.held, finished.lost);
         }
     }

@@ -1,16 +1,18 @@
 //! A held change beside what the workspace has, as text for a person.
 
 use std::{
-    fmt::Write as _,
+    fmt::{self, Write as _},
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
 };
 
+use cofferdam_policy::Secrets;
+use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
 use super::{
     beneath::{self, Found, Kind},
-    change::What,
+    change::{Reason, What},
     notice::visible,
     stack::HeldChange,
     tree_path::TreePath,
@@ -27,30 +29,65 @@ enum Side {
     Summary(String),
 }
 
+/// A held change and both sides of it, for a person to read: control characters are made visible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The change.
+    #[serde(flatten)]
+    pub held: HeldChange,
+    /// What the workspace has there now, in a few words.
+    pub workspace: String,
+    /// What the session holds, in a few words.
+    pub session: String,
+    /// The lines that differ, as a unified diff: the workspace's side first. Absent where one side is no text of at most
+    /// 1 MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+    /// The permission bits of both sides, workspace first, where both are texts and differ in them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub modes: Option<(u32, u32)>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "held {}: {}", self.held.change.path, self.held.reason)?;
+        if self.held.reason == Reason::Conflict {
+            writeln!(
+                formatter,
+                "both sides changed: `-` is the workspace's, `+` the agent's; applying puts the agent's in its place"
+            )?;
+        }
+        if let Some((old, new)) = self.modes {
+            writeln!(formatter, "mode {old:o} becomes {new:o}")?;
+        }
+        match &self.diff {
+            Some(diff) => formatter.write_str(diff),
+            None => writeln!(formatter, "workspace: {}\nheld: {}", self.workspace, self.session),
+        }
+    }
+}
+
 /// The comparison of one held change: host first, held second.
-pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>) -> io::Result<String> {
+pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>) -> io::Result<Difference> {
     let path = &held.change.path;
-    let before = side(host, path)?;
+    let before = match held.reason.is_about_secrets() {
+        true => masked_side(host, path)?,
+        false => side(host, path)?,
+    };
     let after = match &held.change.what {
         What::Deleted => Side::Absent,
         What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Special { .. } => side(layer, path)?,
     };
-    let mut text = format!("held {path}: {}\n", held.reason);
-    if let (Side::Text { mode: old, .. }, Side::Text { mode: new, .. }) = (&before, &after)
-        && old != new
-    {
-        let _ = writeln!(text, "mode {old:o} becomes {new:o}");
-    }
-    match (before, after) {
-        (Side::Summary(before), after) => {
-            let _ = writeln!(text, "workspace: {before}\nheld: {}", after.summary());
-        }
-        (before, Side::Summary(after)) => {
-            let _ = writeln!(text, "workspace: {}\nheld: {after}", before.summary());
-        }
-        (before, after) => text += &unified(path, before, after),
-    }
-    Ok(text)
+    let (workspace, session) = (before.summary(), after.summary());
+    let modes = match (&before, &after) {
+        (Side::Text { mode: old, .. }, Side::Text { mode: new, .. }) if old != new => Some((*old, *new)),
+        (Side::Absent | Side::Text { .. } | Side::Summary(_), _) => None,
+    };
+    let diff = match (before, after) {
+        (Side::Summary(_), _) | (_, Side::Summary(_)) => None,
+        (before, after) => Some(unified(path, before, after)),
+    };
+    Ok(Difference { held: held.clone(), workspace, session, diff, modes })
 }
 
 impl Side {
@@ -122,6 +159,23 @@ fn side(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Side> {
         }
         Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => {
             Side::Summary("a device, named pipe or socket".to_owned())
+        }
+    })
+}
+
+/// The host's side of a file with credentials, as the call saw it. A person who wants to see more opens the file.
+fn masked_side(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Side> {
+    let secrets = Secrets::default();
+    let notice = |bytes: usize| Side::Summary(format!("a file of {bytes} bytes that holds credentials, not shown"));
+    Ok(match side(root, path)? {
+        Side::Absent => Side::Absent,
+        Side::Summary(summary) => Side::Summary(summary),
+        Side::Text { text, mode } => {
+            let candidate = secrets.candidate(path.as_path());
+            match candidate.and_then(|candidate| candidate.mask(path.as_path(), text.as_bytes())) {
+                Some(mask) => Side::Text { text: String::from_utf8_lossy(&mask.shown).into_owned(), mode },
+                None => notice(text.len()),
+            }
         }
     })
 }

@@ -8,6 +8,8 @@ use std::{
     path::{Component, Path},
 };
 
+use cofferdam_policy::Mode;
+
 use super::{
     beneath::{Blocked, Kind},
     change::{Change, Reason, What},
@@ -19,6 +21,10 @@ use super::{
 pub(super) struct Facts<'a> {
     /// Whether the plan asked for it to be kept.
     pub(super) wanted: bool,
+    /// How changes come back at all.
+    pub(super) mode: Mode,
+    /// The line of the list of files with credentials that the host's file there is on.
+    pub(super) secret: Option<&'a str>,
     /// The protected pattern that it matches.
     pub(super) protected: Option<&'a str>,
     /// Where it leads, and the protected pattern that this matches, if it is a link.
@@ -74,6 +80,8 @@ pub(super) enum Below {
     Nothing,
     /// A protected path.
     Protected { path: TreePath, pattern: String },
+    /// A file with credentials.
+    Secret { path: TreePath },
     /// More than is looked through.
     TooMany,
 }
@@ -103,7 +111,7 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
     if !facts.differs_from_view {
         return Decision::Unchanged;
     }
-    if !facts.wanted {
+    if !facts.wanted || facts.mode == Mode::ReadOnly {
         return Decision::Leave;
     }
     if !facts.differs_from_host {
@@ -111,11 +119,15 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
     }
     match reason_to_hold(change, facts) {
         Some(reason) => Decision::Hold(reason),
+        None if facts.mode == Mode::Draft => Decision::Hold(Reason::Draft),
         None => Decision::Apply,
     }
 }
 
 fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
+    if let Some(pattern) = facts.secret {
+        return Some(Reason::Secret { pattern: pattern.to_owned() });
+    }
     if let Some(pattern) = facts.protected {
         return Some(Reason::Protected { pattern: pattern.to_owned() });
     }
@@ -155,6 +167,7 @@ fn reason_of_present(what: &What, present: &Present) -> Option<Reason> {
         Below::Protected { path, pattern } => {
             return Some(Reason::ContainsProtected { path: path.to_string(), pattern: pattern.clone() });
         }
+        Below::Secret { path } => return Some(Reason::ContainsSecret { path: path.to_string() }),
         Below::TooMany => return Some(Reason::TooMany),
     }
     match present.kind {
@@ -241,6 +254,8 @@ mod tests {
     fn plain() -> Facts<'static> {
         Facts {
             wanted: true,
+            mode: Mode::Apply,
+            secret: None,
             protected: None,
             leads_to: None,
             tied: None,
@@ -276,6 +291,14 @@ mod tests {
             ("a link inside", link("c"), absent(false), Apply),
             ("a socket", socket, plain(), Drop),
             ("a mere copy", file(), Facts { differs_from_view: false, ..plain() }, Unchanged),
+            ("a draft", file(), Facts { mode: Mode::Draft, ..plain() }, Hold(Reason::Draft)),
+            ("read-only", file(), Facts { mode: Mode::ReadOnly, ..plain() }, Leave),
+            (
+                "a draft of a protected path",
+                file(),
+                Facts { mode: Mode::Draft, protected: Some(".git"), ..plain() },
+                Hold(Reason::Protected { pattern: ".git".into() }),
+            ),
             ("not asked for", file(), Facts { wanted: false, ..plain() }, Leave),
             ("the host has it already", file(), Facts { differs_from_host: false, ..plain() }, Settled),
             (
@@ -283,6 +306,12 @@ mod tests {
                 file(),
                 Facts { protected: Some(".git"), ..plain() },
                 Hold(Reason::Protected { pattern: ".git".into() }),
+            ),
+            (
+                "a file with credentials",
+                file(),
+                Facts { secret: Some(".env"), protected: Some(".env"), ..plain() },
+                Hold(Reason::Secret { pattern: ".env".into() }),
             ),
             ("not asked for and protected", file(), Facts { wanted: false, protected: Some("x"), ..plain() }, Leave),
             ("a link out", link("../../x"), absent(false), Hold(Reason::LeadsOut { target: "../../x".into() })),
@@ -407,7 +436,9 @@ mod tests {
         let tied = prop_oneof![Just(None), Just(Some(Reason::BuildsOnHeld))];
         (any::<bool>(), protected, tied, any::<bool>(), any::<bool>(), host).prop_map(
             |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
+                mode: Mode::Apply,
                 wanted,
+                secret: None,
                 protected,
                 leads_to: None,
                 tied,

@@ -1,9 +1,12 @@
 //! Hands a call's changes back to the workspace.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::{Protect, WriteScope};
+use cofferdam_policy::{Mode, Protect, WriteScope};
 
 use super::{
     assessment::{Assessed, Assessment, Carrier},
@@ -12,13 +15,16 @@ use super::{
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
+    left,
+    masking::Masks,
     notice,
     operation::Operation,
     selection::Selection,
     session::{Session, SessionError},
-    stack::{Content, Origin, Piece, Stack},
+    stack::{Bond, Content, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
+    version::HostVersion,
     workspace::Patience,
 };
 
@@ -33,8 +39,14 @@ pub struct Order<'a> {
     pub write: &'a WriteScope,
     /// What is held for a person.
     pub protect: &'a Protect,
+    /// How changes come back at all.
+    pub mode: Mode,
+    /// What the call saw in place of files with credentials.
+    pub masks: &'a Masks,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
+    /// What the workspace had at each path, for changes that are older than the stamp.
+    pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
     /// Where the changes come from.
     pub origin: &'a Origin,
 }
@@ -72,12 +84,17 @@ impl Session {
             layers,
             selection: &selection,
             protect: order.protect,
+            mode: order.mode,
+            masks: order.masks,
             stamp: order.stamp,
+            seen: order.seen,
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
         let moves = assessment.moves(&assessed);
         drop(assessment);
-        let sorted = self.sort(order, &stack, assessed).map_err(failed)?;
+        let bond = if selection.is_one_act() { Bond::OneAct } else { Bond::None };
+        let origin = Origin { bond, ..order.origin.clone() };
+        let sorted = self.sort((order, &origin), &stack, assessed).map_err(failed)?;
         let limit = order.changeset.bounds.bytes;
         if sorted.bytes > limit {
             return Err(SessionError::TooLarge { bytes: sorted.bytes, limit });
@@ -89,15 +106,28 @@ impl Session {
             operations: sorted.operations,
             pieces: sorted.pieces,
             removed: sorted.removed,
-            origin: order.origin.clone(),
+            origin,
             stamp: order.stamp,
+            undo: self.undo_archive().clone(),
         };
         let delivered = self.deliver(delivery, steps)?;
+        if order.seen.is_none() && !sorted.left.is_empty() {
+            let from = (self.workspace().as_ref(), order.changeset);
+            // It is a convenience: the hand-back is done.
+            if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &sorted.left) {
+                tracing::warn!(%error, "what a run left could not be kept for a while");
+            }
+        }
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, moves))
     }
 
     /// Sorts the assessed changes by what is done with them.
-    fn sort<'a>(&self, order: &Order<'a>, stack: &Stack, assessed: Vec<Assessed>) -> io::Result<Sorted<'a>> {
+    fn sort<'a>(
+        &self,
+        (order, origin): (&Order<'a>, &Origin),
+        stack: &Stack,
+        assessed: Vec<Assessed>,
+    ) -> io::Result<Sorted<'a>> {
         let mut sorted = Sorted::default();
         for one in assessed {
             let change = one.change;
@@ -115,7 +145,7 @@ impl Session {
                 Decision::Hold(reason) => {
                     sorted.bytes = sorted.bytes.saturating_add(size);
                     sorted.held.push(Held { change: change.clone(), reason: reason.clone() });
-                    sorted.pieces.push(piece(self.workspace(), change, reason, order.origin, content)?);
+                    sorted.pieces.push(piece(self.workspace(), change, reason, origin, content)?);
                 }
                 Decision::Apply => {
                     sorted.bytes = sorted.bytes.saturating_add(size);

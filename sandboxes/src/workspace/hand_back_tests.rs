@@ -370,7 +370,10 @@ fn concurrent_hand_backs_follow_one_another() {
                     allowed: &HandBack::Tree,
                     write: &WriteScope::EVERYTHING,
                     protect: &ground.protect,
+                    mode: ground.mode,
+                    masks: &super::Masks::none(),
                     stamp: &stamp,
+                    seen: None,
                     origin: &origin("c"),
                 };
                 session.hand_back(&order, &patient(&|| false)).unwrap()
@@ -577,6 +580,29 @@ fn a_move_to_a_held_place_takes_nothing_away() {
     assert_eq!(ground.tree(), ["notes.md = mine"]);
     session.discard(&[crate::TreePath::root()], &super::playground::patient(&|| false)).unwrap();
     assert_eq!(ground.tree(), ["notes.md = mine"], "nothing is lost by saying no");
+}
+
+#[test]
+fn the_halves_of_a_held_move_are_applied_and_discarded_together() {
+    let patient = || super::playground::patient(&|| false);
+    // Whichever half is named; and where each half is held for a reason of its own.
+    for (from, to) in [("notes.md", ".vscode/notes.md"), (".idea/notes.md", ".vscode/notes.md")] {
+        for named in [from, to] {
+            let ground = Playground::new();
+            ground.write(from, "mine");
+            let session = ground.session();
+            let (stamp, upper) = (ground.stamp(), ground.upper());
+            upper.delete(from).write(to, "mine");
+            ground.hand_back(&session, &upper, &only(&[from, to]), &stamp);
+            let before = ground.tree();
+            assert_eq!(session.discard(&[path(named)], &patient()).unwrap().len(), 2, "{named}");
+            assert_eq!((session.held().unwrap(), ground.tree()), (vec![], before));
+            let stamp = ground.stamp();
+            ground.hand_back(&session, &upper, &only(&[from, to]), &stamp);
+            session.apply(&[path(named)], &patient()).unwrap();
+            assert_eq!((ground.read(from), ground.read(to).as_deref()), (None, Some("mine")), "{named}");
+        }
+    }
 }
 
 #[test]

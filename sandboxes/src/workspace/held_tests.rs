@@ -18,6 +18,11 @@ fn held(session: &Session) -> Vec<String> {
     session.held().unwrap().iter().map(|held| held.change.path.to_string()).collect()
 }
 
+/// The differences at `path`, as a person reads them.
+fn shown(session: &Session, layers: &super::Layers, path: &super::TreePath) -> String {
+    session.differences(layers, path).unwrap().iter().map(ToString::to_string).collect()
+}
+
 fn layer(session: &Session) -> Vec<String> {
     held_list(session)
 }
@@ -241,7 +246,7 @@ fn what_changed_after_a_person_saw_it_is_neither_applied_nor_discarded() {
     let ground = Playground::new();
     let session = holding(&ground, &[".envrc"]);
     let seen = session.layers().unwrap();
-    assert!(session.diff(&seen, &path(".envrc")).unwrap().contains("+.envrc"));
+    assert!(shown(&session, &seen, &path(".envrc")).contains("+.envrc"));
     let (stamp, upper) = (ground.stamp(), ground.upper());
     upper.write(".envrc", "evil");
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
@@ -252,7 +257,7 @@ fn what_changed_after_a_person_saw_it_is_neither_applied_nor_discarded() {
     let refused = session.discard_as_of(generation, &paths, &patient(&cancelled)).unwrap_err();
     assert!(matches!(refused, SessionError::Changed { .. }), "{refused:?}");
     assert_eq!((ground.read(".envrc"), held(&session)), (None, vec![".envrc".to_owned()]));
-    assert!(session.diff(&seen, &path(".envrc")).unwrap().contains("+.envrc"), "a snapshot goes on showing the same");
+    assert!(shown(&session, &seen, &path(".envrc")).contains("+.envrc"), "a snapshot goes on showing the same");
     assert_eq!(session.apply_as_of(found, &paths, &patient(&cancelled)).unwrap().applied.len(), 1);
     assert_eq!(ground.read(".envrc").as_deref(), Some("evil"));
 }
@@ -293,7 +298,7 @@ fn a_diff_shows_both_sides() {
     fs::set_permissions(ground.host(".envrc"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let layers = session.layers().unwrap();
     assert_eq!(
-        session.diff(&layers, &TreePath::root()).unwrap(),
+        shown(&session, &layers, &TreePath::root()),
         "held .envrc: programs of your machine may act on it unasked, or your policy names it (protected by .envrc)\n\
          mode 644 becomes 755\n\
          --- workspace/.envrc\n+++ held/.envrc\n@@ -1,3 +1,3 @@\n one\n-two\n-three\n+2\\u{1b}[2J\n+three\n\
@@ -305,7 +310,7 @@ fn a_diff_shows_both_sides() {
             .next()
             .unwrap()
             .to_owned()
-            + &session.diff(&layers, &path(".git")).unwrap()
+            + &shown(&session, &layers, &path(".git"))
             + "held .npmrc: programs of your machine may act on it unasked, or your policy names it (protected by .npmrc)\n\
                --- workspace/.npmrc\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n\
                held .vscode: programs of your machine may act on it unasked, or your policy names it (protected by .vscode)\n\
@@ -315,11 +320,25 @@ fn a_diff_shows_both_sides() {
                held out: the link to /etc leads, or could lead, out of the workspace\n\
                workspace: nothing\nheld: a link to /etc\n"
     );
-    let binary = session.diff(&layers, &path(".git/config")).unwrap();
+    let binary = shown(&session, &layers, &path(".git/config"));
     assert!(
         binary.contains("workspace: a text of 4 bytes, mode 644\nheld: a binary file of 3 bytes, sha256 "),
         "{binary}"
     );
+}
+
+#[test]
+fn a_conflict_shows_both_sides_and_says_which_is_which() {
+    let ground = Playground::new();
+    ground.write("f", "old\n");
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    ground.write("f", "mine\n");
+    upper.write("f", "agent's\n");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let shown = shown(&session, &session.layers().unwrap(), &path("f"));
+    assert!(shown.contains("`-` is the workspace's, `+` the agent's"), "{shown}");
+    assert!(shown.contains("-mine\n+agent's"), "{shown}");
 }
 
 #[test]
@@ -372,6 +391,40 @@ fn a_discarded_file_below_new_folders_leaves_no_trace_of_them() {
         assert_eq!(layer(&session), Vec::<String>::new(), "{discarded}");
         assert_eq!(ground.tree(), Vec::<String>::new(), "{discarded}");
     }
+}
+
+#[test]
+fn in_draft_mode_everything_waits_is_seen_and_lands_together() {
+    let ground = Playground::in_mode(cofferdam_policy::Mode::Draft);
+    for name in ["edited", "deleted", "tree/a"] {
+        ground.write(name, "old");
+    }
+    let before = ground.tree();
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("edited", "new").delete("deleted").delete("tree").write("made/deep/new", "new");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!((back.applied, ground.tree()), (vec![], before));
+    let drafts = |reason: &super::Reason| matches!(reason, super::Reason::Draft | super::Reason::FolderHeld { .. });
+    assert!(back.held.iter().all(|held| drafts(&held.reason)), "{:?}", back.held);
+    // Another server sees it too; the next call builds on it.
+    let session = Session::open(ground.reopened(), "default").unwrap();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("made/deep/new", "newer");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    apply(&session, &[""]);
+    assert_eq!(ground.tree(), ["edited = new", "made/", "made/deep/", "made/deep/new = newer"]);
+    assert_eq!(held(&session), Vec::<String>::new());
+}
+
+#[test]
+fn in_read_only_mode_nothing_comes_back_and_nothing_is_held() {
+    let ground = Playground::in_mode(cofferdam_policy::Mode::ReadOnly);
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("a", "new").write(".envrc", "new");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!((back.left.len(), ground.tree(), held(&session)), (2, vec![], vec![]));
 }
 
 #[test]

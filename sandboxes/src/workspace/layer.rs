@@ -21,7 +21,6 @@ use super::{
     beneath::{self, Found, Kind},
     change::What,
     flush::Flush,
-    stack::HeldChange,
     tree_path::TreePath,
 };
 
@@ -42,34 +41,86 @@ pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
-/// Builds the layer `name` in `layers` with `entries` of what is `held`. It is on the disk when this returns.
+/// The folders that a layer's own folders stand over, whose permission bits they show.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) workspace: BorrowedFd<'a>,
+    /// The bits (`0o777` part) that folders of the workspace are about to get.
+    pub(super) modes: &'a BTreeMap<TreePath, u32>,
+}
+
+impl<'a> Ground<'a> {
+    /// The workspace as it is.
+    pub(super) fn as_it_is(workspace: BorrowedFd<'a>) -> Self {
+        static NONE: BTreeMap<TreePath, u32> = BTreeMap::new();
+        Self { workspace, modes: &NONE }
+    }
+
+    fn mode(&self, folder: &TreePath) -> io::Result<u32> {
+        let there = match (self.modes.get(folder), beneath::find(self.workspace, folder)?) {
+            (Some(mode), _) => *mode,
+            (None, Found::Entry(entry)) if entry.kind == Kind::Folder => entry.permissions(),
+            (None, Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_)) => 0o755,
+        };
+        // The server must get through.
+        Ok(there | 0o700)
+    }
+}
+
+/// Builds the layer `name` in `layers` with `entries` of the changes in `whats`. It is on the disk when this returns.
 pub(super) fn build(
     layers: &Path,
     name: &str,
-    workspace: BorrowedFd<'_>,
-    held: &BTreeMap<TreePath, HeldChange>,
+    ground: Ground<'_>,
+    whats: &Whats<'_>,
     entries: &BTreeMap<&TreePath, Bytes<'_>>,
 ) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(layers)?;
-    let folder = layers.join(name);
-    DirBuilder::new().mode(0o755).create(&folder)?;
-    let layer = open(&folder)?;
+    let layer = make(&layers.join(name))?;
+    fill(layer.as_fd(), ground, whats, entries)?.finish()?;
+    Ok(rustix::fs::fsync(File::open(layers)?)?)
+}
+
+/// As [`build`], in a folder that need not survive a failure of power.
+pub(super) fn build_unsynced(
+    folder: &Path,
+    ground: Ground<'_>,
+    whats: &Whats<'_>,
+    entries: &BTreeMap<&TreePath, Bytes<'_>>,
+) -> io::Result<()> {
+    let layer = make(folder)?;
+    fill(layer.as_fd(), ground, whats, entries).map(drop)
+}
+
+/// What is at the paths of a layer.
+pub(super) type Whats<'a> = BTreeMap<&'a TreePath, &'a What>;
+
+fn make(folder: &Path) -> io::Result<OwnedFd> {
+    DirBuilder::new().mode(0o755).create(folder)?;
+    open(folder)
+}
+
+fn fill<'a>(
+    layer: BorrowedFd<'a>,
+    ground: Ground<'a>,
+    whats: &'a Whats<'a>,
+    entries: &BTreeMap<&TreePath, Bytes<'_>>,
+) -> io::Result<Build<'a>> {
     let (folders, flush) = (BTreeSet::new(), Flush::default());
-    let mut build = Build { layer: layer.as_fd(), workspace, held, folders, flush };
+    let mut build = Build { layer, ground, whats, folders, flush };
     for (path, bytes) in entries {
-        if let Some(held) = held.get(path) {
-            build.add(path, &held.change.what, bytes)?;
+        if let Some(what) = whats.get(path) {
+            build.add(path, what, bytes)?;
         }
     }
-    build.finish()?;
-    Ok(rustix::fs::fsync(File::open(layers)?)?)
+    Ok(build)
 }
 
 /// A layer that is being built.
 struct Build<'a> {
     layer: BorrowedFd<'a>,
-    workspace: BorrowedFd<'a>,
-    held: &'a BTreeMap<TreePath, HeldChange>,
+    ground: Ground<'a>,
+    whats: &'a Whats<'a>,
     folders: BTreeSet<TreePath>,
     flush: Flush,
 }
@@ -114,11 +165,11 @@ impl Build<'_> {
         let mut missing: Vec<_> = path.folders_above().take_while(|above| !self.folders.contains(above)).collect();
         while let Some(folder) = missing.pop() {
             // In the view, the layer's mode hides that of what is below: show the same.
-            let held = self.held.get(&folder).map(|held| &held.change.what);
-            let mode = match (held, beneath::find(self.workspace, &folder)?) {
-                (Some(What::Folder { mode, .. }), _) => *mode,
-                (_, Found::Entry(entry)) if entry.kind == Kind::Folder => entry.permissions() | 0o700,
-                (_, Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_)) => 0o755,
+            let mode = match self.whats.get(&folder) {
+                Some(What::Folder { mode, .. }) => *mode,
+                Some(What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. }) | None => {
+                    self.ground.mode(&folder)?
+                }
             };
             self.make(&folder, mode)?;
         }

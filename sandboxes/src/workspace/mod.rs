@@ -12,6 +12,7 @@
 //!   happened ([`delivery`]).
 //! - What the layer says is data: a forged mark, a device or a mode bit is never acted on ([`changeset`]).
 
+mod archive;
 mod assessment;
 mod beneath;
 mod change;
@@ -25,7 +26,9 @@ mod hand_back;
 mod journal;
 mod layer;
 mod ledger;
+mod left;
 mod live;
+mod masking;
 mod notice;
 mod operation;
 #[cfg(test)]
@@ -34,9 +37,11 @@ mod recent;
 mod release;
 mod selection;
 mod session;
+mod shelf;
 mod stack;
 mod stamp;
 mod tree_path;
+mod undo;
 mod version;
 #[expect(clippy::module_inception, reason = "a file is named after its noun, and the room after its main noun")]
 mod workspace;
@@ -50,22 +55,35 @@ mod hand_back_tests;
 #[cfg(test)]
 mod held_tests;
 #[cfg(test)]
+mod left_tests;
+#[cfg(test)]
+mod masking_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod race_tests;
 #[cfg(test)]
 mod stack_tests;
 #[cfg(test)]
+mod undo_tests;
+#[cfg(test)]
 mod view_tests;
 
+pub use archive::Retention;
 pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
 pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
+pub use diff::Difference;
 pub use hand_back::Order;
+pub use left::{Keep, KeepError, Kept};
+pub use masking::{MaskError, Masks};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
-pub use stack::{HeldChange, Layers, Origin};
+pub use stack::{Bond, HeldChange, Layers, Origin};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;
+pub use undo::{UndoError, Undoable, Undone};
 pub use version::HostVersion;
 pub use workspace::{Patience, TurnError, Workspace, WorkspaceError};

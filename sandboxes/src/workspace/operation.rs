@@ -24,6 +24,7 @@ use super::{
     flush::Flush,
     layer::copy_file,
     recent::Recent,
+    shelf::{Before, Slot},
     tree_path::{TreePath, hexadecimal},
     version::MAX_ENTRIES,
     workspace::Workspace,
@@ -56,6 +57,8 @@ pub(super) enum Expected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
     kind: Kind,
+    /// Permission bits (`0o777` part).
+    mode: u32,
     inode: u64,
     size: u64,
     modified: Time,
@@ -65,7 +68,7 @@ pub(super) struct Identity {
 impl Identity {
     pub(super) fn of(entry: &Entry) -> Self {
         let Entry { kind, inode, size, modified, changed, .. } = *entry;
-        Self { kind, inode, size, modified, changed }
+        Self { kind, mode: entry.permissions(), inode, size, modified, changed }
     }
 
     pub(super) fn is_folder(&self) -> bool {
@@ -221,12 +224,17 @@ impl Operation {
         }
     }
 
-    /// Looks at what was there, and removes it when it is what was expected; else puts it back and says so. On
-    /// `Err` nothing is changed, and what was staged still is.
-    pub(super) fn complete(&self, workspace: &Workspace, changed: &Changed<'_>) -> Result<Option<Note>, Reason> {
+    /// Looks at what was there, and puts it away into `slot` or removes it when it is what was expected; else puts it back
+    /// and says so. On `Err` nothing is changed, and what was staged still is.
+    pub(super) fn complete(
+        &self,
+        workspace: &Workspace,
+        changed: &Changed<'_>,
+        slot: Slot<'_>,
+    ) -> Result<Option<Note>, Reason> {
         let note = match self.way() {
             Way::Nothing | Way::Make { .. } | Way::Mode { .. } | Way::Place => None,
-            Way::Exchange(there) | Way::Remove(there) => self.settle(workspace, there, changed)?,
+            Way::Exchange(there) | Way::Remove(there) => self.settle(workspace, there, changed, slot)?,
         };
         // A look that fails now only means that a later call may see a conflict with this one.
         if let Ok(parent) = beneath::folder_of(workspace.fd(), &self.change.path)
@@ -244,8 +252,25 @@ impl Operation {
         }
     }
 
-    /// Looks at what was renamed away, and removes it when it is what was expected; else puts it back.
-    fn settle(&self, workspace: &Workspace, there: Identity, changed: &Changed<'_>) -> Result<Option<Note>, Reason> {
+    /// What the operation found, once it is done; `None` when it did nothing.
+    pub(super) fn before(&self, slot: Slot<'_>) -> Option<Before> {
+        match (self.way(), self.expected) {
+            (Way::Nothing, _) => None,
+            (Way::Make { .. } | Way::Place, _) => Some(Before::Absent),
+            (Way::Mode { .. }, Expected::Entry(there)) => Some(Before::Mode { mode: there.mode }),
+            (Way::Mode { .. }, Expected::Absent) => Some(Before::Absent),
+            (Way::Exchange(_) | Way::Remove(_), _) => Some(slot.before()),
+        }
+    }
+
+    /// Looks at what was renamed away, and puts it away when it is what was expected; else puts it back.
+    fn settle(
+        &self,
+        workspace: &Workspace,
+        there: Identity,
+        changed: &Changed<'_>,
+        slot: Slot<'_>,
+    ) -> Result<Option<Note>, Reason> {
         let (parent, staging) = self.folders(workspace.fd())?;
         let paths = [&self.change.path, &self.temporary];
         let away = beneath::entry(staging.as_fd(), self.temporary.name()).map_err(reason)?;
@@ -267,6 +292,9 @@ impl Operation {
             if is_folder {
                 // Emptying a folder takes a while and cannot be undone. From here on its name says that it may go.
                 rename(&staging, &self.temporary, &staging, &doomed, RenameFlags::NOREPLACE)?;
+            }
+            if slot.take(staging.as_fd(), doomed.name()) {
+                return Ok(());
             }
             beneath::remove_all(staging.as_fd(), doomed.name())
         });
@@ -308,8 +336,8 @@ impl Operation {
     }
 
     /// Finds out how far the operation came when the server stopped in the middle, and removes or puts back what is in
-    /// between.
-    pub(super) fn resume(&self, workspace: &Workspace, changed: &Changed<'_>) -> io::Result<Reached> {
+    /// between. What it may have put into `slot` before stays there.
+    pub(super) fn resume(&self, workspace: &Workspace, changed: &Changed<'_>, slot: Slot<'_>) -> io::Result<Reached> {
         let interrupted = Ok(Reached::Undone(Reason::Interrupted));
         let root = workspace.fd();
         let (parent, staging) = match self.folders(root) {
@@ -318,6 +346,7 @@ impl Operation {
             Err(reason) => return Ok(Reached::Undone(reason)),
         };
         if beneath::entry(staging.as_fd(), self.doomed().name())?.is_some() {
+            // It may be half emptied: only what is on the shelf by now was kept whole.
             beneath::remove_all(staging.as_fd(), self.doomed().name())?;
             return Ok(Reached::Done);
         }
@@ -339,7 +368,7 @@ impl Operation {
             },
             Way::Exchange(expected) | Way::Remove(expected) => match (temporary, there) {
                 (Some(temporary), _) if temporary.inode == self.staged => interrupted,
-                (Some(_), _) => Ok(match self.settle(workspace, expected, changed) {
+                (Some(_), _) => Ok(match self.settle(workspace, expected, changed, slot) {
                     Ok(_) => Reached::Done,
                     Err(reason) => Reached::Undone(reason),
                 }),

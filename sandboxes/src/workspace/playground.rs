@@ -7,7 +7,10 @@ use std::{
         unix::fs::{PermissionsExt, symlink},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,7 +19,7 @@ use cofferdam_policy::{Protect, WriteScope};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
 use super::{
-    Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
+    Bond, Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
     beneath::{self, Entry},
     delivery::{Steps, Uninterrupted},
     hand_back::Order,
@@ -25,8 +28,12 @@ use super::{
 /// A workspace of its own in a temporary folder.
 pub(crate) struct Playground {
     pub(crate) folder: tempfile::TempDir,
+    /// The state folder, where that is not in `folder`.
+    state: Option<tempfile::TempDir>,
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) protect: Protect,
+    pub(crate) mode: cofferdam_policy::Mode,
+    calls: AtomicU32,
 }
 
 /// Patience of a minute.
@@ -39,7 +46,7 @@ pub(crate) fn path(text: &str) -> TreePath {
 }
 
 pub(crate) fn origin(call: &str) -> Origin {
-    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000 }
+    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000, bond: Bond::None }
 }
 
 pub(crate) fn only(paths: &[&str]) -> HandBack {
@@ -52,13 +59,34 @@ impl Playground {
         for name in ["work", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let workspace = Arc::new(open(folder.path()));
-        Self { folder, workspace, protect: Protect::new(std::iter::empty()).unwrap() }
+        let workspace = Arc::new(open(folder.path(), &folder.path().join("state")));
+        Self {
+            folder,
+            state: None,
+            workspace,
+            protect: Protect::new(std::iter::empty()).unwrap(),
+            mode: cofferdam_policy::Mode::Apply,
+            calls: AtomicU32::default(),
+        }
+    }
+
+    /// One whose changes come back in another mode.
+    pub(crate) fn in_mode(mode: cofferdam_policy::Mode) -> Self {
+        Self { mode, ..Self::new() }
+    }
+
+    /// One whose state folder no rename from the workspace reaches.
+    pub(crate) fn on_two_file_systems() -> Self {
+        let ground = Self::new();
+        let state = tempfile::tempdir_in("/dev/shm").unwrap();
+        let workspace = Arc::new(open(ground.folder.path(), state.path()));
+        Self { state: Some(state), workspace, ..ground }
     }
 
     /// Opens the same workspace again, as another server would.
     pub(crate) fn reopened(&self) -> Arc<Workspace> {
-        Arc::new(open(self.folder.path()))
+        let state = self.state.as_ref().map_or(self.folder.path().join("state"), |state| state.path().to_owned());
+        Arc::new(open(self.folder.path(), &state))
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -111,6 +139,7 @@ impl Playground {
         self.try_hand_back(session, upper, allowed, stamp, &Uninterrupted).unwrap()
     }
 
+    /// Hands back as `call-1`, the next time as `call-2`, and so on.
     pub(crate) fn try_hand_back(
         &self,
         session: &Session,
@@ -120,20 +149,24 @@ impl Playground {
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
         let changeset = upper.changeset();
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let order = Order {
             changeset: &changeset,
             allowed,
             write: &WriteScope::EVERYTHING,
             protect: &self.protect,
+            mode: self.mode,
+            masks: &super::Masks::none(),
             stamp,
-            origin: &origin("call-1"),
+            seen: None,
+            origin: &origin(&format!("call-{call}")),
         };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)
     }
 }
 
-fn open(folder: &Path) -> Workspace {
-    Workspace::open(&folder.join("work"), &folder.join("state"), &folder.join("home")).unwrap()
+fn open(folder: &Path, state: &Path) -> Workspace {
+    Workspace::open(&folder.join("work"), state, &folder.join("home")).unwrap()
 }
 
 /// Every path below `root` with its content, as text: `path = content`, `path/`, `path -> target`, `path ∅`.

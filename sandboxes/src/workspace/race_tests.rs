@@ -19,9 +19,12 @@ use super::{
     change::{Change, Reason, What},
     operation::{Expected, Identity, Operation},
     playground::{Playground, list, path},
+    shelf::Slot,
     stamp::Stamp,
     tree_path::TreePath,
 };
+
+const NOTHING_KEPT: Slot<'_> = Slot { shelf: None, number: 0 };
 
 /// How long each race is run.
 const RACE: Duration = Duration::from_secs(2);
@@ -128,7 +131,7 @@ fn an_edit_between_the_look_and_the_rename_is_put_back() {
         // As if the edit had come after the look.
         let away = ground.host(&operation.temporary.to_string());
         rustix::fs::renameat_with(CWD, ground.host("a"), CWD, &away, RenameFlags::EXCHANGE).unwrap();
-        assert_eq!(operation.complete(&ground.workspace, &|_, _| false), Err(Reason::Conflict));
+        assert_eq!(operation.complete(&ground.workspace, &|_, _| false, NOTHING_KEPT), Err(Reason::Conflict));
         assert_eq!(ground.read("a").as_deref(), Some("host"));
         assert_eq!(fs::read_to_string(away).unwrap(), "call", "what was staged still is");
         operation.discard(&ground.workspace).unwrap();
@@ -158,7 +161,7 @@ fn an_edit_below_a_folder_that_is_being_deleted_brings_it_back() {
     assert_eq!(ground.read("tree/sub/a"), None);
     let changed =
         |path: &TreePath, entry: &beneath::Entry| ground.workspace.recent().changed_since(&stamp, path, entry);
-    assert_eq!(operation.complete(&ground.workspace, &changed), Err(Reason::Conflict));
+    assert_eq!(operation.complete(&ground.workspace, &changed, NOTHING_KEPT), Err(Reason::Conflict));
     assert_eq!(ground.read("tree/sub/a").as_deref(), Some("host"));
 }
 

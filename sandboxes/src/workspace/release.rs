@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::{
     beneath::{self, Blocked, Found},
     change::{Change, Held, Note, Reason, What},
-    delivery::{Delivery, Steps, Uninterrupted, piece},
+    delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
+    layer::Ground,
     operation::{Expected, Identity, Operation},
     session::{Session, SessionError},
-    stack::{Content, HeldChange, Layers, Origin, Piece, Stack},
+    stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::HostVersion,
@@ -20,6 +21,8 @@ use super::{
 /// What became of held changes that a person wanted in the workspace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Released {
+    /// The order's identifier, with which it can be undone.
+    pub order: String,
     /// In the workspace now.
     pub applied: Vec<Change>,
     /// Still held. [`Reason::Conflict`] means that the workspace changed since the change was held, or since a person was
@@ -87,6 +90,7 @@ impl Session {
         as_of.confirm(&stack)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
         let order = self.order(&stack, &layers, paths).map_err(failed)?;
+        let origin = Origin::order("apply").map_err(failed)?;
         let delivery = Delivery {
             workspace: self.workspace(),
             ledger: self.ledger(),
@@ -95,13 +99,13 @@ impl Session {
             pieces: order.told,
             removed: BTreeSet::new(),
             // What cannot be put into place stays held with its own story; this names the order in the journal.
-            origin: Origin { call: "apply".to_owned(), at_ms: 0 },
+            origin: origin.clone(),
             stamp: &stamp,
+            undo: self.undo_archive().clone(),
         };
-        let delivered = self.deliver(delivery, steps)?;
-        let mut released = Released { applied: delivered.applied, held: order.held, notes: delivered.notes };
-        released.held.extend(delivered.held);
-        Ok(released)
+        let Delivered { applied, held, notes } = self.deliver(delivery, steps)?;
+        let held = order.held.into_iter().chain(held).collect();
+        Ok(Released { order: origin.call, applied, held, notes })
     }
 
     /// Compares the held changes at `paths` with the workspace.
@@ -114,6 +118,11 @@ impl Session {
         for path in &selected {
             let path = *path;
             let held = &stack.held[path];
+            // The file itself must be named: nobody loses credentials by an order about everything.
+            if held.reason.is_about_secrets() && !paths.contains(path) {
+                order.held.push(Held { change: held.change.clone(), reason: held.reason.clone() });
+                continue;
+            }
             let place = match fresh.filter(|folder| path.is_within(folder)) {
                 Some(folder) => Ok((Expected::Absent, folder.parent().unwrap_or_else(TreePath::root))),
                 None => self.place(held),
@@ -182,18 +191,15 @@ impl Session {
         let failed = |source| self.kernel("discard held changes", source);
         let stack = self.ledger().load().map_err(failed)?;
         as_of.confirm(&stack)?;
-        let selected: Vec<Change> = stack
-            .held
-            .values()
-            .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
-            .map(|held| held.change.clone())
-            .collect();
+        let selected: Vec<Change> =
+            chosen(&stack, paths).into_iter().map(|path| stack.held[path].change.clone()).collect();
         if selected.is_empty() {
             return Ok(selected);
         }
         let removed = selected.iter().map(|change| change.path.clone()).collect();
         let ledger = self.ledger();
-        let next = stack.next(ledger.folder(), self.workspace().fd(), &removed, &[]).map_err(failed)?;
+        let next =
+            stack.next(ledger.folder(), Ground::as_it_is(self.workspace().fd()), &removed, &[]).map_err(failed)?;
         let next = Arc::new(next);
         ledger.save(&next).map_err(failed)?;
         ledger.sweep(&next).map_err(failed)?;
@@ -239,16 +245,27 @@ impl AsOf {
     }
 }
 
-/// The held paths that an order for `paths` is about, parents first.
+/// The held paths that an order to apply `paths` is about, parents first.
 fn selected<'a>(stack: &'a Stack, paths: &[TreePath]) -> BTreeSet<&'a TreePath> {
-    let mut selected = BTreeSet::new();
-    for path in stack.held.keys().filter(|held| paths.iter().any(|path| held.is_within(path))) {
-        selected.insert(path);
-        // What is below a held folder cannot be without it.
-        selected
-            .extend(path.folders_above().filter_map(|above| stack.held.get_key_value(&above)).map(|(above, _)| above));
-    }
+    let mut selected = chosen(stack, paths);
+    // What is below a held folder cannot be without it.
+    let above: Vec<TreePath> = selected.iter().flat_map(|path| path.folders_above()).collect();
+    selected.extend(above.iter().filter_map(|above| stack.held.get_key_value(above)).map(|(above, _)| above));
     selected
+}
+
+/// The held paths at and below `paths`, and those that are one act with one of them.
+fn chosen<'a>(stack: &'a Stack, paths: &[TreePath]) -> BTreeSet<&'a TreePath> {
+    let act = |held: &'a HeldChange| match held.origin.bond {
+        Bond::OneAct => Some(&held.origin.call),
+        Bond::None => None,
+    };
+    let named = |held: &&TreePath| paths.iter().any(|path| held.is_within(path));
+    let mut chosen: BTreeSet<&TreePath> = stack.held.keys().filter(named).collect();
+    let acts: BTreeSet<&String> = chosen.iter().filter_map(|path| act(&stack.held[*path])).collect();
+    let bound = stack.held.iter().filter(|(_, held)| act(held).is_some_and(|call| acts.contains(call)));
+    chosen.extend(bound.map(|(path, _)| path));
+    chosen
 }
 
 /// What is done with an order.

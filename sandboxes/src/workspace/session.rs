@@ -7,8 +7,12 @@ use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, sync::Arc};
 use sha2::{Digest, Sha256};
 
 use super::{
+    archive::{Archive, Retention},
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
+    diff::Difference,
     ledger::Ledger,
+    left::{self, LEFT},
+    shelf::{RETENTION, UNDO},
     stack::{Content, HeldChange, Layers},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
@@ -30,6 +34,8 @@ pub struct Session {
     ledger: Ledger,
     /// In bytes; [`MAX_HELD_BYTES`] but in tests.
     most_held: u64,
+    undo: Archive,
+    left: Archive,
 }
 
 /// Why the session could not do what it was asked.
@@ -108,8 +114,10 @@ impl Session {
     /// [`SessionError::Kernel`] when its folder cannot be made.
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
+        let undo = Archive::new(folder.join(UNDO), RETENTION);
+        let left = Archive::new(folder.join(LEFT), left::RETENTION);
         let ledger = Ledger::new(folder);
-        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES };
+        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES, undo, left };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -147,19 +155,17 @@ impl Session {
         Ok(stack.held.values().cloned().collect())
     }
 
-    /// Shows a change that is held in a snapshot, and those below it, beside what the workspace has there: for a person to
-    /// read, with control characters made visible.
+    /// What is held in a snapshot at `path` and below it, each beside what the workspace has there.
     ///
     /// # Errors
     /// When the workspace or the layer cannot be read.
-    pub fn diff(&self, layers: &Layers, path: &TreePath) -> Result<String, LayersError> {
-        let mut text = String::new();
-        for held in layers.held().filter(|held| held.change.path.is_within(path)) {
+    pub fn differences(&self, layers: &Layers, path: &TreePath) -> Result<Vec<Difference>, LayersError> {
+        let compare = |held: &HeldChange| {
             let missing = || self.layers_error(io::Error::other("a held change has no layer"));
             let layer = layers.holding(&held.change.path).ok_or_else(missing)?;
-            text += &super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))?;
-        }
-        Ok(text)
+            super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))
+        };
+        layers.held().filter(|held| held.change.path.is_within(path)).map(compare).collect()
     }
 
     pub(super) fn deliver(
@@ -201,6 +207,22 @@ impl Session {
 
     fn layers_error(&self, source: io::Error) -> LayersError {
         LayersError { session: self.name.clone(), source }
+    }
+
+    /// Where what hand-backs replace is kept.
+    pub(super) fn undo_archive(&self) -> &Archive {
+        &self.undo
+    }
+
+    /// Where what runs left is kept.
+    pub(super) fn left_archive(&self) -> &Archive {
+        &self.left
+    }
+
+    /// The same with another retention of what hand-backs replaced.
+    #[must_use]
+    pub fn retaining(self, retention: Retention) -> Self {
+        Self { undo: Archive::new(self.ledger.folder().join(UNDO), retention), ..self }
     }
 
     /// The same with another bound on what is held, in bytes.

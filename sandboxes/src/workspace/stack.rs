@@ -17,6 +17,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
-    layer::{self, Bytes},
+    layer::{self, Bytes, Ground},
     tree_path::{TreePath, hexadecimal},
     version::HostVersion,
 };
@@ -50,6 +51,31 @@ pub struct Origin {
     pub call: String,
     /// When it was handed back, in milliseconds since 1970.
     pub at_ms: u64,
+    /// Whether a person can decide about each of its changes alone.
+    #[serde(default)]
+    pub bond: Bond,
+}
+
+/// How the changes of one call belong together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bond {
+    /// Each stands alone.
+    #[default]
+    None,
+    /// They are one act: half of a move would lose a file.
+    OneAct,
+}
+
+impl Origin {
+    /// A person's order of this `kind`, now, under a name of its own.
+    pub(super) fn order(kind: &str) -> io::Result<Self> {
+        let mut random = [0; 4];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at_ms = now.as_millis().try_into().unwrap_or(u64::MAX);
+        Ok(Self { call: format!("{kind}-{}", hexadecimal(&random)), at_ms, bond: Bond::None })
+    }
 }
 
 /// What is held, and in which layers it lies.
@@ -213,7 +239,7 @@ impl Stack {
     pub(super) fn next(
         self: &Arc<Self>,
         folder: &Path,
-        workspace: BorrowedFd<'_>,
+        ground: Ground<'_>,
         removed: &BTreeSet<TreePath>,
         added: &[Piece<'_>],
     ) -> io::Result<Self> {
@@ -239,7 +265,8 @@ impl Stack {
             let mut random = [0; 4];
             getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
             let name = format!("{generation}-{}", hexadecimal(&random));
-            layer::build(&folder.join("layers"), &name, workspace, &held, &entries)?;
+            let whats = held.iter().map(|(path, held)| (path, &held.change.what)).collect();
+            layer::build(&folder.join("layers"), &name, ground, &whats, &entries)?;
             records.insert(0, Record { name, paths: entries.into_keys().cloned().collect() });
         }
         Ok(Self { generation, layers: records, held })

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::{
     HeldChange, HostVersion,
     change::{Change, Reason, What},
+    layer::Ground,
     ledger::Ledger,
     playground::{list, origin, path},
     stack::{Content, Piece, Stack},
@@ -60,7 +61,7 @@ impl Place {
             Piece { held: HeldChange { change, reason, origin: origin("call"), host }, content }
         };
         let pieces: Vec<_> = added.iter().map(piece).collect();
-        let next = self.stack.next(self.ledger.folder(), work.as_fd(), removed, &pieces).unwrap();
+        let next = self.stack.next(self.ledger.folder(), Ground::as_it_is(work.as_fd()), removed, &pieces).unwrap();
         self.stack = Arc::new(next);
         self.ledger.save(&self.stack).unwrap();
         self.ledger.sweep(&self.stack).unwrap();

@@ -14,29 +14,38 @@ use super::{
 
 /// How a view is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
+pub(super) enum View {
     Overlay,
     Copy,
 }
 
-const VIEWS: [View; 2] = [View::Overlay, View::Copy];
+pub(super) const VIEWS: [View; 2] = [View::Overlay, View::Copy];
 
 /// What a call left: its changes, and the folders that they lie in.
-struct Left {
-    changeset: Changeset,
+pub(super) struct Left {
+    pub(super) changeset: Changeset,
     _folders: Vec<tempfile::TempDir>,
 }
 
 const PLENTY: CopyBounds = CopyBounds { bytes: 1 << 30, entries: 100_000 };
 
-fn hand_back(ground: &Playground, session: &Session, left: &Left, allowed: &HandBack, stamp: &Stamp) -> HandedBack {
+pub(super) fn hand_back(
+    ground: &Playground,
+    session: &Session,
+    left: &Left,
+    allowed: &HandBack,
+    stamp: &Stamp,
+) -> HandedBack {
     let origin = super::playground::origin("call-1");
     let order = super::Order {
         changeset: &left.changeset,
         allowed,
         write: &cofferdam_policy::WriteScope::EVERYTHING,
         protect: &ground.protect,
+        mode: ground.mode,
+        masks: &super::Masks::none(),
         stamp,
+        seen: None,
         origin: &origin,
     };
     session.hand_back(&order, &patient(&|| false)).unwrap()
@@ -44,7 +53,7 @@ fn hand_back(ground: &Playground, session: &Session, left: &Left, allowed: &Hand
 
 /// Runs `script` in a view of the workspace with its held layers, as a call does. Gives what it left and a listing of
 /// the view at the end.
-fn call(ground: &Playground, view: View, script: &str) -> (Left, String) {
+pub(super) fn call(ground: &Playground, view: View, script: &str) -> (Left, String) {
     match view {
         View::Overlay => call_in_overlay(ground, script),
         View::Copy => call_in_copy(ground, script),
@@ -64,10 +73,10 @@ fn call_in_copy(ground: &Playground, script: &str) -> (Left, String) {
 }
 
 /// Prints everything below the current folder: kind, mode, name, link target, and each file's digest.
-const LIST: &str =
+pub(super) const LIST: &str =
     "find . -mindepth 1 -printf '%y %m %P %l\\n' | LC_ALL=C sort; find . -type f -exec sha256sum {} + | LC_ALL=C sort";
 
-fn sh(script: &str, folder: &Path) -> String {
+pub(super) fn sh(script: &str, folder: &Path) -> String {
     let output = Command::new("sh").args(["-ec", script]).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -102,13 +111,13 @@ fn call_in_overlay(ground: &Playground, script: &str) -> (Left, String) {
     (Left { changeset: upper.changeset(), _folders: vec![upper.folder, place] }, shown)
 }
 
-const TREE: &str = "
+pub(super) const TREE: &str = "
     mkdir -p src/deep/er docs build/out empty
     for i in 1 2 3 4 5; do echo $i > src/f$i; echo d$i > src/deep/d$i; echo o$i > build/out/o$i; done
     echo x > src/deep/er/x; echo readme > docs/readme; ln -s ../docs/readme src/link; chmod 750 docs; chmod 755 src/f5
 ";
 
-const SCRIPTS: [&str; 9] = [
+pub(super) const SCRIPTS: [&str; 9] = [
     "echo new > src/f1; echo more >> src/f2; rm src/f3; mv src/f4 src/f44; chmod 700 src/f5",
     "rm -rf build; mkdir build; echo fresh > build/one",
     "rm -rf build; echo now a file > build; rm src/f1; mkdir -p src/f1/inner; echo y > src/f1/inner/y",

@@ -19,7 +19,7 @@ use std::{
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
-use super::{beneath, recent::Recent, stamp::Clock, tree_path::hexadecimal};
+use super::{beneath, masking::Masking, recent::Recent, stamp::Clock, tree_path::hexadecimal};
 
 /// Bytes of the path's digest in a workspace's id: 64 bits, so that a collision (which is refused) does not happen.
 const ID_BYTES: usize = 8;
@@ -37,6 +37,8 @@ pub struct Workspace {
     recent: Mutex<Recent>,
     clock: Clock,
     state_clock: Clock,
+    /// Its files with credentials.
+    masking: Masking,
 }
 
 /// Why a folder cannot be a workspace.
@@ -164,6 +166,7 @@ impl Workspace {
             recent,
             clock: Clock::default(),
             state_clock: Clock::default(),
+            masking: Masking::default(),
         })
     }
 
@@ -211,6 +214,10 @@ impl Workspace {
 
     pub(super) fn state_clock(&self) -> &Clock {
         &self.state_clock
+    }
+
+    pub(super) fn masking(&self) -> &Masking {
+        &self.masking
     }
 
     pub(super) fn inode(&self) -> u64 {

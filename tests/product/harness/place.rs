@@ -123,9 +123,14 @@ impl Place {
         command
     }
 
-    /// The product's binary.
+    /// Where the person has the product's binary.
+    pub(crate) fn binary(&self) -> PathBuf {
+        self.person.cofferdam(self.folder.path())
+    }
+
+    /// The product.
     pub(crate) fn cofferdam(&self) -> Command {
-        self.program(self.person.cofferdam(self.folder.path()))
+        self.program(self.binary())
     }
 
     /// The home of whoever starts everything here.

@@ -137,10 +137,40 @@ pub struct ListFiles {
     pub glob: Option<String>,
     /// Folder levels to descend; 1 is the folder's own entries.
     pub depth: u32,
+    /// Entries to skip first.
+    pub offset: u64,
     /// At most this many entries are returned; all are counted.
     pub max_entries: u64,
-    /// Whether `.gitignore`, `.ignore` and hidden names filter, as ripgrep does.
-    pub respect_ignore: bool,
+    /// What is left out.
+    pub ignoring: Ignoring,
+}
+
+/// Where `.gitignore`, `.ignore`, `.git/info/exclude` and hidden names filter, as in ripgrep. `.git` is never entered unless
+/// it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ignoring {
+    /// Nowhere: everything is shown.
+    Nowhere,
+    /// Below the folder's own entries, which are shown in full.
+    BelowTheTop,
+    /// Everywhere.
+    Everywhere,
+}
+
+/// What was passed over, by why. A folder that was not entered counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Files and folders that ignore files name.
+    pub ignored: u64,
+    /// Files and folders whose names start with a dot.
+    pub hidden: u64,
+    /// Files that hold a NUL byte and are no UTF-16.
+    pub binary: u64,
+    /// Files and folders that could not be read.
+    pub unreadable: u64,
+    /// Files that need more memory than a search has: a line, or with multiline a file, of over 64 MiB.
+    pub too_large: u64,
 }
 
 /// The entries of a folder.
@@ -148,11 +178,16 @@ pub struct ListFiles {
 pub struct Listing {
     /// The entries, at most as many as asked for.
     pub entries: Vec<Entry>,
-    /// How many more there were.
+    /// How many more there were after them.
     pub omitted: u64,
-    /// Folders that could not be read.
-    pub unreadable: u64,
+    /// What was passed over.
+    pub left_out: LeftOut,
+    /// The folder's own folders that were not entered because they are hidden or ignored, at most [`MAX_CLOSED`].
+    pub closed: Vec<String>,
 }
+
+/// Folders that a listing names as not entered.
+pub const MAX_CLOSED: usize = 10;
 
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,6 +240,8 @@ pub struct SearchFiles {
     pub head_limit: u64,
     /// A returned line is cut at this many bytes.
     pub max_line_bytes: u32,
+    /// What is left out.
+    pub ignoring: Ignoring,
 }
 
 /// What a search returns.
@@ -230,8 +267,10 @@ pub struct SearchReply {
     pub total_matches: u64,
     /// Files that match in all.
     pub total_files: u64,
-    /// Files passed over because they are binary, or could not be read.
-    pub skipped: u64,
+    /// What was passed over.
+    pub left_out: LeftOut,
+    /// Matching files that are neither UTF-8 nor UTF-16, and were read as Windows-1252 (up to 8 MiB) or byte by byte.
+    pub guessed: u64,
 }
 
 /// One matching file.
@@ -250,7 +289,7 @@ pub struct SearchHit {
 pub struct MatchLine {
     /// Line number, from 1.
     pub number: u64,
-    /// Its text without the line end; bytes that are not UTF-8 are shown as U+FFFD.
+    /// Its text without the line end; bytes that are no text are shown as U+FFFD.
     pub text: String,
     /// Whether it matched; else it is context.
     pub matched: bool,

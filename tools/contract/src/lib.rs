@@ -20,9 +20,9 @@ pub use argument::{Argument, Arguments};
 pub use command::{Command, Exit, Stream};
 pub use enforced::{Enforced, Guarantee, Kind, Mechanism, Strength};
 pub use file::{
-    Digest, Entry, EntryKind, Expected, FileContent, FileRefusal, FileReply, FileRequest, ListFiles, Listing,
-    MatchLine, OutputMode, ReadFile, RefusalKind, SearchFiles, SearchHit, SearchReply, Status, Window, WriteFile,
-    Written,
+    Digest, Entry, EntryKind, Expected, FileContent, FileRefusal, FileReply, FileRequest, Ignoring, LeftOut, ListFiles,
+    Listing, MAX_CLOSED, MatchLine, OutputMode, ReadFile, RefusalKind, SearchFiles, SearchHit, SearchReply, Status,
+    Window, WriteFile, Written,
 };
 pub use limits::Limits;
 pub use path::{MAX_PATH_BYTES, PathError, WorkspacePath};

@@ -54,6 +54,11 @@ pub enum Work {
 pub enum SessionRequest {
     /// What is held, and why.
     ListChanges,
+    /// Brings back what a call wrote and did not keep, as the plan's hand-back says.
+    KeepChanges {
+        /// The call's identifier.
+        call: String,
+    },
     /// The state of a run, after waiting for it for at most `wait_seconds`.
     GetRun {
         /// The run's identifier.

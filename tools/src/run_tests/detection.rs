@@ -376,6 +376,7 @@ fn occurs(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, pattern: &str) -
         offset: 0,
         head_limit: 1,
         max_line_bytes: 100,
+        ignoring: Ignoring::Everywhere,
     };
     Ok(search_files::search(sandbox, request)?.total_files > 0)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Command, EntryKind, ListFiles, Sandbox, WorkspacePath};
+use cofferdam_contract::{Command, EntryKind, Ignoring, ListFiles, Sandbox, WorkspacePath};
 
 use crate::{Failure, command_line::command_line, folders, list_files};
 
@@ -111,7 +111,8 @@ impl Selection {
         glob: Option<String>,
         depth: u32,
     ) -> Result<Vec<WorkspacePath>, Failure> {
-        let request = ListFiles { path: folder.clone(), glob, depth, max_entries: FILES, respect_ignore: true };
+        let ignoring = Ignoring::Everywhere;
+        let request = ListFiles { path: folder.clone(), glob, depth, offset: 0, max_entries: FILES, ignoring };
         let listing = list_files::list(sandbox, request)?;
         let files = listing.entries.into_iter().filter(|entry| entry.exact && entry.kind == EntryKind::File);
         Ok(files.filter_map(|entry| WorkspacePath::try_from(entry.path).ok()).collect())

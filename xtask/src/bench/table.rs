@@ -22,11 +22,12 @@ impl Row {
     }
 }
 
-/// Prints everything, in milliseconds.
+/// Prints everything, in milliseconds. Each table has the row that its ratios are to.
 #[expect(clippy::print_stdout, reason = "the table is this chore's result")]
-pub(super) fn print(exec: &[Row], calls: &[Row], steps: &[(String, Vec<Row>)]) {
-    println!("{}", rows("Executing an empty program", exec, 1));
-    println!("{}", rows("Calls over stdio, end to end", calls, 0));
+pub(super) fn print(tables: &[(&str, &[Row], usize)], steps: &[(String, Vec<Row>)]) {
+    for (title, of, base) in tables {
+        println!("{}", rows(title, of, *base));
+    }
     for (title, rows) in steps {
         println!("{}", shares(title, rows));
     }

@@ -11,7 +11,7 @@ mod conversation;
 use std::collections::BTreeMap;
 
 use cofferdam_contract::{
-    Command, FileReply, FileRequest, ListFiles, OutputMode, ReadFile, SearchFiles, Window, WorkspacePath,
+    Command, FileReply, FileRequest, Ignoring, ListFiles, OutputMode, ReadFile, SearchFiles, Window, WorkspacePath,
 };
 use cofferdam_guest::wire::{FromGuest, MAX_FRAME_BYTES, VERSION};
 use libfuzzer_sys::fuzz_target;
@@ -99,7 +99,7 @@ fn read() -> FileRequest {
 }
 
 fn list() -> FileRequest {
-    FileRequest::List(ListFiles { path: path("."), glob: None, depth: 1, max_entries: 2, respect_ignore: true })
+    FileRequest::List(ListFiles { path: path("."), glob: None, depth: 1, offset: 0, max_entries: 2, ignoring: Ignoring::Everywhere })
 }
 
 fn search(mode: OutputMode) -> FileRequest {

@@ -24,7 +24,7 @@ use ignore::{
 use rustix::io::Errno;
 
 use super::{
-    folder,
+    folder::{self, Item},
     workspace::{Workspace, look, open_file},
 };
 
@@ -39,6 +39,20 @@ pub(crate) enum Hidden {
     /// They are shown.
     Shown,
 }
+
+/// What is done with a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is shown.
+    Shown,
+    /// An ignore file names it.
+    Ignored,
+    /// It starts with a dot.
+    Hidden,
+}
+
+/// The names in a folder that its rules come from.
+const SOURCES: [&str; 4] = [".git", ".gitignore", ".ignore", ".rgignore"];
 
 /// The rules that hold in one folder: its own and those of the folders above, up to the workspace.
 #[derive(Debug, Default)]
@@ -79,8 +93,42 @@ impl Rules {
         Self { levels }
     }
 
-    /// Whether `path`, relative to the workspace, is passed over.
-    pub(crate) fn ignore(&self, path: &Path, is_folder: bool, hidden: Hidden) -> bool {
+    /// As [`Rules::enter`], for a folder with these `items`, sorted by name; `None` when it has no rules of its own, as most
+    /// folders have none.
+    pub(crate) fn enter_listed(
+        &self,
+        folder: BorrowedFd<'_>,
+        path: impl FnOnce() -> PathBuf,
+        items: &[Item],
+    ) -> Option<Self> {
+        let has = |name: &&str| items.binary_search_by(|item| item.name.as_os_str().cmp(OsStr::new(name))).is_ok();
+        SOURCES.iter().any(has).then(|| self.enter(folder, &path()))
+    }
+
+    /// What is done with `name`, which lies at `path` below the workspace.
+    pub(crate) fn verdict(
+        &self,
+        name: &OsStr,
+        path: impl FnOnce() -> PathBuf,
+        is_folder: bool,
+        hidden: Hidden,
+    ) -> Verdict {
+        let spoken = if self.levels.iter().any(|level| level.speaks()) {
+            self.spoken(&path(), is_folder)
+        } else {
+            // Making the path costs more than all else where no file has rules.
+            None
+        };
+        match spoken {
+            Some(Spoken::Against) => Verdict::Ignored,
+            // A rule that speaks for a hidden name lets it in.
+            Some(Spoken::For) => Verdict::Shown,
+            None if hidden == Hidden::PassedOver && name.as_bytes().starts_with(b".") => Verdict::Hidden,
+            None => Verdict::Shown,
+        }
+    }
+
+    fn spoken(&self, path: &Path, is_folder: bool) -> Option<Spoken> {
         let path = rooted(path);
         let of_kind = |kind: fn(&Level) -> &Option<Gitignore>| {
             let levels = self.levels.iter().rev();
@@ -92,13 +140,18 @@ impl Rules {
             let levels = self.levels.get(repository..).unwrap_or_default().iter().rev();
             first(levels.filter_map(|level| kind(level).as_ref()), &path, is_folder)
         };
-        let verdict = of_kind(|level| &level.rgignore)
+        of_kind(|level| &level.rgignore)
             .or_else(|| of_kind(|level| &level.ignore))
             .or_else(|| of_git(|level| &level.gitignore))
-            .or_else(|| of_git(|level| &level.exclude));
-        // A rule that speaks for a hidden name lets it in.
-        verdict.unwrap_or_else(|| hidden == Hidden::PassedOver && is_hidden(&path))
+            .or_else(|| of_git(|level| &level.exclude))
     }
+}
+
+/// What an ignore file says of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoken {
+    For,
+    Against,
 }
 
 impl Level {
@@ -117,14 +170,19 @@ impl Level {
             is_repository: look(folder, OsStr::new(".git")).is_ok(),
         }
     }
+
+    /// Whether any file of the folder has a rule.
+    fn speaks(&self) -> bool {
+        [&self.rgignore, &self.ignore, &self.gitignore, &self.exclude].into_iter().any(Option::is_some)
+    }
 }
 
-/// What the first matcher with an opinion says: whether the path is passed over.
-fn first<'a>(matchers: impl Iterator<Item = &'a Gitignore>, path: &Path, is_folder: bool) -> Option<bool> {
+/// What the first matcher with an opinion says.
+fn first<'a>(matchers: impl Iterator<Item = &'a Gitignore>, path: &Path, is_folder: bool) -> Option<Spoken> {
     matchers.map(|matcher| matcher.matched(path, is_folder)).find_map(|verdict| match verdict {
         Match::None => None,
-        Match::Ignore(_) => Some(true),
-        Match::Whitelist(_) => Some(false),
+        Match::Ignore(_) => Some(Spoken::Against),
+        Match::Whitelist(_) => Some(Spoken::For),
     })
 }
 
@@ -145,8 +203,4 @@ fn compile(folder: &impl AsFd, name: &str, path: &Path) -> Option<Gitignore> {
 /// anywhere.
 fn rooted(path: &Path) -> PathBuf {
     Path::new("/").join(path)
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"."))
 }

@@ -2,12 +2,15 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
-use cofferdam_contract::{Entry, EntryKind, FileRefusal, ListFiles, Listing, RefusalKind, WorkspacePath};
+use cofferdam_contract::{
+    Entry, EntryKind, FileRefusal, LeftOut, ListFiles, Listing, MAX_CLOSED, RefusalKind, WorkspacePath,
+};
 use cofferdam_guest::wire::MAX_LISTING_BYTES;
 use rustix::fs::{AtFlags, FileType};
 
 use super::{
     channel::Lifeline,
+    ignored::Verdict,
     refusal::{self, refusal},
     status::size,
     walk::{Filter, Glob, Order, Visited, Walk},
@@ -29,13 +32,27 @@ pub(crate) fn list(
     if kind != FileType::Directory {
         return Err(refusal(RefusalKind::WrongKind, format!("`{path}` is not a folder")));
     }
-    let filter = if request.respect_ignore { Filter::Ignored(Glob::hidden(glob.as_ref())) } else { Filter::Nothing };
+    let filter = Filter::of(request.ignoring, glob.as_ref());
     let walk = Walk { lifeline: *lifeline, filter, order: Order::Names, depth: request.depth };
 
-    let mut listing = Listing { entries: Vec::new(), omitted: 0, unreadable: 0 };
+    let mut listing = Listing { entries: Vec::new(), omitted: 0, left_out: LeftOut::default(), closed: Vec::new() };
     let mut room = MAX_LISTING_BYTES - 2 * ENTRY_BYTES;
-    listing.unreadable = walk.run(workspace, path, &place, |visited| {
+    let mut seen = 0;
+    let left_out = walk.run(workspace, path, &place, |visited| {
         if glob.as_ref().is_some_and(|glob| !glob.matches(visited.below)) {
+            return;
+        }
+        if visited.verdict != Verdict::Shown
+            && visited.kind == FileType::Directory
+            && request.depth > 1
+            && listing.closed.len() < MAX_CLOSED
+        {
+            let closed = shown(Path::new(path.as_str()).join(visited.below).as_os_str());
+            room = room.saturating_sub(closed.len() + ENTRY_BYTES);
+            listing.closed.push(closed);
+        }
+        seen += 1;
+        if seen <= request.offset {
             return;
         }
         if listing.omitted > 0 || listing.entries.len() as u64 >= request.max_entries {
@@ -55,6 +72,7 @@ pub(crate) fn list(
             None => listing.omitted += 1,
         }
     })?;
+    listing.left_out = left_out;
     Ok(listing)
 }
 
@@ -64,7 +82,7 @@ fn describe(start: &WorkspacePath, visited: &Visited<'_>) -> Entry {
         FileType::Directory => EntryKind::Folder,
         FileType::Symlink => {
             // One that vanished in between points nowhere.
-            let target = rustix::fs::readlinkat(visited.folder, visited.name, Vec::new()).unwrap_or_default();
+            let target = rustix::fs::readlinkat(&**visited.folder, visited.name, Vec::new()).unwrap_or_default();
             EntryKind::Link(shown(OsStr::from_bytes(target.as_bytes())))
         }
         FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
@@ -73,7 +91,7 @@ fn describe(start: &WorkspacePath, visited: &Visited<'_>) -> Entry {
     };
     let size = match kind {
         EntryKind::File => {
-            rustix::fs::statat(visited.folder, visited.name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| size(&stat))
+            rustix::fs::statat(&**visited.folder, visited.name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| size(&stat))
         }
         EntryKind::Folder | EntryKind::Link(_) | EntryKind::Other => 0,
     };

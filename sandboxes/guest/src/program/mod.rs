@@ -5,6 +5,7 @@
 
 mod channel;
 mod execute;
+mod file_search;
 mod find;
 mod folder;
 mod ignored;
@@ -15,6 +16,7 @@ mod read;
 mod refusal;
 mod remove;
 mod search;
+mod search_threads;
 mod spawn;
 mod status;
 mod walk;

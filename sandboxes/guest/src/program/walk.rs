@@ -6,28 +6,32 @@
 use std::{
     ffi::OsStr,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use cofferdam_contract::{FileRefusal, RefusalKind, WorkspacePath};
+use cofferdam_contract::{FileRefusal, Ignoring, LeftOut, RefusalKind, WorkspacePath};
 use globset::{GlobBuilder, GlobMatcher};
 use rustix::fs::FileType;
 
 use super::{
     channel::Lifeline,
     folder::{self, Item, MAX_DEPTH},
-    ignored::{Hidden, Rules},
+    ignored::{Hidden, Rules, Verdict},
     refusal::{from_errno, refusal},
     workspace::{Place, Workspace},
 };
 
+/// The server is looked for with every entry whose number is a multiple of this: asking costs as much as naming an entry.
+const ENTRIES_PER_LOOK: u64 = 64;
+
 /// How a tree is walked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Walk<'a> {
-    /// Looked at for every entry.
+    /// Looked at now and then.
     pub(crate) lifeline: Lifeline<'a>,
     /// What is passed over.
     pub(crate) filter: Filter,
@@ -42,8 +46,29 @@ pub(crate) struct Walk<'a> {
 pub(crate) enum Filter {
     /// Nothing.
     Nothing,
+    /// What ignore files name, and hidden names as this says, below the start's own entries: of those each is visited, and
+    /// none entered that would be passed over.
+    Below(Hidden),
     /// What ignore files name, and hidden names as this says.
     Ignored(Hidden),
+}
+
+impl Filter {
+    /// What is asked for, with hidden names as a glob means them.
+    pub(crate) fn of(ignoring: Ignoring, glob: Option<&Glob>) -> Self {
+        match ignoring {
+            Ignoring::Nowhere => Self::Nothing,
+            Ignoring::BelowTheTop => Self::Below(Glob::hidden(glob)),
+            Ignoring::Everywhere => Self::Ignored(Glob::hidden(glob)),
+        }
+    }
+
+    fn hidden(self) -> Option<Hidden> {
+        match self {
+            Self::Nothing => None,
+            Self::Below(hidden) | Self::Ignored(hidden) => Some(hidden),
+        }
+    }
 }
 
 /// The order of the entries of one folder.
@@ -59,34 +84,44 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Visited<'a> {
     /// The folder it is in.
-    pub(crate) folder: BorrowedFd<'a>,
+    pub(crate) folder: &'a Arc<OwnedFd>,
     /// Its name there.
     pub(crate) name: &'a OsStr,
     /// Its path below the start.
     pub(crate) below: &'a Path,
     /// What it is.
     pub(crate) kind: FileType,
+    /// What the ignore files say of it: only of the start's own entries can it be something else than shown.
+    pub(crate) verdict: Verdict,
 }
 
 impl Walk<'_> {
-    /// Walks the folder `place`, which `path` resolved to. Says how many folders could not be read.
+    /// Walks the folder `place`, which `path` resolved to. Says what was passed over.
     pub(crate) fn run(
         &self,
         workspace: &Workspace,
         path: &WorkspacePath,
         place: &Place,
         visit: impl FnMut(Visited<'_>),
-    ) -> Result<u64, FileRefusal> {
+    ) -> Result<LeftOut, FileRefusal> {
         let failed = |error| from_errno(error, "list", path);
-        let start = folder::open(place.folder.as_fd(), &place.name).map_err(failed)?;
+        let start = Arc::new(folder::open(place.folder.as_fd(), &place.name).map_err(failed)?);
         let rules = match self.filter {
             Filter::Nothing => Rules::default(),
-            Filter::Ignored(_) => Rules::at(workspace, &place.real).map_err(failed)?,
+            Filter::Below(_) | Filter::Ignored(_) => Rules::at(workspace, &place.real).map_err(failed)?,
         };
         let items = folder::items(&start).map_err(failed)?;
-        let mut way = Way { walk: *self, start: &place.real, below: PathBuf::new(), level: 1, visit, unreadable: 0 };
+        let mut way = Way {
+            walk: *self,
+            start: &place.real,
+            below: PathBuf::new(),
+            level: 1,
+            visit,
+            left_out: LeftOut::default(),
+            entries: 0,
+        };
         way.folder(&start, items, &rules);
-        Ok(way.unreadable)
+        Ok(way.left_out)
     }
 }
 
@@ -100,27 +135,38 @@ struct Way<'a, V> {
     /// 1 in the start itself.
     level: u32,
     visit: V,
-    unreadable: u64,
+    left_out: LeftOut,
+    /// Entries seen so far.
+    entries: u64,
 }
 
 impl<V: FnMut(Visited<'_>)> Way<'_, V> {
-    fn folder(&mut self, folder: &OwnedFd, mut items: Vec<Item>, rules: &Rules) {
+    fn folder(&mut self, folder: &Arc<OwnedFd>, mut items: Vec<Item>, rules: &Rules) {
         if self.walk.order == Order::Paths {
             items.sort_unstable_by(|one, other| path_bytes(one).cmp(path_bytes(other)));
         }
         for Item { name, kind } in items {
-            self.walk.lifeline.check();
+            if self.entries.is_multiple_of(ENTRIES_PER_LOOK) {
+                self.walk.lifeline.check();
+            }
+            self.entries += 1;
             self.below.push(&name);
             let is_folder = kind == FileType::Directory;
-            let is_shown = match self.walk.filter {
-                Filter::Nothing => true,
-                Filter::Ignored(hidden) => !rules.ignore(&self.start.join(&self.below), is_folder, hidden),
-            };
-            if is_shown {
-                (self.visit)(Visited { folder: folder.as_fd(), name: &name, below: &self.below, kind });
-                if is_folder && self.level < self.walk.depth && name != ".git" {
-                    self.descend(folder, &name, rules);
-                }
+            let verdict = self.walk.filter.hidden().map_or(Verdict::Shown, |hidden| {
+                rules.verdict(&name, || self.start.join(&self.below), is_folder, hidden)
+            });
+            let is_own = matches!(self.walk.filter, Filter::Below(_)) && self.level == 1;
+            match verdict {
+                Verdict::Shown => {}
+                Verdict::Ignored if !is_own => self.left_out.ignored += 1,
+                Verdict::Hidden if !is_own => self.left_out.hidden += 1,
+                Verdict::Ignored | Verdict::Hidden => {}
+            }
+            if verdict == Verdict::Shown || is_own {
+                (self.visit)(Visited { folder, name: &name, below: &self.below, kind, verdict });
+            }
+            if verdict == Verdict::Shown && is_folder && self.level < self.walk.depth && name != ".git" {
+                self.descend(folder, &name, rules);
             }
             self.below.pop();
         }
@@ -130,15 +176,17 @@ impl<V: FnMut(Visited<'_>)> Way<'_, V> {
         let opened = folder::open(parent.as_fd(), name);
         let items = opened.as_ref().map_err(|error| *error).and_then(folder::items);
         let (Ok(folder), Ok(items), true) = (opened, items, self.level < MAX_DEPTH) else {
-            self.unreadable += 1;
+            self.left_out.unreadable += 1;
             return;
         };
-        let rules = match self.walk.filter {
-            Filter::Nothing => Rules::default(),
-            Filter::Ignored(_) => rules.enter(folder.as_fd(), &self.start.join(&self.below)),
+        let entered = match self.walk.filter {
+            Filter::Nothing => None,
+            Filter::Below(_) | Filter::Ignored(_) => {
+                rules.enter_listed(folder.as_fd(), || self.start.join(&self.below), &items)
+            }
         };
         self.level += 1;
-        self.folder(&folder, items, &rules);
+        self.folder(&Arc::new(folder), items, entered.as_ref().unwrap_or(rules));
         self.level -= 1;
     }
 }

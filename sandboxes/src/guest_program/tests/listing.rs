@@ -2,13 +2,13 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use cofferdam_contract::{Entry, EntryKind, ListFiles, Listing};
+use cofferdam_contract::{Entry, EntryKind, Ignoring, LeftOut, ListFiles, Listing};
 
 use super::*;
 
 fn everything() -> ListFiles {
     let path = WorkspacePath::workspace();
-    ListFiles { path, glob: None, depth: 99, max_entries: 999, respect_ignore: false }
+    ListFiles { path, glob: None, depth: 99, offset: 0, max_entries: 999, ignoring: Ignoring::Nowhere }
 }
 
 fn list(guest: &mut Guest, request: ListFiles) -> Listing {
@@ -44,7 +44,8 @@ fn entries_come_depth_first_with_kind_and_size() {
                 entry("m", EntryKind::Link("b".into()), 0),
             ],
             omitted: 0,
-            unreadable: 0
+            left_out: LeftOut::default(),
+            closed: vec![],
         }
     );
     assert_eq!(paths(&mut guest, ListFiles { path: path("m"), ..everything() }), ["m/c"]);
@@ -73,7 +74,8 @@ fn globs_choose_by_name_or_by_path() {
         guest.make(file, "");
     }
     let mut chosen = |start: &str, glob: &str| {
-        let request = ListFiles { path: path(start), glob: Some(glob.into()), respect_ignore: true, ..everything() };
+        let request =
+            ListFiles { path: path(start), glob: Some(glob.into()), ignoring: Ignoring::Everywhere, ..everything() };
         paths(&mut guest, request)
     };
     assert_eq!(chosen(".", "*.rs"), ["a.rs", "src/b.rs", "src/deep/c.rs"]);
@@ -115,7 +117,7 @@ fn ignore_files_filter_as_in_ripgrep() {
     ] {
         guest.make(file, "");
     }
-    let ignoring = ListFiles { respect_ignore: true, ..everything() };
+    let ignoring = ListFiles { ignoring: Ignoring::Everywhere, ..everything() };
     assert_eq!(
         paths(&mut guest, ignoring.clone()),
         ["keep.log", "local", "plain", "special.log", "sub", "sub/anchored", "sub/b.log"]
@@ -174,7 +176,7 @@ fn ignore_files_agree_with_ripgreps_own_walker() {
         .map(|entry| entry.unwrap().path().strip_prefix(&workspace).unwrap().to_str().unwrap().to_owned())
         .collect();
     theirs.sort();
-    let mut ours = paths(&mut guest, ListFiles { respect_ignore: true, ..everything() });
+    let mut ours = paths(&mut guest, ListFiles { ignoring: Ignoring::Everywhere, ..everything() });
     ours.sort();
     assert_eq!(ours, theirs);
 }
@@ -211,7 +213,38 @@ fn a_tree_deeper_than_any_path_is_walked_and_deleted_without_harm() {
     let script = "i=0; while [ $i -lt 600 ]; do mkdir d && cd -P d || exit 1; i=$((i+1)); done; echo made";
     assert_eq!(guest.sh(script).stdout, "made\n");
     let listing = list(&mut guest, ListFiles { depth: u32::MAX, ..everything() });
-    assert_eq!((listing.entries.len(), listing.unreadable), (400, 1));
+    assert_eq!((listing.entries.len(), listing.left_out.unreadable), (400, 1));
     assert_eq!(guest.refused(FileRequest::Delete(path("d"))), RefusalKind::TooLarge);
     assert_eq!(list(&mut guest, ListFiles { depth: 1, ..everything() }).entries.len(), 1);
+}
+
+#[test]
+fn pages_follow_one_another_without_a_gap() {
+    let mut guest = Guest::start();
+    for file in ["a/b", "a/c", "d", "e/f"] {
+        guest.make(file, "");
+    }
+    let whole = paths(&mut guest, everything());
+    let mut pages = Vec::new();
+    for offset in [0, 4] {
+        let page = list(&mut guest, ListFiles { offset, max_entries: 4, ..everything() });
+        assert_eq!(page.omitted, 2_u64.saturating_sub(offset));
+        pages.extend(page.entries.into_iter().map(|entry| entry.path));
+    }
+    assert_eq!(pages, whole);
+    assert_eq!(list(&mut guest, ListFiles { offset: 99, ..everything() }).entries, []);
+}
+
+#[test]
+fn the_top_is_shown_in_full_and_what_is_closed_is_named() {
+    let mut guest = Guest::start();
+    guest.make(".gitignore", "target\n*.log\n");
+    for file in ["target/x", "a.log", ".github/y", "src/.z", "src/b.log", "src/c"] {
+        guest.make(file, "");
+    }
+    let listing = list(&mut guest, ListFiles { ignoring: Ignoring::BelowTheTop, ..everything() });
+    let shown: Vec<&str> = listing.entries.iter().map(|entry| entry.path.as_str()).collect();
+    assert_eq!(shown, [".github", ".gitignore", "a.log", "src", "src/c", "target"]);
+    assert_eq!(listing.closed, [".github", "target"]);
+    assert_eq!(listing.left_out, LeftOut { ignored: 1, hidden: 1, ..LeftOut::default() });
 }

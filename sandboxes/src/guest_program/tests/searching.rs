@@ -1,6 +1,6 @@
 //! Searching.
 
-use cofferdam_contract::{MatchLine, OutputMode, SearchFiles, SearchHit, SearchReply};
+use cofferdam_contract::{Ignoring, LeftOut, MatchLine, OutputMode, SearchFiles, SearchHit, SearchReply};
 
 use super::*;
 
@@ -17,6 +17,7 @@ pub(super) fn search(pattern: &str) -> SearchFiles {
         offset: 0,
         head_limit: 100,
         max_line_bytes: 200,
+        ignoring: Ignoring::Everywhere,
     }
 }
 
@@ -57,7 +58,8 @@ fn matching_lines_come_in_the_order_of_paths() {
             omitted: 0,
             total_matches: 3,
             total_files: 2,
-            skipped: 0,
+            left_out: LeftOut::default(),
+            guessed: 0,
         }
     );
 }
@@ -138,10 +140,11 @@ fn binary_and_odd_files_are_passed_over_or_understood() {
     File::create(guest.workspace().join("huge")).unwrap().set_len(1 << 40).unwrap();
     for multiline in [false, true] {
         let reply = found(&mut guest, SearchFiles { multiline, ..search("^foo") });
-        assert_eq!(shown(&reply), ["bom:1:foo", "latin:1:foo \u{fffd}", "utf16:1:foo é"]);
-        assert_eq!((reply.skipped, reply.total_matches), (3, 3));
+        assert_eq!(shown(&reply), ["bom:1:foo", "latin:1:foo é", "utf16:1:foo é"]);
+        assert_eq!((reply.left_out, reply.total_matches), (LeftOut { binary: 3, ..LeftOut::default() }, 3));
+        assert_eq!(reply.guessed, 1);
     }
-    assert_eq!(found(&mut guest, SearchFiles { path: path("binary"), ..search("foo") }).skipped, 1);
+    assert_eq!(found(&mut guest, SearchFiles { path: path("binary"), ..search("foo") }).left_out.binary, 1);
 }
 
 #[test]
@@ -179,4 +182,65 @@ fn wrong_requests_say_what_is_wrong() {
     assert_eq!(refused(SearchFiles { glob: Some("{a".into()), ..search("a") }).kind, RefusalKind::Invalid);
     assert_eq!(refused(SearchFiles { path: path("missing"), ..search("a") }).kind, RefusalKind::NotFound);
     assert_eq!(refused(SearchFiles { path: path("out"), ..search("a") }).kind, RefusalKind::LeadsOut);
+}
+
+#[test]
+fn what_is_not_searched_is_counted_and_can_be_asked_for() {
+    let mut guest = Guest::start();
+    guest.make(".gitignore", "ignored\n");
+    for file in ["a", "ignored/b", "ignored/c", ".hidden", ".git/config"] {
+        guest.make(file, "x\n");
+    }
+    let mut searched = |ignoring| {
+        let reply = found(&mut guest, SearchFiles { ignoring, mode: OutputMode::FilesWithMatches, ..search("x") });
+        let hits: Vec<String> = reply.hits.into_iter().map(|hit| hit.path).collect();
+        (hits, reply.left_out.ignored, reply.left_out.hidden)
+    };
+    assert_eq!(searched(Ignoring::Everywhere), (vec!["a".to_owned()], 1, 3));
+    let all = [".hidden", "a", "ignored/b", "ignored/c"].map(String::from).to_vec();
+    assert_eq!(searched(Ignoring::Nowhere), (all, 0, 0));
+}
+
+#[test]
+fn letters_of_a_file_that_is_no_utf_8_are_found_and_the_guess_is_told() {
+    let mut guest = Guest::start();
+    guest.make("latin", b"caf\xe9 na\xefve\n");
+    guest.make("large", [&b"caf\xe9\n"[..], &b"filler\n".repeat(1_300_000)].concat());
+    let reply = found(&mut guest, search("café"));
+    assert_eq!((shown(&reply), reply.guessed), (vec!["latin:1:café naïve".to_owned()], 1));
+    let large = found(&mut guest, SearchFiles { path: path("large"), ..search("^caf") });
+    assert_eq!((shown(&large), large.guessed), (vec!["large:1:caf\u{fffd}".to_owned()], 1));
+}
+
+/// Many more files than are handed to a thread at once, some of them with more results than one keeps.
+#[test]
+fn many_threads_find_what_one_finds_in_the_order_of_paths() {
+    let mut guest = Guest::start();
+    let mut expected = Vec::new();
+    for folder in 0..40 {
+        for file in 0..25 {
+            let lines: u64 = if file == 7 { 3000 } else { file % 3 };
+            let name = format!("f{folder:02}/g{:02}/{file:02}", file % 11);
+            guest.make(&name, format!("needle {name}\n").repeat(usize::try_from(lines).unwrap()));
+            expected.extend((1..=lines).map(|line| format!("{name}:{line}:needle {name}")));
+        }
+    }
+    expected.sort_by(|one, other| {
+        let parts = |line: &str| {
+            let mut parts = line.split(':').map(str::to_owned);
+            (parts.next().unwrap(), parts.next().unwrap().parse::<u64>().unwrap())
+        };
+        parts(one).cmp(&parts(other))
+    });
+    let total = expected.len() as u64;
+    for (offset, head_limit) in [(0, 50), (2990, 100), (60_000, 5000), (total - 3, 10)] {
+        let reply = found(&mut guest, SearchFiles { offset, head_limit, ..search("needle") });
+        let end = (offset + head_limit).min(total);
+        let window = usize::try_from(offset).unwrap()..usize::try_from(end).unwrap();
+        assert_eq!(shown(&reply), expected[window], "{offset}");
+        assert_eq!((reply.total_matches, reply.total_files, reply.omitted), (total, 640, total - end));
+    } // Each search ends with the threads at rest, whichever of them was last.
+    for _ in 0..100 {
+        assert_eq!(found(&mut guest, search("g03/03$")).total_files, 0);
+    }
 }

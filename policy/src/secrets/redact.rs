@@ -1,0 +1,358 @@
+//! Takes known secrets out of text that goes to an agent or a log.
+//!
+//! Two kinds are known: the values that masked files hold, byte for byte, and tokens whose shape says what they are. Each
+//! shape is precise: a false match hides a piece of code from its author. What is encoded, cut in two or reversed is not
+//! found: this is the last net, not the fence.
+
+use std::sync::Arc;
+
+/// How every mark that stands for a secret begins. An argument that holds one is no text that the agent has seen.
+pub const MARK: &str = "[cofferdam: redacted ";
+
+/// Characters of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Letters {
+    /// `A`–`Z` and digits.
+    Upper,
+    /// Letters and digits.
+    Plain,
+    /// Letters, digits, `-` and `_`.
+    Url,
+}
+
+/// A token that a prefix gives away: its prefix, characters, least length after the prefix, and what it is.
+const TOKENS: &[(&str, Letters, usize, &str)] = &[
+    ("AKIA", Letters::Upper, 16, "AWS access key"),
+    ("ASIA", Letters::Upper, 16, "AWS access key"),
+    ("ghp_", Letters::Plain, 36, "GitHub token"),
+    ("gho_", Letters::Plain, 36, "GitHub token"),
+    ("ghu_", Letters::Plain, 36, "GitHub token"),
+    ("ghs_", Letters::Plain, 36, "GitHub token"),
+    ("ghr_", Letters::Plain, 36, "GitHub token"),
+    ("github_pat_", Letters::Url, 40, "GitHub token"),
+    ("glpat-", Letters::Url, 20, "GitLab token"),
+    ("gldt-", Letters::Url, 20, "GitLab token"),
+    ("glrt-", Letters::Url, 20, "GitLab token"),
+    ("glptt-", Letters::Url, 40, "GitLab token"),
+    ("xoxb-", Letters::Url, 20, "Slack token"),
+    ("xoxp-", Letters::Url, 20, "Slack token"),
+    ("xoxa-", Letters::Url, 20, "Slack token"),
+    ("xoxr-", Letters::Url, 20, "Slack token"),
+    ("xoxs-", Letters::Url, 20, "Slack token"),
+    ("xapp-", Letters::Url, 20, "Slack token"),
+    ("npm_", Letters::Plain, 36, "npm token"),
+    ("pypi-AgE", Letters::Url, 50, "PyPI token"),
+    ("AIza", Letters::Url, 35, "Google API key"),
+    ("sk_live_", Letters::Plain, 24, "Stripe key"),
+    ("rk_live_", Letters::Plain, 24, "Stripe key"),
+    ("sk-ant-", Letters::Url, 40, "Anthropic key"),
+    ("sk-proj-", Letters::Url, 40, "OpenAI key"),
+];
+
+/// Passwords in addresses that are examples.
+const EXAMPLES: [&str; 12] = [
+    "password", "passwd", "pass", "secret", "changeme", "example", "masked", "postgres", "root", "admin", "guest",
+    "test",
+];
+
+/// A value of a masked file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// The value.
+    pub value: String,
+    /// The file that holds it, as people read its path.
+    pub file: String,
+}
+
+/// Takes secrets out of text.
+#[derive(Debug, Clone, Default)]
+pub struct Redactor {
+    /// Longest first: one may be a part of another.
+    secrets: Arc<[Secret]>,
+}
+
+/// A text without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redacted {
+    /// The text.
+    pub text: String,
+    /// How many secrets were taken out.
+    pub count: u64,
+    /// Whether it ends within a block of a private key.
+    pub in_key: bool,
+}
+
+impl Redactor {
+    /// A redactor that knows `secrets` beside the shapes.
+    #[must_use]
+    pub fn new(mut secrets: Vec<Secret>) -> Self {
+        secrets.sort_by(|one, other| {
+            other.value.len().cmp(&one.value.len()).then_with(|| one.cmp_key().cmp(&other.cmp_key()))
+        });
+        secrets.dedup_by(|one, other| one.value == other.value);
+        Self { secrets: secrets.into() }
+    }
+
+    /// The same, knowing what `other` knows too.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        if other.secrets.iter().all(|secret| self.secrets.contains(secret)) {
+            return self.clone();
+        }
+        Self::new(self.secrets.iter().chain(other.secrets.iter()).cloned().collect())
+    }
+
+    /// Takes secrets out of a text.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> Redacted {
+        self.redact_after(text, false)
+    }
+
+    /// As [`Redactor::redact`], for a text that follows one which ended within a block of a private key, if `in_key`.
+    #[must_use]
+    pub fn redact_after(&self, text: &str, in_key: bool) -> Redacted {
+        let mut redacted = Redacted { text: text.to_owned(), count: 0, in_key };
+        redacted.key_blocks();
+        for secret in self.secrets.iter().filter(|secret| !secret.value.is_empty()) {
+            let found = redacted.text.matches(secret.value.as_str()).count() as u64;
+            if found > 0 {
+                redacted.count += found;
+                let mark = format!("{MARK}value of {}]", secret.file);
+                redacted.text = redacted.text.replace(secret.value.as_str(), &mark);
+            }
+        }
+        redacted.tokens();
+        redacted
+    }
+}
+
+impl Secret {
+    fn cmp_key(&self) -> (&str, &str) {
+        (&self.value, &self.file)
+    }
+}
+
+impl Redacted {
+    /// Takes private keys out: from the line that begins one to the line that ends it, whatever stands in front of the lines.
+    fn key_blocks(&mut self) {
+        if !self.in_key && !self.text.contains("PRIVATE KEY-----") {
+            return;
+        }
+        let mut kept = String::new();
+        for line in self.text.split_inclusive('\n') {
+            let begins = begins_key(line);
+            if self.in_key {
+                // A line that is none of a key's: the block was cut off.
+                if line.contains("-----END") {
+                    self.in_key = false;
+                    kept.push_str(line.rsplit_once("-----").map_or("\n", |(_, rest)| rest));
+                } else if !is_of_key(line) {
+                    self.in_key = false;
+                    kept.push_str(line);
+                }
+                continue;
+            }
+            let Some(start) = begins else {
+                kept.push_str(line);
+                continue;
+            };
+            self.count += 1;
+            kept.push_str(line.get(..start).unwrap_or_default());
+            kept.push_str(&format!("{MARK}private key]"));
+            // All on one line, as in a quoted value.
+            match line.get(start..).and_then(|rest| rest.find("-----END").map(|end| start + end)) {
+                Some(end) => {
+                    let rest = line.get(end + "-----END".len()..).unwrap_or_default();
+                    kept.push_str(rest.split_once("-----").map_or("", |(_, rest)| rest));
+                }
+                None => {
+                    self.in_key = true;
+                    kept.push('\n');
+                }
+            }
+        }
+        self.text = kept;
+    }
+
+    /// Takes out tokens that their shape gives away.
+    fn tokens(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let mut kept = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        let mut before = None;
+        while !rest.is_empty() {
+            let starts = before.is_none_or(|before: char| !before.is_ascii_alphanumeric() && before != '_');
+            let token = if starts { token(rest) } else { None };
+            let found = token.or_else(|| password(rest, before)).filter(|(length, _)| *length > 0);
+            if let Some((length, what)) = found {
+                self.count += 1;
+                kept.push_str(&format!("{MARK}{what}]"));
+                rest = rest.get(length..).unwrap_or_default();
+                before = Some(']');
+                continue;
+            }
+            let Some(character) = rest.chars().next() else { break };
+            kept.push(character);
+            before = Some(character);
+            rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        }
+        self.text = kept;
+    }
+}
+
+/// Where a private key begins in a line.
+fn begins_key(line: &str) -> Option<usize> {
+    line.match_indices("-----BEGIN ")
+        .find(|(at, _)| {
+            line.get(*at..)
+                .is_some_and(|rest| rest.split("-----").nth(1).is_some_and(|label| label.ends_with("PRIVATE KEY")))
+        })
+        .map(|(at, _)| at)
+}
+
+/// Whether a line, after a number or sign in front of it, may be one of a key's: base64, a header, or nothing.
+fn is_of_key(line: &str) -> bool {
+    let last = line.trim().rsplit(char::is_whitespace).next().unwrap_or_default();
+    let last = last.trim_end_matches(['"', '\'', ',', '\\', 'n']);
+    let is_base64 = last
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b':' | b'|' | b'-'));
+    let words = line.split_whitespace().count();
+    (is_base64 && words <= 2) || line.contains("Proc-Type:") || line.contains("DEK-Info:")
+}
+
+/// The length of a token at the start of `text`, in bytes, and what it is.
+fn token(text: &str) -> Option<(usize, &'static str)> {
+    for (prefix, letters, least, what) in TOKENS {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            let length = rest.bytes().take_while(|byte| letters.has(*byte)).count();
+            // A longer run of capitals is another thing than a key of fixed length.
+            let fits = if *letters == Letters::Upper { length == *least } else { length >= *least };
+            if fits {
+                return Some((prefix.len() + length, what));
+            }
+        }
+    }
+    web_token(text)
+}
+
+/// A JSON web token: three parts in base64, of which two begin as JSON objects do.
+fn web_token(text: &str) -> Option<(usize, &'static str)> {
+    if !text.starts_with("eyJ") {
+        return None;
+    }
+    let end = text.bytes().take_while(|byte| Letters::Url.has(*byte) || *byte == b'.').count();
+    let mut parts = text.get(..end)?.split('.');
+    let (head, body, signature) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_token = head.len() >= 12 && body.starts_with("eyJ") && body.len() >= 12 && signature.len() >= 16;
+    is_token.then(|| (head.len() + body.len() + signature.len() + 2, "JSON web token"))
+}
+
+/// The length of a password in an address, when `text` begins with it: `scheme://user:` is what came before.
+///
+/// Only asked where `before` is a colon; looks ahead for the `@` and at the example passwords.
+fn password(text: &str, before: Option<char>) -> Option<(usize, &'static str)> {
+    let rest = (before == Some(':')).then_some(text)?.strip_prefix("//")?;
+    let authority = rest
+        .split(|character: char| character.is_whitespace() || matches!(character, '/' | '"' | '\'' | '`' | '<' | '>'))
+        .next()?;
+    let (login, _) = authority.rsplit_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    let lower = password.to_ascii_lowercase();
+    let is_example = password.len() < 4
+        || password == user
+        || EXAMPLES.contains(&lower.as_str())
+        || password.starts_with(['$', '{', '<', '*', '%', '['])
+        || lower.bytes().all(|byte| byte == b'x');
+    // With the user's name: what is replaced is one piece.
+    (!is_example).then(|| ("//".len() + login.len(), "login of an address"))
+}
+
+impl Letters {
+    fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            Self::Plain => byte.is_ascii_alphanumeric(),
+            Self::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redact(text: &str) -> (String, u64) {
+        let redacted = Redactor::default().redact(text);
+        (redacted.text, redacted.count)
+    }
+
+    /// A token's text, put together so that no scanner of repositories finds one here.
+    fn long(prefix: &str, letters: usize) -> String {
+        format!("{prefix}{}", "a1B2".repeat(letters.div_ceil(4)).get(..letters).unwrap())
+    }
+
+    #[test]
+    fn each_listed_token_is_taken_out_and_what_is_around_it_stays() {
+        for (prefix, letters, least, what) in TOKENS {
+            let token = match letters {
+                Letters::Upper => format!("{prefix}{}", "A".repeat(*least)),
+                Letters::Plain | Letters::Url => long(prefix, *least),
+            };
+            let expected = format!("key = \"{MARK}{what}]\"; more");
+            assert_eq!(redact(&format!("key = \"{token}\"; more")), (expected, 1), "{prefix}");
+            let short = token.get(..token.len() - 1).unwrap();
+            for text in [format!("x{token}"), short.to_owned()] {
+                assert_eq!(redact(&text), (text.clone(), 0), "{prefix}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_go_whole_whatever_stands_in_front_of_their_lines() {
+        let begin = ["-----BEGIN RSA PRIVATE", "KEY-----"].join(" ");
+        let end = ["-----END RSA PRIVATE", "KEY-----"].join(" ");
+        let body = "MIIEabcDEF123+/=";
+        let text = format!("     1\tfirst\n     2\t{begin}\n     3\t{body}\n     4\t{end}\n     5\tlast line here\n");
+        let expected = format!("     1\tfirst\n     2\t{MARK}private key]\n\n     5\tlast line here\n");
+        assert_eq!(redact(&text), (expected, 1));
+        let quoted = format!("KEY=\"{begin}\\n{body}\\n{end}\\n\" # after");
+        assert_eq!(redact(&quoted), (format!("KEY=\"{MARK}private key]\\n\" # after"), 1));
+        // Cut off, and gone on with in the next text.
+        let cut = Redactor::default().redact(&format!("{begin}\n{body}\n"));
+        assert!(cut.in_key && !cut.text.contains(body));
+        let next = Redactor::default().redact_after(body, cut.in_key);
+        assert!(next.in_key && next.text.is_empty());
+        let over = Redactor::default().redact_after("let x = compute(1);", next.in_key);
+        assert!(!over.in_key && over.text == "let x = compute(1);");
+        let certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        assert_eq!(redact(certificate), (certificate.to_owned(), 0));
+    }
+
+    #[test]
+    fn logins_in_addresses_and_web_tokens_are_taken_out_and_examples_are_not() {
+        let (text, count) = redact("DB=postgres://app:s3cr3tpw@db:5432/x and git@host:a/b");
+        assert_eq!(text, format!("DB=postgres:{MARK}login of an address]@db:5432/x and git@host:a/b"));
+        assert_eq!(count, 1);
+        let token = format!("eyJ{}.eyJ{}.{}", "a".repeat(20), "b".repeat(20), "c".repeat(30));
+        assert_eq!(redact(&format!("Bearer {token}")), (format!("Bearer {MARK}JSON web token]"), 1));
+        for text in [
+            "postgres://postgres:postgres@localhost/x",
+            "https://user:$TOKEN@host/x",
+            "http://a:b@c",
+            "https://example.com/a:b@c",
+            "eyJhbGciOi.eyJ.x",
+        ] {
+            assert_eq!(redact(text), (text.to_owned(), 0), "{text}");
+        }
+    }
+
+    #[test]
+    fn values_of_masked_files_are_taken_out_the_longer_first() {
+        let secret = |value: &str| Secret { value: value.to_owned(), file: ".env".to_owned() };
+        let redactor = Redactor::new(vec![secret("abc123def456"), secret("abc123def456-more")]);
+        let redacted = redactor.redact("x=abc123def456-more y=abc123def456 z=abc123");
+        let mark = format!("{MARK}value of .env]");
+        assert_eq!((redacted.text, redacted.count), (format!("x={mark} y={mark} z=abc123"), 2));
+    }
+}

@@ -1,0 +1,220 @@
+//! What runs wrote and nobody asked to keep, for a while: an agent that sees too late what it needed brings it back.
+//!
+//! It lies in the session's folder as a layer, with what the workspace had at each path when the run ended. Bringing it
+//! back is a hand-back like any other, through the same gate; where the workspace is not as it was then, it is a
+//! conflict.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::{fd::AsFd, unix::fs::DirBuilderExt},
+    time::Duration,
+};
+
+use cofferdam_contract::HandBack;
+use cofferdam_policy::{Mode, Protect, WriteScope};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    archive::{self, Archive, Retention},
+    beneath::{self, Found},
+    change::{Change, HandedBack, What},
+    changeset::{Bounds, Changeset, ChangesetError, Marks},
+    hand_back::Order,
+    layer::{self, Bytes, Ground},
+    masking::{MaskError, Masks},
+    session::{Session, SessionError},
+    stack::Origin,
+    stamp::Stamp,
+    version::HostVersion,
+    workspace::{Patience, Workspace},
+};
+
+/// What is kept of what runs left, for one session: of 50 runs, 256 MiB, 7 days.
+pub(super) const RETENTION: Retention =
+    Retention { number: 50, bytes: 256 << 20, age: Duration::from_secs(7 * 24 * 3600) };
+
+/// The folder of a session that holds it.
+pub(super) const LEFT: &str = "left";
+
+/// Bytes of the files of one run that are kept.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Files, folders, links and deletions of one run that are kept. Each costs some 50 µs.
+const MOST_ENTRIES: usize = 5_000;
+
+const DRAFT: &str = "draft";
+
+const RECORD: &str = "left.json";
+
+const LAYER: &str = "layer";
+
+/// What one run left.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    origin: Origin,
+    entries: Vec<LeftChange>,
+    /// Changes that were more than is kept.
+    omitted: usize,
+}
+
+/// One change that a run left.
+#[derive(Debug, Serialize, Deserialize)]
+struct LeftChange {
+    #[serde(flatten)]
+    change: Change,
+    /// What the workspace had there.
+    host: HostVersion,
+}
+
+/// Why nothing was brought back.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// Nothing is kept of the call.
+    #[error("nothing is kept of a call {call}: it left nothing, or it is longer ago than is kept")]
+    Unknown {
+        /// Its identifier as given.
+        call: String,
+    },
+    /// What is kept cannot be read.
+    #[error("failed to read what call {call} left")]
+    Read {
+        /// Its identifier.
+        call: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// What calls see in place of files with credentials is not known.
+    #[error(transparent)]
+    Masks(#[from] MaskError),
+    /// It is not a layer that can be handed back.
+    #[error(transparent)]
+    Changeset(#[from] ChangesetError),
+    /// The gate could not do it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// What came of bringing something back.
+#[derive(Debug)]
+pub struct Kept {
+    /// What became of what the run left; what was not asked for this time is still left.
+    pub handed_back: HandedBack,
+    /// Changes of the run that were more than is kept, and are gone.
+    pub omitted: usize,
+}
+
+/// What is asked for of what a run left.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep<'a> {
+    /// The call that left it.
+    pub call: &'a str,
+    /// What may come back.
+    pub allowed: &'a HandBack,
+    /// Where the policy lets changes come back at all.
+    pub write: &'a WriteScope,
+    /// What is held for a person.
+    pub protect: &'a Protect,
+    /// How changes come back at all.
+    pub mode: Mode,
+    /// What calls see in place of files with credentials.
+    pub masks: &'a Masks,
+    /// The call that brings it back.
+    pub origin: &'a Origin,
+}
+
+impl Session {
+    /// Brings back what a run of this session wrote and did not keep.
+    ///
+    /// # Errors
+    /// [`KeepError`]; the workspace is then unchanged.
+    pub fn keep(&self, keep: &Keep<'_>, patience: &Patience<'_>) -> Result<Kept, KeepError> {
+        let read = |source| KeepError::Read { call: keep.call.to_owned(), source };
+        let found = find(self.left_archive(), keep.call).map_err(read)?;
+        let Some((record, folder)) = found else { return Err(KeepError::Unknown { call: keep.call.to_owned() }) };
+        let stamp = Stamp::take(self.workspace()).map_err(read)?;
+        let layer = archive::open(&folder.join(LAYER)).map_err(read)?;
+        let changeset = Changeset::walk(layer.as_fd(), Marks::User, Bounds::of_bytes(MOST_BYTES * 2), &[])?;
+        let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
+        let order = Order {
+            changeset: &changeset,
+            allowed: keep.allowed,
+            write: keep.write,
+            protect: keep.protect,
+            mode: keep.mode,
+            masks: keep.masks,
+            stamp: &stamp,
+            seen: Some(&seen),
+            origin: keep.origin,
+        };
+        Ok(Kept { handed_back: self.hand_back(&order, patience)?, omitted: record.omitted })
+    }
+}
+
+/// Keeps what a call left, whose files are in its changeset. The caller has the workspace's turn.
+pub(super) fn keep(
+    archive: &Archive,
+    (workspace, changeset): (&Workspace, &Changeset),
+    (stamp, origin): (&Stamp, &Origin),
+    left: &[Change],
+) -> io::Result<()> {
+    let mut entries = Vec::new();
+    let mut bytes = 0_u64;
+    for change in left {
+        let size = match change.what {
+            What::File { size, .. } => size,
+            What::Folder { .. } | What::Link { .. } | What::Deleted => 0,
+            What::Special { .. } => continue,
+        };
+        if entries.len() < MOST_ENTRIES && bytes.saturating_add(size) <= MOST_BYTES {
+            bytes += size;
+            let host = version(workspace, stamp, change)?;
+            entries.push(LeftChange { change: change.clone(), host });
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    archive.remove(&DRAFT)?;
+    let draft = archive.path(&DRAFT);
+    DirBuilder::new().recursive(true).mode(0o700).create(&draft)?;
+    let whats = entries.iter().map(|entry| (&entry.change.path, &entry.change.what)).collect();
+    let contents = entries.iter().map(|entry| {
+        let path = &entry.change.path;
+        let bytes = match entry.change.what {
+            What::File { .. } => Bytes::Copy { root: changeset.upper(), path: path.clone() },
+            What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => Bytes::None,
+        };
+        (path, bytes)
+    });
+    let ground = Ground::as_it_is(workspace.fd());
+    layer::build_unsynced(&draft.join(LAYER), ground, &whats, &contents.collect())?;
+    let omitted = left.len() - entries.len();
+    let record = Record { origin: origin.clone(), entries, omitted };
+    fs::write(draft.join(RECORD), serde_json::to_vec(&record)?)?;
+    archive.file(DRAFT, origin.at_ms, bytes)
+}
+
+/// What the workspace has where a change was left; unknown when that is not what the call saw.
+fn version(workspace: &Workspace, stamp: &Stamp, change: &Change) -> io::Result<HostVersion> {
+    if let Found::Entry(entry) = beneath::find(workspace.fd(), &change.path)?
+        && workspace.recent().changed_since(stamp, &change.path, &entry)
+    {
+        return Ok(HostVersion::Unknown);
+    }
+    HostVersion::of(workspace.fd(), &change.path, &change.what)
+}
+
+/// What the newest hand-back of a call left.
+fn find(archive: &Archive, call: &str) -> io::Result<Option<(Record, std::path::PathBuf)>> {
+    for name in archive.names()? {
+        let folder = archive.path(&name);
+        // Swept by another process since it was listed, or never wholly on the disk.
+        let Ok(text) = fs::read(folder.join(RECORD)) else { continue };
+        let Ok(record) = serde_json::from_slice::<Record>(&text) else { continue };
+        if record.origin.call == call {
+            return Ok(Some((record, folder)));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,121 @@
+//! Files with credentials are found wherever they come from, and found again when they change.
+
+use std::{fs, os::unix::fs::symlink, sync::Arc};
+
+use cofferdam_policy::Secrets;
+
+use super::{Masks, playground::Playground};
+
+const SECRET: &str = "A=s3cr3t-1234567890\n";
+
+fn masks(ground: &Playground) -> Arc<Masks> {
+    ground.workspace.masks(&Arc::new(Secrets::default())).unwrap()
+}
+
+fn found(ground: &Playground) -> Vec<String> {
+    masks(ground).paths().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_way_to_come_is_seen_by_the_next_call() {
+    let ground = Playground::new();
+    ground.write("a/notes", SECRET);
+    assert_eq!(found(&ground), [""; 0]);
+    // Made, renamed to, in a new folder, in a folder of a folder that was moved in, and in another case.
+    ground.write(".env", SECRET);
+    assert_eq!(found(&ground), [".env"]);
+    fs::rename(ground.host("a/notes"), ground.host("a/.env")).unwrap();
+    assert_eq!(found(&ground), [".env", "a/.env"]);
+    ground.write("b/c/d/.Env", SECRET);
+    assert_eq!(found(&ground), [".env", "a/.env", "b/c/d/.Env"]);
+    fs::rename(ground.host("b/c"), ground.host("moved")).unwrap();
+    assert_eq!(found(&ground), [".env", "a/.env", "moved/d/.Env"]);
+    let outside = ground.folder.path().join("outside/deep");
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join(".env"), SECRET).unwrap();
+    fs::rename(ground.folder.path().join("outside"), ground.host("inside")).unwrap();
+    assert_eq!(found(&ground), [".env", "a/.env", "inside/deep/.env", "moved/d/.Env"]);
+    // A folder under its new name is still listened to.
+    ground.write("moved/d/.env.local", SECRET);
+    ground.write("inside/deep/.env.local", SECRET);
+    for gone in [".env", "a/.env", "inside/deep/.env", "moved/d/.Env"] {
+        fs::remove_file(ground.host(gone)).unwrap();
+    }
+    assert_eq!(found(&ground), ["inside/deep/.env.local", "moved/d/.env.local"]);
+}
+
+#[test]
+fn nothing_is_made_anew_while_nothing_changes() {
+    let ground = Playground::new();
+    ground.write(".env", SECRET);
+    let first = masks(&ground);
+    ground.write("other/file", "x");
+    ground.write("another", "x");
+    assert_eq!(masks(&ground).number(), first.number());
+    ground.settle();
+    ground.write(".env", "B=an0ther-1234567890\n");
+    let second = masks(&ground);
+    assert_ne!(second.number(), first.number());
+    assert_eq!(second.redactor().redact("an0ther-1234567890").count, 1);
+    assert!(second.beyond(&first).is_empty());
+}
+
+#[test]
+fn links_and_other_names_of_the_same_file_are_masked_with_it() {
+    let ground = Playground::new();
+    ground.write("config/production", SECRET);
+    ground.write("cloud/credentials", SECRET);
+    symlink("config/production", ground.host(".env")).unwrap();
+    symlink("cloud", ground.host(".aws")).unwrap();
+    symlink("../outside", ground.host(".env.out")).unwrap();
+    symlink(".env.loop", ground.host(".env.loop")).unwrap();
+    assert_eq!(found(&ground), ["cloud/credentials", "config/production"]);
+    // The link is turned, and the file gets another name where nobody would look.
+    ground.write("config/staging", SECRET);
+    fs::remove_file(ground.host(".env")).unwrap();
+    symlink(ground.host("config/staging"), ground.host(".env")).unwrap();
+    fs::create_dir_all(ground.host("node_modules/x")).unwrap();
+    fs::hard_link(ground.host("config/staging"), ground.host("node_modules/x/readme")).unwrap();
+    assert_eq!(found(&ground), ["cloud/credentials", "config/staging", "node_modules/x/readme"]);
+}
+
+#[test]
+fn contents_decide_where_names_do_not() {
+    let ground = Playground::new();
+    ground.write(".npmrc", "save-exact=true\n");
+    ground.write("cert.pem", "-----BEGIN CERTIFICATE-----\n");
+    ground.write("node_modules/x/.env", SECRET);
+    assert_eq!(found(&ground), [""; 0]);
+    ground.settle();
+    ground.write(".npmrc", "//r.example/:_authToken=abcdef1234567890\n");
+    assert_eq!(found(&ground), [".npmrc"]);
+    ground.settle();
+    fs::write(ground.host("cert.pem"), ["-----BEGIN PRIVATE", "KEY-----\n"].join(" ")).unwrap();
+    assert_eq!(found(&ground), [".npmrc", "cert.pem"]);
+}
+
+#[test]
+fn more_than_the_queue_of_events_holds_is_not_lost() {
+    let ground = Playground::new();
+    assert_eq!(found(&ground), [""; 0]);
+    // fs.inotify.max_queued_events is 16,384 as a rule; equal events in a row are merged, so names differ.
+    for number in 0..17_000 {
+        fs::File::create(ground.host(&format!("f{number}"))).unwrap();
+    }
+    ground.write("late/.env", SECRET);
+    assert_eq!(found(&ground), ["late/.env"]);
+}
+
+#[test]
+fn a_layer_shows_the_masked_copy_with_the_modes_of_what_it_hides() {
+    use std::os::unix::fs::PermissionsExt;
+    let ground = Playground::new();
+    ground.write("a/b/.env", SECRET);
+    fs::set_permissions(ground.host("a"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::set_permissions(ground.host("a/b/.env"), fs::Permissions::from_mode(0o640)).unwrap();
+    let masks = masks(&ground);
+    let layer = masks.layer_path().unwrap();
+    assert_eq!(super::playground::list(layer), ["a/", "a/b/", "a/b/.env = A=masked\n"]);
+    let mode = |name: &str| fs::metadata(layer.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("a"), mode("a/b/.env")), (0o750, 0o640));
+}

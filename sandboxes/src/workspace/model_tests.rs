@@ -1,0 +1,275 @@
+//! Random sequences of file operations in a real view, beside a model of the files: what is shown, what comes back and
+//! what is held are what the model says; nothing is lost, nothing is extra; and taking the call back gives what was there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    path::Path,
+};
+
+use cofferdam_contract::HandBack;
+use proptest::prelude::*;
+
+use super::{
+    HandedBack, Session, TreePath,
+    playground::{Playground, patient},
+    view_tests::{View, call, hand_back},
+};
+
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Node {
+    File { text: String, mode: u32 },
+    Folder { mode: u32 },
+    Link { target: String },
+}
+
+/// Files by their paths, without the root.
+type Model = BTreeMap<String, Node>;
+
+/// One thing that a program does. Paths are chosen by number from those that make sense at that moment, so that most
+/// steps do something.
+#[derive(Debug, Clone)]
+enum Step {
+    Write { place: usize, text: u8 },
+    MakeFolder { place: usize },
+    Remove { what: usize },
+    Move { what: usize, place: usize },
+    Link { place: usize, target: usize },
+    HardLink { what: usize, place: usize },
+    Mode { what: usize, mode: usize },
+}
+
+const NAMES: [&str; 7] = ["a", "b", "C", "c", ".envrc", ".git", "Makefile"];
+const TARGETS: [&str; 5] = ["a", "../b", "/etc/passwd", ".git/config", "missing"];
+const FILE_MODES: [u32; 3] = [0o644, 0o600, 0o755];
+const FOLDER_MODES: [u32; 3] = [0o755, 0o700, 0o750];
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let number = || 0usize..1000;
+    prop_oneof![
+        4 => (number(), any::<u8>()).prop_map(|(place, text)| Step::Write { place, text }),
+        2 => number().prop_map(|place| Step::MakeFolder { place }),
+        2 => number().prop_map(|what| Step::Remove { what }),
+        3 => (number(), number()).prop_map(|(what, place)| Step::Move { what, place }),
+        1 => (number(), number()).prop_map(|(place, target)| Step::Link { place, target }),
+        1 => (number(), number()).prop_map(|(what, place)| Step::HardLink { what, place }),
+        1 => (number(), number()).prop_map(|(what, mode)| Step::Mode { what, mode }),
+    ]
+}
+
+fn is_within(path: &str, folder: &str) -> bool {
+    path == folder || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Every path at most three names deep whose folder is there.
+fn places(model: &Model) -> Vec<String> {
+    let folders = model.iter().filter(|(_, node)| matches!(node, Node::Folder { .. })).map(|(path, _)| path.as_str());
+    let folders = std::iter::once("").chain(folders).filter(|folder| folder.matches('/').count() < 2);
+    folders
+        .flat_map(|folder| NAMES.map(|name| if folder.is_empty() { name.into() } else { format!("{folder}/{name}") }))
+        .collect()
+}
+
+fn choose<T: Clone>(list: &[T], number: usize) -> Option<T> {
+    (!list.is_empty()).then(|| list[number % list.len()].clone())
+}
+
+/// Does a step to the model; gives the shell command that does the same, or `None` when the step makes no sense now.
+fn act(model: &mut Model, step: &Step) -> Option<String> {
+    let there: Vec<String> = model.keys().cloned().collect();
+    let free: Vec<String> = places(model).into_iter().filter(|place| !model.contains_key(place)).collect();
+    match step {
+        Step::Write { place, text } => {
+            let path = choose(&places(model), *place)?;
+            let mode = match model.get(&path) {
+                None => 0o644,
+                Some(Node::File { mode, .. }) => *mode,
+                Some(Node::Folder { .. } | Node::Link { .. }) => return None,
+            };
+            let text = format!("text {text}");
+            let command = format!("printf '%s' '{text}' > '{path}'");
+            model.insert(path, Node::File { text, mode });
+            Some(command)
+        }
+        Step::MakeFolder { place } => {
+            let path = choose(&free, *place)?;
+            let command = format!("mkdir '{path}'");
+            model.insert(path, Node::Folder { mode: 0o755 });
+            Some(command)
+        }
+        Step::Remove { what } => {
+            let path = choose(&there, *what)?;
+            model.retain(|other, _| !is_within(other, &path));
+            Some(format!("rm -rf '{path}'"))
+        }
+        Step::Move { what, place } => {
+            let (path, to) = (choose(&there, *what)?, choose(&free, *place)?);
+            if is_within(&to, &path) || path.matches('/').count() < to.matches('/').count() {
+                return None;
+            }
+            let moved: Vec<(String, Node)> = model
+                .iter()
+                .filter(|(other, _)| is_within(other, &path))
+                .map(|(p, n)| (p.clone(), n.clone()))
+                .collect();
+            for (old, node) in moved {
+                model.remove(&old);
+                model.insert(format!("{to}{}", &old[path.len()..]), node);
+            }
+            Some(format!("mv -T '{path}' '{to}'"))
+        }
+        Step::Link { place, target } => {
+            let path = choose(&free, *place)?;
+            let target = TARGETS[target % TARGETS.len()].to_owned();
+            let command = format!("ln -s '{target}' '{path}'");
+            model.insert(path, Node::Link { target });
+            Some(command)
+        }
+        Step::HardLink { what, place } => {
+            let files: Vec<String> =
+                model.iter().filter(|(_, n)| matches!(n, Node::File { .. })).map(|(p, _)| p.clone()).collect();
+            let (path, to) = (choose(&files, *what)?, choose(&free, *place)?);
+            // Two files again before the next step, since the model knows no file with two names.
+            let node = model[&path].clone();
+            model.insert(to.clone(), node);
+            Some(format!("ln '{path}' '{to}' && cp -p '{to}' '{to}.copy' && mv -f '{to}.copy' '{to}'"))
+        }
+        Step::Mode { what, mode } => {
+            let path = choose(&there, *what)?;
+            let bits = match model.get_mut(&path)? {
+                Node::File { mode: bits, .. } => {
+                    *bits = FILE_MODES[mode % FILE_MODES.len()];
+                    *bits
+                }
+                Node::Folder { mode: bits } => {
+                    *bits = FOLDER_MODES[mode % FOLDER_MODES.len()];
+                    *bits
+                }
+                Node::Link { .. } => return None,
+            };
+            Some(format!("chmod {bits:o} '{path}'"))
+        }
+    }
+}
+
+/// What is below a folder.
+fn read(root: &Path) -> Model {
+    let mut model = Model::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(folder) = pending.pop() {
+        for item in fs::read_dir(folder).unwrap() {
+            let path = item.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let found = fs::symlink_metadata(&path).unwrap();
+            let mode = found.mode() & 0o777;
+            let node = if found.is_dir() {
+                pending.push(path);
+                Node::Folder { mode }
+            } else if found.is_symlink() {
+                Node::Link { target: fs::read_link(&path).unwrap().to_str().unwrap().to_owned() }
+            } else {
+                Node::File { text: fs::read_to_string(&path).unwrap(), mode }
+            };
+            model.insert(name, node);
+        }
+    }
+    model
+}
+
+fn write(root: &Path, model: &Model) {
+    for (name, node) in model {
+        let path = root.join(name);
+        match node {
+            Node::File { text, mode } => {
+                fs::write(&path, text).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+            }
+            Node::Folder { mode } => {
+                fs::create_dir(&path).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
+            }
+            Node::Link { target } => symlink(target, &path).unwrap(),
+        }
+    }
+}
+
+/// What a view shows now, as `path kind mode [target]` and digests; compared as text.
+fn shown(ground: &Playground) -> String {
+    call(ground, View::Overlay, "true").1
+}
+
+fn names(changes: impl Iterator<Item = TreePath>) -> BTreeSet<String> {
+    changes.map(|path| path.as_path().to_str().unwrap().to_owned()).collect()
+}
+
+/// Whether a path is protected by its name: none of those may be other than it was.
+fn is_protected(path: &str) -> bool {
+    path.split('/').any(|name| name == ".envrc" || name == ".git")
+}
+
+/// One call with these steps.
+fn turn(ground: &Playground, session: &Session, steps: &[Step]) -> Result<(), TestCaseError> {
+    let before = read(ground.workspace.root());
+    let mut model = before.clone();
+    let commands: Vec<String> = steps.iter().filter_map(|step| act(&mut model, step)).collect();
+    let stamp = ground.stamp();
+    let (left, seen) = call(ground, View::Overlay, &format!("umask 022\n{}", commands.join("\n")));
+    let HandedBack { applied, held, dropped, left: not_asked, .. } =
+        hand_back(ground, session, &left, &HandBack::Tree, &stamp);
+    let after = read(ground.workspace.root());
+    let (applied, held) =
+        (names(applied.into_iter().map(|one| one.path)), names(held.into_iter().map(|one| one.change.path)));
+    prop_assert!(dropped.is_empty() && not_asked.is_empty(), "{dropped:?} {not_asked:?}");
+    // What the next call sees is what this one left: nothing is lost, applied or held.
+    prop_assert_eq!(shown(ground), seen, "{:?}", &commands);
+    // Nothing comes that was not told, and nothing protected comes at all.
+    let touched: BTreeSet<&String> =
+        before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path)).collect();
+    for path in &touched {
+        let told = applied.iter().any(|applied| is_within(path, applied));
+        prop_assert!(told && !is_protected(path), "{} changed; {:?} {:?} {:?}", path, &applied, &held, &commands);
+    }
+    // Where nothing is held, the host has what the model has.
+    for path in model.keys().chain(after.keys()) {
+        let waits = held.iter().any(|held| is_within(path, held) || is_within(held, path));
+        prop_assert!(waits || model.get(path) == after.get(path), "{} differs; {:?} {:?}", path, &held, &commands);
+    }
+    // Taken back, it is as it was; done again by undoing that, it is as it became.
+    if !applied.is_empty() {
+        let newest = |session: &Session| session.undoable().unwrap()[0].call.clone();
+        let undone = session.undo(&newest(session), &[], &patient(&|| false)).unwrap();
+        prop_assert_eq!(&undone.refused, &[], "{:?}", &commands);
+        prop_assert_eq!(&read(ground.workspace.root()), &before, "{:?}", &commands);
+        session.undo(&newest(session), &[], &patient(&|| false)).unwrap();
+        prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
+    }
+    // Applied by a person, what was held is there as well.
+    session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
+    session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
+    prop_assert_eq!(session.held().unwrap(), vec![], "{:?}", &commands);
+    prop_assert_eq!(&read(ground.workspace.root()), &model, "{:?}", &commands);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn files_come_back_as_the_model_says(
+        start in proptest::collection::vec(any_step(), 0..12),
+        turns in proptest::collection::vec(proptest::collection::vec(any_step(), 1..10), 1..4),
+    ) {
+        let ground = Playground::new();
+        let mut model = Model::new();
+        for step in &start {
+            act(&mut model, step);
+        }
+        write(ground.workspace.root(), &model);
+        let session = ground.session();
+        for steps in &turns {
+            turn(&ground, &session, steps)?;
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Where a hand-back puts what it takes out of the workspace, so that a person can undo it.
+//!
+//! What is replaced or deleted moves to a folder of the session instead of being removed: by a rename where the state
+//! folder lies on the workspace's file system, else as a copy. A record beside it says what each change found there and
+//! what it left, and counts from when the folder gets its name; before that it is the `draft` of the delivery that is
+//! under way, and a stop leaves it to the recovery, which goes on with it or removes it.
+//!
+//! Keeping never decides whether a hand-back happens: what is too large, or cannot be kept for another reason, goes as
+//! if there were no shelf, and its record says so. Old records go first, by age, number and size.
+
+use std::{
+    cell::{Cell, RefCell},
+    ffi::OsStr,
+    fs::{self, DirBuilder},
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
+    time::Duration,
+};
+
+use rustix::{
+    fs::{Mode, OFlags, RenameFlags},
+    io::Errno,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    archive::{self, Archive, Retention},
+    beneath::{self, Entry, Kind},
+    change::Change,
+    flush::Flush,
+    layer::copy_file,
+    stack::Origin,
+    tree_path::TreePath,
+    version::{HostVersion, MAX_ENTRIES},
+};
+
+/// The folder of a session that holds its records.
+pub(super) const UNDO: &str = "undo";
+
+const DRAFT: &str = "draft";
+
+const RECORD: &str = "record.json";
+
+/// What is kept of what hand-backs took out of a workspace, for one session: 2000 of them, 1 GiB, 30 days. One of them keeps
+/// a quarter of the bytes at most. Listing so many costs a hand-back about a millisecond.
+pub(super) const RETENTION: Retention =
+    Retention { number: 2_000, bytes: 1 << 30, age: Duration::from_secs(30 * 24 * 3600) };
+
+/// What one hand-back did, as far as it can be undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) origin: Origin,
+    pub(super) entries: Vec<Recorded>,
+}
+
+/// One change that was put into the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recorded {
+    #[serde(flatten)]
+    pub(super) change: Change,
+    pub(super) before: Before,
+    /// What it left there.
+    pub(super) after: HostVersion,
+}
+
+/// What a change found in the workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "was", rename_all = "snake_case")]
+pub(super) enum Before {
+    /// Nothing.
+    Absent,
+    /// Something, which lies beside the record under this number.
+    Kept {
+        /// The name.
+        number: usize,
+    },
+    /// A folder that it only gave other permission bits.
+    Mode {
+        /// The old ones (`0o777` part).
+        mode: u32,
+    },
+    /// Something that is gone: it was larger than is kept, or could not be.
+    Gone,
+}
+
+/// The folder of a delivery that is under way.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    archive: Archive,
+    folder: OwnedFd,
+    room: Cell<u64>,
+    used: Cell<u64>,
+    copies: RefCell<Flush>,
+}
+
+/// The place on a shelf for what one operation takes out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot<'a> {
+    /// `None` when nothing is kept.
+    pub(super) shelf: Option<&'a Shelf>,
+    /// The operation's number in its delivery.
+    pub(super) number: usize,
+}
+
+impl Shelf {
+    /// Begins one for a delivery, in place of what an earlier one may have left.
+    pub(super) fn begin(archive: Archive) -> io::Result<Self> {
+        archive.remove(&DRAFT)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(archive.path(&DRAFT))?;
+        Self::at(archive)
+    }
+
+    /// The one that a stopped server had begun; `None` when there is none.
+    pub(super) fn reopen(archive: Archive) -> io::Result<Option<Self>> {
+        match Self::at(archive) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            shelf => shelf.map(Some),
+        }
+    }
+
+    fn at(archive: Archive) -> io::Result<Self> {
+        let folder = archive::open(&archive.path(&DRAFT))?;
+        let (room, used) = (Cell::new(archive.retention().bytes / 4), Cell::new(0));
+        Ok(Self { archive, folder, room, used, copies: RefCell::default() })
+    }
+
+    /// Whether something was put under this number.
+    fn holds(&self, number: usize) -> bool {
+        matches!(beneath::entry(self.folder.as_fd(), number.to_string().as_ref()), Ok(Some(_)))
+    }
+
+    /// Moves `name` of `from` here. `false` when it is still there, kept as a copy or not at all.
+    fn take(&self, number: usize, from: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
+        let Some(entry) = beneath::entry(from, name)? else { return Ok(false) };
+        if self.holds(number) {
+            return Ok(false);
+        }
+        let Some(bytes) = self.measure(from, name, &entry)? else { return Ok(false) };
+        self.room.set(self.room.get() - bytes);
+        self.used.set(self.used.get() + bytes);
+        let number = number.to_string();
+        // Behind another name of the same file somebody could go on writing.
+        let has_other_names = entry.kind == Kind::File && entry.links > 1;
+        if !has_other_names {
+            match rustix::fs::renameat_with(from, name, &self.folder, &number, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(true),
+                // Another file system, a folder that is not ours to move, a file system without the flag.
+                Err(Errno::XDEV | Errno::ACCESS | Errno::PERM | Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // A copy has its name when it is whole.
+        let partial = format!("{number}-partial");
+        beneath::remove_all(self.folder.as_fd(), partial.as_ref())?;
+        let copied = self.copy(from, name, partial.as_ref());
+        if copied.is_err() {
+            beneath::remove_all(self.folder.as_fd(), partial.as_ref())?;
+        }
+        copied?;
+        rustix::fs::renameat(&self.folder, &partial, &self.folder, &number)?;
+        Ok(false)
+    }
+
+    /// The bytes of what would be kept; `None` when that is more than there is room for.
+    fn measure(&self, from: BorrowedFd<'_>, name: &OsStr, entry: &Entry) -> io::Result<Option<u64>> {
+        let (mut bytes, mut entries) = (entry.size, 0);
+        let top = TreePath::root().join(name);
+        let mut pending = if entry.kind == Kind::Folder { vec![top] } else { Vec::new() };
+        while let Some(path) = pending.pop() {
+            let folder = beneath::open(from, path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+            for name in beneath::names(folder.as_fd())? {
+                let Some(entry) = beneath::entry(folder.as_fd(), &name)? else { continue };
+                entries += 1;
+                bytes += entry.size;
+                if entries > MAX_ENTRIES || bytes > self.room.get() {
+                    return Ok(None);
+                }
+                if entry.kind == Kind::Folder {
+                    pending.push(path.join(&name));
+                }
+            }
+        }
+        Ok((bytes <= self.room.get()).then_some(bytes))
+    }
+
+    /// Copies files, folders and links; what else there is stays behind.
+    fn copy(&self, from: BorrowedFd<'_>, name: &OsStr, number: &OsStr) -> io::Result<()> {
+        let here = self.folder.as_fd();
+        let mut pending = vec![(TreePath::root().join(name), TreePath::root().join(number))];
+        while let Some((source, target)) = pending.pop() {
+            let (source_folder, target_folder) =
+                (beneath::folder_of(from, &source)?, beneath::folder_of(here, &target)?);
+            let Some(entry) = beneath::entry(source_folder.as_fd(), source.name())? else { continue };
+            match entry.kind {
+                Kind::File => {
+                    let copy =
+                        copy_file(from, &source, target_folder.as_fd(), target.name(), entry.permissions() | 0o400)?;
+                    self.copies.borrow_mut().add(copy);
+                }
+                Kind::Link => {
+                    let text = beneath::link_target(source_folder.as_fd(), source.name())?;
+                    rustix::fs::symlinkat(text, &target_folder, target.name())?;
+                }
+                Kind::Folder => {
+                    rustix::fs::mkdirat(&target_folder, target.name(), Mode::RWXU)?;
+                    let made = beneath::folder(here, target.as_path())?;
+                    beneath::set_mode(made.as_fd(), entry.permissions() | 0o700)?;
+                    let folder = beneath::open(from, source.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+                    let names = beneath::names(folder.as_fd())?;
+                    pending.extend(names.iter().map(|name| (source.join(name), target.join(name))));
+                }
+                Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Files the shelf with its record. Nothing is kept of a delivery that changed nothing.
+    pub(super) fn close(self, origin: &Origin, entries: Vec<Recorded>) -> io::Result<()> {
+        let Self { archive, folder, used, copies, .. } = self;
+        if entries.is_empty() {
+            return archive.remove(&DRAFT);
+        }
+        copies.into_inner().flush(folder.as_fd(), std::iter::empty())?;
+        let record = Record { origin: origin.clone(), entries };
+        fs::write(archive.path(&DRAFT).join(RECORD), serde_json::to_vec(&record)?)?;
+        archive.file(DRAFT, origin.at_ms, used.get())
+    }
+}
+
+impl Slot<'_> {
+    /// Keeps `name` of `from`. `true` when it is not there any more; else the caller removes it. What cannot be kept is
+    /// told to the log and no reason to stop.
+    pub(super) fn take(&self, from: BorrowedFd<'_>, name: &OsStr) -> bool {
+        let Some(shelf) = self.shelf else { return false };
+        shelf.take(self.number, from, name).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what a hand-back replaced could not be kept, so it cannot be undone");
+            false
+        })
+    }
+
+    /// What lies there now, for a change that found something that had to go.
+    pub(super) fn before(&self) -> Before {
+        if self.shelf.is_some_and(|shelf| shelf.holds(self.number)) {
+            Before::Kept { number: self.number }
+        } else {
+            Before::Gone
+        }
+    }
+}
+
+/// Removes what a delivery had begun.
+pub(super) fn discard(archive: &Archive) -> io::Result<()> {
+    archive.remove(&DRAFT)
+}
+
+/// A record, with the folder in which what it names is kept.
+#[derive(Debug)]
+pub(super) struct Shelved {
+    pub(super) record: Record,
+    pub(super) folder: OwnedFd,
+    pub(super) bytes: u64,
+}
+
+/// The records that can be read, newest first.
+pub(super) fn records(archive: &Archive) -> io::Result<Vec<Shelved>> {
+    let mut shelved = Vec::new();
+    for name in archive.names()? {
+        let folder = archive.path(&name);
+        // Swept by another process since it was listed, or never wholly on the disk.
+        let Ok(text) = fs::read(folder.join(RECORD)) else { continue };
+        let Ok(record) = serde_json::from_slice(&text) else { continue };
+        shelved.push(Shelved { record, folder: archive::open(&folder)?, bytes: name.bytes });
+    }
+    Ok(shelved)
+}

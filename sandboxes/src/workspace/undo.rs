@@ -1,0 +1,314 @@
+//! What a person does with an applied call: takes it back.
+//!
+//! What the call replaced returns from the shelf ([`super::shelf`]), what it made goes. That is a hand-back of its own, with
+//! the same care: nothing is overwritten that is not exactly what the call left, a stop in the middle is finished or taken
+//! back, and the undoing can be undone. It is all or nothing: where one path changed since, nothing is done and the
+//! paths are named, so that the person chooses.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+};
+
+use rustix::fs::OFlags;
+use serde::Serialize;
+
+use super::{
+    beneath::{self, Found, Kind},
+    change::{Change, Held, Note, Reason, What},
+    delivery::{Delivery, Steps, Uninterrupted},
+    operation::{Expected, Identity, Operation},
+    session::{Session, SessionError},
+    shelf::{self, Before, Recorded, Shelved},
+    stack::{Content, Origin, Stack},
+    stamp::Stamp,
+    tree_path::TreePath,
+    version::{HostVersion, MAX_ENTRIES},
+    workspace::Patience,
+};
+
+/// A call, or a person's order, whose changes are in the workspace and can be taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Undoable {
+    /// The call's identifier, or that of the order (`apply-…`, `undo-…`).
+    pub call: String,
+    /// When its changes came to the workspace, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What it changed, sorted by path.
+    pub changes: Vec<Change>,
+    /// Bytes that are kept of what it replaced.
+    pub kept_bytes: u64,
+}
+
+/// What came of taking a call back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Undone {
+    /// The identifier of this order, with which it can be undone itself.
+    pub order: String,
+    /// In the workspace now.
+    pub applied: Vec<Change>,
+    /// Why nothing was done, if this is not empty: these paths are not as the call left them, or not kept. After an edit that
+    /// the host made in the last moment, also single paths that are held now instead.
+    pub refused: Vec<Held>,
+    /// Folders that the call made and that stay, since something else is in them now.
+    pub stay: Vec<TreePath>,
+    /// Worth knowing.
+    pub notes: Vec<Note>,
+}
+
+/// Why a call cannot be taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum UndoError {
+    /// There is no record of it.
+    #[error(
+        "nothing that can be undone has the identifier {call}: it changed nothing, or it is longer ago than is kept; \
+         `cofferdam changes history` lists what can"
+    )]
+    Unknown {
+        /// The identifier as given.
+        call: String,
+    },
+    /// The beginning of an identifier fits several.
+    #[error("{call} is the beginning of {count} identifiers; write more of it")]
+    Ambiguous {
+        /// The identifier as given.
+        call: String,
+        /// How many it fits.
+        count: usize,
+    },
+    /// The session could not do it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+impl Session {
+    /// What can be taken back, newest first.
+    ///
+    /// # Errors
+    /// [`SessionError::Kernel`] when the session's folder cannot be read.
+    pub fn undoable(&self) -> Result<Vec<Undoable>, SessionError> {
+        let shelved = self.shelved()?.into_iter().map(|shelved| {
+            let mut changes: Vec<Change> = shelved.record.entries.into_iter().map(|entry| entry.change).collect();
+            changes.sort_by(|one, other| one.path.cmp(&other.path));
+            let Origin { call, at_ms, bond: _ } = shelved.record.origin;
+            Undoable { call, at_ms, changes, kept_bytes: shelved.bytes }
+        });
+        Ok(shelved.collect())
+    }
+
+    /// Takes back what `call` changed in the workspace: at `paths` and below them, or all of it when there are none. The
+    /// beginning of an identifier is enough when it fits one only.
+    ///
+    /// # Errors
+    /// [`UndoError`]; the workspace is then unchanged.
+    pub fn undo(&self, call: &str, paths: &[TreePath], patience: &Patience<'_>) -> Result<Undone, UndoError> {
+        self.undo_in_steps(call, paths, patience, &Uninterrupted)
+    }
+
+    pub(super) fn undo_in_steps(
+        &self,
+        call: &str,
+        paths: &[TreePath],
+        patience: &Patience<'_>,
+        steps: &dyn Steps,
+    ) -> Result<Undone, UndoError> {
+        let _turn = self.turn(patience)?;
+        self.workspace().still_there().map_err(SessionError::from)?;
+        let failed = |source| self.kernel("compare what a call changed with the workspace", source);
+        let shelved = self.find(call)?;
+        let stamp = Stamp::take(self.workspace()).map_err(failed)?;
+        let stack = self.ledger().load().map_err(failed)?;
+        let selected = shelved
+            .record
+            .entries
+            .iter()
+            .filter(|entry| paths.is_empty() || paths.iter().any(|path| entry.change.path.is_within(path)));
+        let selected = selected.map(|entry| (&entry.change.path, entry)).collect();
+        let mut way = Way { session: self, shelved: &shelved, selected, stack: &stack, back: Back::default() };
+        way.find().map_err(failed)?;
+        let Back { operations, refused, stay } = way.back;
+        let origin = Origin::order("undo").map_err(failed)?;
+        let order = origin.call.clone();
+        if !refused.is_empty() || operations.is_empty() {
+            return Ok(Undone { order, refused, stay, ..Undone::default() });
+        }
+        let delivery = Delivery {
+            workspace: self.workspace(),
+            ledger: self.ledger(),
+            stack: Arc::clone(&stack),
+            operations,
+            pieces: Vec::new(),
+            removed: BTreeSet::new(),
+            origin,
+            stamp: &stamp,
+            undo: self.undo_archive().clone(),
+        };
+        let delivered = self.deliver(delivery, steps)?;
+        Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, notes: delivered.notes })
+    }
+
+    fn shelved(&self) -> Result<Vec<Shelved>, SessionError> {
+        shelf::records(self.undo_archive()).map_err(|source| self.kernel("read what can be undone", source))
+    }
+
+    /// The newest record of a call. One call has several when it was handed back in several steps.
+    fn find(&self, call: &str) -> Result<Shelved, UndoError> {
+        let mut fitting: Vec<Shelved> = self.shelved()?;
+        fitting.retain(|shelved| shelved.record.origin.call.starts_with(call));
+        let calls: BTreeSet<&str> = fitting.iter().map(|shelved| shelved.record.origin.call.as_str()).collect();
+        let count = calls.len();
+        let unknown = || UndoError::Unknown { call: call.to_owned() };
+        match count {
+            _ if call.is_empty() => Err(unknown()),
+            0 | 1 => fitting.into_iter().next().ok_or_else(unknown),
+            _ => Err(UndoError::Ambiguous { call: call.to_owned(), count }),
+        }
+    }
+}
+
+/// What is done to take a call back.
+#[derive(Default)]
+struct Back<'a> {
+    operations: Vec<(Operation, Content<'a>)>,
+    refused: Vec<Held>,
+    stay: Vec<TreePath>,
+}
+
+/// The way back of one call.
+struct Way<'a> {
+    session: &'a Session,
+    shelved: &'a Shelved,
+    selected: BTreeMap<&'a TreePath, &'a Recorded>,
+    stack: &'a Stack,
+    back: Back<'a>,
+}
+
+impl<'a> Way<'a> {
+    /// Finds it, parents first.
+    fn find(&mut self) -> io::Result<()> {
+        // A folder that goes as a whole, with all that the call put into it.
+        let mut whole: Option<&TreePath> = None;
+        for (path, entry) in self.selected.clone() {
+            if whole.is_some_and(|whole| path.is_within(whole)) {
+                continue;
+            }
+            if let Some(reason) = self.take_back(path, entry, &mut whole)? {
+                self.back.refused.push(Held { change: entry.change.clone(), reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one change back; gives the reason why it cannot be.
+    fn take_back(
+        &mut self,
+        path: &'a TreePath,
+        entry: &'a Recorded,
+        whole: &mut Option<&'a TreePath>,
+    ) -> io::Result<Option<Reason>> {
+        let workspace = self.session.workspace();
+        let found = beneath::find(workspace.fd(), path)?;
+        // Read after it was looked at, so that a change in between is found by the operation.
+        if HostVersion::of(workspace.fd(), path, &entry.change.what)? != entry.after
+            || entry.after == HostVersion::Unknown
+        {
+            return Ok(Some(Reason::Conflict));
+        }
+        if self.stack.held.contains_key(path) {
+            return Ok(Some(Reason::BuildsOnHeld));
+        }
+        let nearest = path.parent().unwrap_or_else(TreePath::root);
+        let there = match found {
+            Found::Entry(entry) => Some(entry),
+            Found::Absent { folder, .. } if folder == nearest => None,
+            Found::Absent { .. } | Found::Blocked(_) => return Ok(Some(Reason::NotInFolder)),
+        };
+        let expected = there.as_ref().map_or(Expected::Absent, |there| Expected::Entry(Identity::of(there)));
+        let is_folder = there.is_some_and(|there| there.kind == Kind::Folder);
+        match entry.before {
+            Before::Gone => return Ok(Some(Reason::NotKept)),
+            Before::Absent if is_folder && !self.is_ours(path)? => self.back.stay.push(path.clone()),
+            Before::Absent => {
+                *whole = Some(path);
+                self.push(path.clone(), What::Deleted, expected, &nearest, Content::None)?;
+            }
+            Before::Mode { mode } => {
+                self.push(path.clone(), What::Folder { mode, opaque: false }, expected, &nearest, Content::None)?;
+            }
+            Before::Kept { .. } if is_folder && !self.is_ours(path)? => return Ok(Some(Reason::Conflict)),
+            Before::Kept { number } => {
+                *whole = Some(path);
+                self.bring_back(path, number, expected, &nearest)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a folder of the workspace holds nothing but what the call put there, as it left it.
+    fn is_ours(&self, top: &TreePath) -> io::Result<bool> {
+        let workspace = self.session.workspace();
+        let mut pending = vec![top.clone()];
+        let mut entries = 0;
+        while let Some(path) = pending.pop() {
+            let folder = beneath::open(workspace.fd(), path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+            for name in beneath::names(folder.as_fd())? {
+                entries += 1;
+                let child = path.join(&name);
+                let Some(entry) = self.selected.get(&child) else { return Ok(false) };
+                let now = HostVersion::of(workspace.fd(), &child, &entry.change.what)?;
+                if now != entry.after || self.stack.held.contains_key(&child) || entries > MAX_ENTRIES {
+                    return Ok(false);
+                }
+                if matches!(entry.change.what, What::Folder { .. }) {
+                    pending.push(child);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Brings back what lies on the shelf, with all that is below it.
+    fn bring_back(&mut self, path: &TreePath, number: usize, expected: Expected, nearest: &TreePath) -> io::Result<()> {
+        let shelf = self.shelved.folder.as_fd();
+        let top = TreePath::root().join(number.to_string().as_ref());
+        let mut pending = vec![(top, path.clone(), expected)];
+        while let Some((kept, path, expected)) = pending.pop() {
+            let folder = beneath::folder_of(shelf, &kept)?;
+            let Some(entry) = beneath::entry(folder.as_fd(), kept.name())? else { continue };
+            let (what, content) = match entry.kind {
+                Kind::File => {
+                    let what = What::File { size: entry.size, mode: entry.permissions() };
+                    (what, Content::Copy { root: shelf, path: kept })
+                }
+                Kind::Link => {
+                    (What::Link { target: beneath::link_target(folder.as_fd(), kept.name())? }, Content::None)
+                }
+                Kind::Folder => {
+                    let opened = beneath::open(shelf, kept.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)?;
+                    let names = beneath::names(opened.as_fd())?;
+                    let below = names.iter().map(|name| (kept.join(name), path.join(name), Expected::Absent));
+                    pending.extend(below);
+                    (What::Folder { mode: entry.permissions(), opaque: false }, Content::None)
+                }
+                Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => continue,
+            };
+            self.push(path, what, expected, nearest, content)?;
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        path: TreePath,
+        what: What,
+        expected: Expected,
+        nearest: &TreePath,
+        content: Content<'a>,
+    ) -> io::Result<()> {
+        let operation = Operation::new(Change { path, what }, expected, nearest)?;
+        self.back.operations.push((operation, content));
+        Ok(())
+    }
+}

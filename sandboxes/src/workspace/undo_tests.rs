@@ -1,0 +1,273 @@
+//! What a call did is taken back: wholly, not at all, or as far as it is asked; and undone again.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use cofferdam_contract::HandBack;
+
+use super::{
+    Reason, Retention, Session, UndoError, Undone,
+    crash_tests::StopAt,
+    playground::{Playground, list, only, path, patient},
+    shelf::RETENTION,
+    view_tests::{LIST, SCRIPTS, TREE, View, call, hand_back, sh},
+};
+
+fn undo(session: &Session, call: &str, paths: &[&str]) -> Undone {
+    let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
+    session.undo(call, &paths, &patient(&|| false)).unwrap()
+}
+
+fn newest(session: &Session) -> String {
+    session.undoable().unwrap()[0].call.clone()
+}
+
+/// Names below `folder`, for what must leave no trace.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn whatever_a_call_did_is_taken_back_and_done_again() {
+    for script in SCRIPTS {
+        let ground = Playground::new();
+        sh(TREE, ground.workspace.root());
+        let before = sh(LIST, ground.workspace.root());
+        // The playground's calls are of 2023.
+        let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
+        let stamp = ground.stamp();
+        let (left, shown) = call(&ground, View::Overlay, script);
+        hand_back(&ground, &session, &left, &HandBack::Tree, &stamp);
+        let undone = undo(&session, "call-1", &[]);
+        assert_eq!((undone.refused.len(), sh(LIST, ground.workspace.root())), (0, before), "{script}");
+        // The undoing is undone by its own name.
+        let again = undo(&session, &undone.order, &[]);
+        assert_eq!((again.refused.len(), sh(LIST, ground.workspace.root())), (0, shown), "{script}");
+        assert_eq!(session.undoable().unwrap().len(), 3, "{script}");
+    }
+}
+
+/// A workspace in which a call edited `edited`, deleted `tree` and made `made/new`.
+fn after_a_call() -> (Playground, Session) {
+    let ground = Playground::new();
+    for name in ["edited", "tree/a", "tree/b/c"] {
+        ground.write(name, "old");
+    }
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.write("edited", "new").delete("tree").write("made/new", "new");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    (ground, session)
+}
+
+#[test]
+fn what_changed_since_is_named_and_then_nothing_is_done() {
+    let (ground, session) = after_a_call();
+    ground.write("edited", "mine");
+    let before = ground.tree();
+    let undone = undo(&session, "call-1", &[]);
+    let refused: Vec<_> = undone.refused.iter().map(|held| (held.change.path.to_string(), &held.reason)).collect();
+    assert_eq!(refused, [("edited".to_owned(), &Reason::Conflict)]);
+    assert_eq!((undone.applied.len(), ground.tree()), (0, before));
+    // The rest, when it is asked for.
+    assert_eq!(undo(&session, "call-1", &["tree", "made"]).refused, []);
+    assert_eq!(ground.tree(), ["edited = mine", "tree/", "tree/a = old", "tree/b/", "tree/b/c = old"]);
+}
+
+#[test]
+fn a_folder_that_the_call_made_stays_with_what_others_put_there() {
+    let (ground, session) = after_a_call();
+    ground.write("made/mine", "x");
+    let undone = undo(&session, "call-1", &[]);
+    assert_eq!((undone.refused.len(), undone.stay), (0, vec![path("made")]));
+    assert_eq!(
+        ground.tree(),
+        ["edited = old", "made/", "made/mine = x", "tree/", "tree/a = old", "tree/b/", "tree/b/c = old"]
+    );
+}
+
+#[test]
+fn what_is_held_over_it_is_decided_first() {
+    let (ground, session) = after_a_call();
+    let stamp = ground.stamp();
+    ground.write("edited", "new");
+    let upper = ground.upper();
+    upper.write("edited", "newer");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let undone = undo(&session, "call-1", &["edited"]);
+    assert_eq!((&undone.refused[0].reason, undone.applied.len()), (&Reason::BuildsOnHeld, 0));
+    session.discard(&[path("edited")], &patient(&|| false)).unwrap();
+    assert_eq!(undo(&session, "call-1", &["edited"]).refused, []);
+    assert_eq!(ground.read("edited").as_deref(), Some("old"));
+}
+
+#[test]
+fn a_person_s_order_to_apply_is_undone_too() {
+    let ground = Playground::new();
+    ground.write(".envrc", "old");
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write(".envrc", "new");
+    ground.hand_back(&session, &upper, &only(&[".envrc"]), &stamp);
+    assert_eq!(session.undoable().unwrap(), []);
+    session.apply(&[path(".envrc")], &patient(&|| false)).unwrap();
+    let order = newest(&session);
+    assert!(order.starts_with("apply-"), "{order}");
+    assert_eq!(undo(&session, &order, &[]).refused, []);
+    assert_eq!(ground.read(".envrc").as_deref(), Some("old"));
+}
+
+#[test]
+fn identifiers_may_be_shortened_as_long_as_they_fit_one() {
+    let (ground, session) = after_a_call();
+    undo(&session, "call", &["edited"]);
+    undo(&session, &newest(&session), &[]);
+    let refused = |call: &str| session.undo(call, &[], &patient(&|| false)).unwrap_err();
+    assert!(matches!(refused("undo-"), UndoError::Ambiguous { count: 2, .. }));
+    assert!(matches!(refused("call-2"), UndoError::Unknown { .. }));
+    assert!(matches!(refused(""), UndoError::Unknown { .. }));
+    assert_eq!(ground.read("edited").as_deref(), Some("new"));
+}
+
+#[test]
+fn what_is_larger_than_is_kept_is_said_to_be_gone() {
+    let ground = Playground::new();
+    ground.write("large", &"x".repeat(1000));
+    ground.write("small", "x");
+    let session = ground.session().retaining(Retention { bytes: 2000, ..RETENTION });
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.delete("large").delete("small");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(back.notes, [super::Note::NotKept { file: path("large") }], "said when it happens");
+    let undone = undo(&session, "call-1", &[]);
+    assert_eq!((&undone.refused[0].reason, undone.refused.len()), (&Reason::NotKept, 1));
+    assert_eq!(undo(&session, "call-1", &["small"]).refused, []);
+    assert_eq!(ground.tree(), ["small = x"]);
+}
+
+#[test]
+fn old_records_go_by_number_size_and_age() {
+    let edited = |retention: Retention| {
+        let ground = Playground::new();
+        let session = ground.session().retaining(retention);
+        for content in ["1", "2", "3", "4", "5"] {
+            ground.write("file", &content.repeat(100));
+            let (stamp, upper) = (ground.stamp(), ground.upper());
+            upper.write("file", "call");
+            ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+        }
+        let kept = session.undoable().unwrap().len();
+        assert_eq!(names(&session.ledger().folder().join("undo")).len(), kept);
+        kept
+    };
+    let all = RETENTION;
+    assert_eq!(edited(all), 5);
+    assert_eq!(edited(Retention { number: 2, ..all }), 2);
+    assert_eq!(edited(Retention { bytes: 400, ..all }), 4);
+    // Calls of one moment do not outlive one another; today's order outlives one of 2023.
+    assert_eq!(edited(Retention { age: Duration::from_secs(3600), ..all }), 5);
+    let (_ground, session) = after_a_call();
+    undo(&session, "call-1", &[]);
+    let left = session.undoable().unwrap();
+    assert!(left.len() == 1 && left[0].call.starts_with("undo-"), "{left:?}");
+}
+
+#[test]
+fn a_second_name_of_a_replaced_file_cannot_change_what_is_kept() {
+    let ground = Playground::new();
+    ground.write("file", "old");
+    fs::hard_link(ground.host("file"), ground.host("other")).unwrap();
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("file", "new");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    fs::write(ground.host("other"), "changed").unwrap();
+    undo(&session, "call-1", &[]);
+    assert_eq!(ground.read("file").as_deref(), Some("old"));
+}
+
+#[test]
+fn a_state_folder_on_another_file_system_keeps_copies() {
+    let ground = Playground::on_two_file_systems();
+    for name in ["tree/a", "tree/b/c", "file"] {
+        ground.write(name, "old");
+    }
+    fs::set_permissions(ground.host("file"), fs::Permissions::from_mode(0o750)).unwrap();
+    std::os::unix::fs::symlink("a", ground.host("tree/link")).unwrap();
+    let before = sh(LIST, ground.workspace.root());
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.delete("tree").write("file", "new").write("other", "new");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(undo(&session, "call-1", &[]).refused, []);
+    assert_eq!(sh(LIST, ground.workspace.root()), before);
+}
+
+#[test]
+fn a_call_that_was_stopped_and_finished_can_be_undone_wholly_or_says_what_cannot() {
+    let mut wholly = 0;
+    for at in 0.. {
+        let ground = Playground::new();
+        for name in ["edited", "deleted", "tree/a", "tree/b/c", "to-folder"] {
+            ground.write(name, "old");
+        }
+        let before = ground.tree();
+        let session = ground.session();
+        let (stamp, upper) = (ground.stamp(), ground.upper());
+        upper.write("edited", "new").delete("deleted").delete("tree").write("made/new", "new");
+        upper.opaque("to-folder").write("to-folder/x", "new");
+        let stopped = ground.try_hand_back(&session, &upper, &HandBack::Tree, &stamp, &StopAt::new(at));
+        let again = ground.reopened();
+        again.recover(&patient(&|| false)).unwrap();
+        let session = Session::open(again, "default").unwrap();
+        session.discard(&[super::TreePath::root()], &patient(&|| false)).unwrap();
+        match session.undo("call-1", &[], &patient(&|| false)) {
+            // Taken back by the recovery, or nothing of it was carried out.
+            Err(UndoError::Unknown { .. }) => assert_eq!(ground.tree(), before, "step {at}"),
+            Err(error) => panic!("step {at}: {error}"),
+            Ok(undone) => {
+                let gone = undone.refused.iter().all(|held| held.reason == Reason::NotKept);
+                assert!(gone, "step {at}: {undone:?}");
+                if undone.refused.is_empty() {
+                    wholly += 1;
+                    assert_eq!(ground.tree(), before, "step {at}");
+                }
+            }
+        }
+        assert!(!session.ledger().folder().join("undo/draft").exists(), "step {at}");
+        if stopped.is_ok() {
+            break;
+        }
+    }
+    assert!(wholly > 10, "{wholly}");
+}
+
+#[test]
+fn an_undo_that_is_stopped_is_finished_or_taken_back() {
+    let (mut finished, mut taken_back) = (0, 0);
+    for at in 0.. {
+        let (ground, session) = after_a_call();
+        let after = ground.tree();
+        let stopped = session.undo_in_steps("call-1", &[], &patient(&|| false), &StopAt::new(at));
+        let again = ground.reopened();
+        again.recover(&patient(&|| false)).unwrap();
+        let session = Session::open(again, "default").unwrap();
+        let left = list(ground.folder.path());
+        assert!(!left.iter().any(|line| line.contains(".cofferdam-")), "step {at}: {left:?}");
+        if ground.tree() == after {
+            taken_back += 1;
+        } else {
+            // What was not in place is held, so that nothing of it is lost, and a person puts it there.
+            finished += 1;
+            session.apply(&[super::TreePath::root()], &patient(&|| false)).unwrap();
+            assert_eq!(ground.tree(), ["edited = old", "tree/", "tree/a = old", "tree/b/", "tree/b/c = old"], "{at}");
+        }
+        if stopped.is_ok() {
+            break;
+        }
+    }
+    assert!(finished > 5 && taken_back > 5, "{finished} {taken_back}");
+}

@@ -1,0 +1,184 @@
+//! Files with credentials, seen from inside in every way that a view is made.
+
+use std::os::unix::fs::symlink;
+
+use cofferdam_contract::{Ignoring, OutputMode, SearchFiles};
+use cofferdam_policy::MARK;
+
+use super::*;
+use crate::workspace::Reason;
+
+const SECRET: &str = "s3cr3t-1234567890";
+
+fn with_secrets(mechanism: ViewMechanism) -> House {
+    let house = House::with_view(2, mechanism);
+    fs::create_dir_all(house.work().join("deploy/.aws")).unwrap();
+    fs::write(house.work().join(".env"), format!("API_KEY={SECRET}\n")).unwrap();
+    fs::write(house.work().join("deploy/.aws/credentials"), format!("[default]\naws_secret = {SECRET}\n")).unwrap();
+    fs::write(house.work().join("deploy/main.tf"), "plain\n").unwrap();
+    symlink(".env", house.work().join("link")).unwrap();
+    fs::hard_link(house.work().join(".env"), house.work().join("twin.txt")).unwrap();
+    house
+}
+
+fn files(operator: &str, house: &House, hand_back: HandBack) -> OpenSandbox {
+    let permit = permit_under(operator, Work::WriteFiles, hand_back, Limits::FILES);
+    house.yard.open(permit, &house.session, &Cancel::new()).unwrap()
+}
+
+fn held(house: &House, sandbox: OpenSandbox) -> Vec<(String, Reason)> {
+    let closed = sandbox.close().unwrap();
+    let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+    assert_eq!(handed.applied, []);
+    handed.held.into_iter().map(|held| (held.change.path.to_string(), held.reason)).collect()
+}
+
+#[test]
+fn no_way_of_looking_shows_a_value() {
+    for mechanism in MECHANISMS {
+        let house = with_secrets(mechanism);
+        for work in [Work::ReadFiles, Work::WriteFiles] {
+            let mut sandbox = house.open(work, HandBack::Nothing);
+            for name in [".env", "link", "twin.txt"] {
+                assert_eq!(read(&mut sandbox, name).unwrap(), "API_KEY=masked\n", "{mechanism:?} {name}");
+            }
+            assert!(read(&mut sandbox, "deploy/.aws/credentials").unwrap().starts_with("# masked"), "{mechanism:?}");
+            assert_eq!(read(&mut sandbox, "deploy/main.tf").unwrap(), "plain\n");
+            let request = SearchFiles {
+                pattern: SECRET.into(),
+                path: path("."),
+                glob: None,
+                file_type: None,
+                mode: OutputMode::Content,
+                context: 0,
+                case_insensitive: false,
+                multiline: false,
+                offset: 0,
+                head_limit: 10,
+                max_line_bytes: 100,
+                ignoring: Ignoring::Nowhere,
+            };
+            match sandbox.file(FileRequest::Search(request)).unwrap() {
+                FileReply::Search(reply) => assert_eq!(reply.total_files, 0, "{mechanism:?}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut sandbox = house.open(Work::Execute, HandBack::Nothing);
+        let script = "grep -r s3cr3t . ; ln .env copy; cat copy .env link; find . -name .env";
+        let (_, text) = execute(&mut sandbox, "sh", &["-c", script]).unwrap();
+        assert_eq!(text, "API_KEY=masked\nAPI_KEY=masked\nAPI_KEY=masked\n./.env\n", "{mechanism:?}");
+        let closed = sandbox.close().unwrap();
+        let redacted = closed.redactor.redact(&format!("x={SECRET}."));
+        assert_eq!((redacted.count, redacted.text.contains(MARK)), (1, true), "what leaks otherwise is known");
+    }
+}
+
+#[test]
+fn absent_files_are_nowhere_and_cost_no_change() {
+    for mechanism in MECHANISMS {
+        let house = with_secrets(mechanism);
+        let operator = "version = 1\n[secrets]\nfiles = \"absent\"";
+        let mut sandbox = files(operator, &house, HandBack::Tree);
+        for name in [".env", "link", "twin.txt", "deploy/.aws/credentials"] {
+            assert!(read(&mut sandbox, name).is_err(), "{mechanism:?} {name}");
+        }
+        assert_eq!(held(&house, sandbox), [], "{mechanism:?}");
+        let mut sandbox = files(operator, &house, HandBack::Tree);
+        write(&mut sandbox, ".env", "API_KEY=mine\n").unwrap();
+        let held = held(&house, sandbox);
+        assert!(matches!(held.as_slice(), [(path, Reason::Secret { .. })] if path == ".env"), "{held:?}");
+        assert!(fs::read_to_string(house.work().join(".env")).unwrap().contains(SECRET));
+    }
+}
+
+#[test]
+fn nothing_that_a_call_does_to_a_masked_file_reaches_the_real_one() {
+    for mechanism in MECHANISMS {
+        let house = with_secrets(mechanism);
+        let real = || fs::read_to_string(house.work().join(".env")).unwrap();
+        // Writing what it saw is no change.
+        let mut sandbox = house.open(Work::WriteFiles, HandBack::Tree);
+        write(&mut sandbox, ".env", "API_KEY=masked\n").unwrap();
+        assert_eq!(held(&house, sandbox), [], "{mechanism:?}");
+
+        for change in ["write", "delete", "move", "delete the folder", "chmod"] {
+            let mut sandbox = house.open(Work::Execute, HandBack::Tree);
+            let script = match change {
+                "write" => "echo NEW=1 >> .env",
+                "delete" => "rm .env",
+                "move" => "mv .env elsewhere",
+                "chmod" => "chmod 600 .env",
+                _ => "rm -r deploy",
+            };
+            execute(&mut sandbox, "sh", &["-c", script]).unwrap();
+            let closed = sandbox.close().unwrap();
+            let handed = house.session.hand_back_closed(&closed, "call", &Cancel::new()).unwrap();
+            let about = handed.held.iter().filter(|held| held.reason.is_about_secrets()).count();
+            assert!(about >= 1, "{mechanism:?} {change}: {handed:?}");
+            assert!(real().contains(SECRET), "{mechanism:?} {change}");
+            assert!(house.work().join("deploy/.aws/credentials").exists(), "{mechanism:?} {change}");
+            // A person who applies everything does not mean this.
+            let released = house.session.apply(&[TreePath::root()], &patience()).unwrap();
+            assert!(released.held.iter().any(|held| held.reason.is_about_secrets()), "{released:?}");
+            assert!(real().contains(SECRET), "{mechanism:?} {change}");
+            assert!(house.work().join("deploy/.aws/credentials").exists(), "{mechanism:?} {change}");
+            let shown = house.session.differences(&house.session.layers().unwrap(), &TreePath::root()).unwrap();
+            let shown: String = shown.iter().map(ToString::to_string).collect();
+            assert!(!shown.contains("s3cr3t"), "{shown}");
+            house.session.discard(&[TreePath::root()], &patience()).unwrap();
+        }
+
+        let mut sandbox = house.open(Work::WriteFiles, HandBack::Tree);
+        write(&mut sandbox, ".env", "NEW=1\n").unwrap();
+        assert_eq!(held(&house, sandbox).len(), 1);
+        // Its own version is what the session sees, and who names the file means it.
+        let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+        assert_eq!(read(&mut sandbox, ".env").unwrap(), "NEW=1\n");
+        drop(sandbox);
+        let released = house.session.apply(&[TreePath::new(".env").unwrap()], &patience()).unwrap();
+        assert_eq!((released.held, real().as_str()), (vec![], "NEW=1\n"));
+    }
+}
+
+#[test]
+fn a_prepared_sandbox_is_not_used_when_the_list_has_changed() {
+    let house = House::new(2);
+    for round in 0..4 {
+        let folder = house.work().join(format!("part{round}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(".env"), format!("A={SECRET}{round}\n")).unwrap();
+        let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+        let name = format!("part{round}/.env");
+        assert_eq!(read(&mut sandbox, &name).unwrap(), "A=masked\n", "{round}");
+        drop(sandbox);
+        // The values of a changed file are masked and known too.
+        fs::write(folder.join(".env"), format!("B=an0ther-{SECRET}\n")).unwrap();
+        let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+        assert_eq!(read(&mut sandbox, &name).unwrap(), "B=masked\n", "{round}");
+        let closed = sandbox.close().unwrap();
+        assert_eq!(closed.redactor.redact(&format!("an0ther-{SECRET}")).count, 1);
+        std::thread::sleep(Duration::from_millis(30));
+    }
+}
+
+#[test]
+fn a_file_that_appears_during_a_call_is_told_at_its_end() {
+    let house = House::new(0);
+    let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    read(&mut sandbox, "hello.txt").unwrap();
+    fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
+    let closed = sandbox.close().unwrap();
+    assert_eq!(closed.appeared.unwrap(), [TreePath::new(".env").unwrap()]);
+    assert_eq!(closed.redactor.redact(SECRET).count, 1);
+}
+
+#[test]
+fn what_the_operator_lets_through_is_seen() {
+    let house = House::new(0);
+    fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
+    fs::write(house.work().join("own.cfg"), SECRET).unwrap();
+    let operator = "version = 1\n[secrets]\npaths = [\"*.cfg\"]\nallow = [\".env\"]";
+    let mut sandbox = files(operator, &house, HandBack::Nothing);
+    assert_eq!(read(&mut sandbox, ".env").unwrap(), format!("A={SECRET}\n"));
+    assert!(read(&mut sandbox, "own.cfg").unwrap().starts_with("# masked"));
+}

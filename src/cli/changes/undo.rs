@@ -1,0 +1,77 @@
+//! `cofferdam changes undo`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cofferdam_sandboxes::{Held, Reason, TreePath, UndoError, Undone};
+
+use super::{
+    super::{
+        exit::Exit,
+        terminal::{Mark, note, print},
+    },
+    Desk, failed, not_done, patience,
+};
+use crate::{audit::Action, handed_back};
+
+/// Takes back what a call changed.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Undo {
+    /// The call, as `history`, `audit show` or the agent's result names it; its beginning is enough
+    call: String,
+    /// Files or folders, with all that is below; without any, all that the call changed
+    paths: Vec<PathBuf>,
+}
+
+impl Desk {
+    pub(super) fn undo(&self, Undo { call, paths }: &Undo) -> Result<Exit, Exit> {
+        let paths = self.paths(paths)?;
+        let all = [TreePath::root()];
+        self.announce(Action::Undo, if paths.is_empty() { &all } else { &paths }, Some(call))?;
+        let undone = self.session.undo(call, &paths, &patience()).map_err(|error| match error {
+            UndoError::Session(error) => not_done(&error),
+            error @ (UndoError::Unknown { .. } | UndoError::Ambiguous { .. }) => failed(&error),
+        })?;
+        let Undone { order, applied, refused, stay, notes } = undone;
+        for change in &applied {
+            let done = self.colour.paint(Mark::Good, "undone");
+            print(format_args!("{done} {} ({})", change.path, handed_back::kind(&change.what)));
+        }
+        for held in &refused {
+            let not = self.colour.paint(Mark::Warn, if applied.is_empty() { "not undone" } else { "held instead" });
+            print(format_args!("{not} {}: {}", held.change.path, why(held)));
+        }
+        for folder in &stay {
+            print(format_args!("{folder} stays: other files are in it"));
+        }
+        for note in &notes {
+            print(format_args!("note: {}", handed_back::note(note)));
+        }
+        let exit = match (applied.is_empty(), refused.is_empty()) {
+            (false, true) => Exit::Success,
+            (true, false) => {
+                note("cofferdam: nothing was done; name the paths that you want to undo all the same");
+                Exit::Person
+            }
+            (false, false) => Exit::Person,
+            (true, true) => {
+                note("cofferdam: the call changed nothing there");
+                Exit::Failed
+            }
+        };
+        let order = (!applied.is_empty()).then_some(order);
+        if let Some(order) = &order {
+            print(self.colour.paint(Mark::Dim, format_args!("`cofferdam changes undo {order}` does it again")));
+        }
+        self.record(Action::Undo, &applied, order)?;
+        Ok(exit)
+    }
+}
+
+fn why(held: &Held) -> String {
+    match &held.reason {
+        Reason::Conflict => "it is not any more as the call left it".to_owned(),
+        Reason::BuildsOnHeld => "a change of it is held: apply or discard that first".to_owned(),
+        reason => reason.to_string(),
+    }
+}

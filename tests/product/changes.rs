@@ -1,0 +1,193 @@
+//! What comes back and what waits: a person looks, decides and takes back; the agent sees its own work meanwhile.
+
+use std::{fs, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Person, Place};
+
+const FILES: [(&str, &str); 2] = [("notes.txt", "one\ntwo\n"), ("src/lib.rs", "pub fn one() {}\n")];
+
+/// The same place of each person whom a test is done as.
+fn places() -> impl Iterator<Item = Place> {
+    Person::everyone().into_iter().map(|person| Place::of(person).and(&FILES))
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn json_of(place: &Place, arguments: &[&str]) -> Value {
+    let output = place.run(arguments);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
+}
+
+#[test]
+fn a_held_change_is_seen_by_the_agent_and_decided_by_a_person() {
+    for place in places() {
+        let hook = ".git/hooks/pre-commit";
+        let (status, written) = place.call("write_file", &json!({ "path": hook, "content": "#!/bin/sh\nexit 1\n" }));
+        assert_eq!(status, 3, "{written}");
+        assert!(written["text"].as_str().unwrap().contains("Held for a person"), "{written}");
+        assert!(!place.workspace().join(hook).exists(), "held means not in the workspace");
+        // The agent's own session still sees its work.
+        let (_, read) = place.call("read_file", &json!({ "path": hook }));
+        assert!(read["text"].as_str().unwrap().contains("exit 1"), "{read}");
+        let (_, listed) = place.call("list_changes", &json!({}));
+        assert!(listed["text"].as_str().unwrap().contains(hook), "{listed}");
+
+        let list = place.run(&["changes", "list"]);
+        assert!(text(&list).contains(hook), "{}", text(&list));
+        let diff = place.run(&["changes", "diff", hook]);
+        assert!(text(&diff).contains("exit 1"), "{}", text(&diff));
+        let apply = place.run(&["changes", "apply", hook]);
+        assert!(apply.status.success(), "{}", text(&apply));
+        assert_eq!(place.read(hook), "#!/bin/sh\nexit 1\n");
+        assert!(!text(&place.run(&["changes", "list"])).contains(hook));
+    }
+}
+
+#[test]
+fn what_the_agent_changed_after_a_person_looked_is_not_applied() {
+    for place in places() {
+        let path = ".envrc";
+        let write = |content: &str| place.call("write_file", &json!({ "path": path, "content": content }));
+        write("export X=good\n");
+        let generation = |arguments: &[&str]| {
+            let shown = text(&place.run(arguments));
+            let closing = shown.lines().last().unwrap().to_owned();
+            let (_, after) = closing.split_once("as of generation ").unwrap_or_else(|| panic!("{shown}"));
+            after.split(';').next().unwrap().to_owned()
+        };
+        let seen = generation(&["changes", "diff", path]);
+        assert_eq!(generation(&["changes", "list"]), seen);
+        let listed: Value = serde_json::from_slice(&place.run(&["changes", "list", "--json"]).stdout).unwrap();
+        assert_eq!((listed[0]["path"].as_str(), listed[0]["generation"].to_string()), (Some(path), seen.clone()));
+        write("export X=evil\n");
+        for order in ["apply", "discard"] {
+            let refused = place.run(&["changes", order, "--generation", &seen, path]);
+            assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+            assert!(text(&refused).contains("Look again"), "{}", text(&refused));
+        }
+        assert!(!place.workspace().join(path).exists());
+        let apply = place.run(&["changes", "apply", "--generation", &generation(&["changes", "diff"]), "--all"]);
+        assert!(apply.status.success(), "{}", text(&apply));
+        assert_eq!(place.read(path), "export X=evil\n");
+    }
+}
+
+#[test]
+fn a_discarded_change_is_gone_for_the_agent_too() {
+    for place in places() {
+        let path = ".envrc";
+        place.call("write_file", &json!({ "path": path, "content": "export X=1\n" }));
+        let discard = place.run(&["changes", "discard", path]);
+        assert!(discard.status.success(), "{}", text(&discard));
+        let (status, read) = place.call("read_file", &json!({ "path": path }));
+        assert_eq!((status, &read["ok"]), (1, &json!(false)), "{read}");
+        assert!(!place.workspace().join(path).exists());
+    }
+}
+
+#[test]
+fn what_a_call_changed_is_taken_back_and_done_again() {
+    for place in places() {
+        place.call("write_file", &json!({ "path": "notes.txt", "content": "new\n" }));
+        place.call("delete_file", &json!({ "path": "src" }));
+        let history = json_of(&place, &["changes", "history", "--json"]);
+        let call = |number: usize| history[number]["call"].as_str().unwrap().to_owned();
+        assert_eq!(history[0]["changes"][0]["path"], json!("src"), "the newest comes first: {history}");
+        // The beginning of its name is enough.
+        let undo = place.run(&["changes", "undo", &call(0)[..12]]);
+        assert!(undo.status.success() && text(&undo).contains("undone src/lib.rs"), "{}", text(&undo));
+        assert_eq!(place.read("src/lib.rs"), FILES[1].1);
+        // A person's own edit since is never overwritten.
+        place.write("notes.txt", "mine\n");
+        let refused = place.run(&["changes", "undo", &call(1)]);
+        assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+        assert!(text(&refused).contains("not undone notes.txt"), "{}", text(&refused));
+        assert_eq!(place.read("notes.txt"), "mine\n");
+        // The undoing is in the history, and is undone.
+        let newest = json_of(&place, &["changes", "history", "--json"])[0]["call"].as_str().unwrap().to_owned();
+        assert!(newest.starts_with("undo-"), "{newest}");
+        assert!(place.run(&["changes", "undo", &newest]).status.success());
+        assert!(!place.workspace().join("src").exists());
+        assert_eq!(place.run(&["changes", "undo", "no-such-call"]).status.code(), Some(1));
+        let log = text(&place.run(&["audit", "show", "--json", "--last", "20"]));
+        assert!(log.contains(r#""action":"undo""#) && log.contains(&newest), "{log}");
+    }
+}
+
+/// A project whose test writes two files.
+const WRITES: &str = "import pathlib, unittest
+class One(unittest.TestCase):
+    def test_one(self):
+        pathlib.Path('snap').mkdir(exist_ok=True)
+        pathlib.Path('snap/a.txt').write_text('made')
+        pathlib.Path('.envrc').write_text('evil')
+";
+
+#[test]
+fn what_a_run_left_is_brought_back_through_the_gate() {
+    for place in places() {
+        place.write("tests/__init__.py", "");
+        place.write("tests/test_one.py", WRITES);
+        let (status, ran) = place.call("run_tests", &json!({ "runner": "unittest" }));
+        assert_eq!(status, 0, "{ran}");
+        let call = ran["structured"]["workspace_changes"]["not_kept"]["call"].as_str().unwrap().to_owned();
+        assert!(ran["text"].as_str().unwrap().contains(&call), "the text names it too: {ran}");
+        assert!(!place.workspace().join("snap").exists());
+        let (status, kept) = place.call("keep_changes", &json!({ "call": call, "paths": ["snap/**", ".envrc"] }));
+        assert_eq!((status, place.read("snap/a.txt").as_str()), (3, "made"), "{kept}");
+        assert!(!place.workspace().join(".envrc").exists(), "protected paths wait all the same: {kept}");
+        let (status, unknown) = place.call("keep_changes", &json!({ "call": "other", "paths": ["*"] }));
+        assert_eq!(status, 1, "{unknown}");
+    }
+}
+
+#[test]
+fn a_draft_waits_outlives_its_server_and_lands_when_a_person_says_so() {
+    for place in places() {
+        let policy = place.all().join("draft.toml");
+        fs::write(&policy, "version = 1\n[limits]\nmode = \"draft\"\n").unwrap();
+        let policy = ["--policy", policy.to_str().unwrap()];
+        let call = |tool: &str, arguments: Value| {
+            let output = place.run(&[&["call", tool, &arguments.to_string()][..], &policy].concat());
+            (output.status.code(), text(&output))
+        };
+        let (status, written) = call("write_file", json!({ "path": "notes.txt", "content": "draft\n" }));
+        assert!(status == Some(3) && written.contains("draft"), "{written}");
+        assert_eq!(place.read("notes.txt"), FILES[0].1);
+        // Each call is a server of its own.
+        assert!(call("read_file", json!({ "path": "notes.txt" })).1.contains("draft"));
+        let (status, edited) =
+            call("edit_file", json!({ "path": "notes.txt", "old_string": "draft", "new_string": "second draft" }));
+        assert_eq!(status, Some(3), "{edited}");
+        let shown = json_of(&place, &["changes", "diff", "--json"]);
+        assert!(shown[0]["diff"].as_str().unwrap().contains("-two\n+second draft"), "{shown}");
+        let apply = place.run(&["changes", "apply", "--all"]);
+        assert!(apply.status.success(), "{}", text(&apply));
+        assert_eq!(place.read("notes.txt"), "second draft\n");
+    }
+}
+
+#[test]
+fn a_read_only_workspace_refuses_what_would_change_it_and_nothing_else() {
+    for place in places() {
+        let policy = place.all().join("read-only.toml");
+        fs::write(&policy, "version = 1\n[limits]\nmode = \"read_only\"\n").unwrap();
+        let call = |tool: &str, arguments: Value| {
+            let output = place.run(&["call", tool, &arguments.to_string(), "--policy", policy.to_str().unwrap()]);
+            (output.status.code(), text(&output))
+        };
+        let (status, refused) = call("write_file", json!({ "path": "notes.txt", "content": "x" }));
+        assert!(status == Some(1) && refused.contains("read_only"), "{refused}");
+        assert_eq!(call("read_file", json!({ "path": "notes.txt" })).0, Some(0));
+        place.write("tests/__init__.py", "");
+        place.write("tests/test_one.py", WRITES);
+        let (status, ran) = call("run_tests", json!({ "runner": "unittest" }));
+        assert_eq!(status, Some(0), "{ran}");
+        assert_eq!(call("run_tests", json!({ "runner": "unittest", "keep": ["snap/**"] })).0, Some(1));
+        assert!(!place.workspace().join("snap").exists());
+    }
+}
