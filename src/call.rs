@@ -37,7 +37,7 @@ impl Server {
     }
 
     fn pass(&self, request: &Request, run: &Run, runtime: &Handle, entry: &mut Entry) -> Result<Output, Failure> {
-        let tool = find(&request.tool, entry)?;
+        let tool = self.find(&request.tool, entry)?;
         let plan = self.plan(tool, request, entry)?;
         let permit = self.judge(plan, entry)?;
         self.announce(entry)?;
@@ -52,6 +52,15 @@ impl Server {
         };
         output.add_notes(request.arguments.as_ref().map_or(Vec::new(), |given| tool.notes(given, &self.project)));
         Ok(output)
+    }
+
+    fn find(&self, name: &str, entry: &mut Entry) -> Result<&dyn Tool, Failure> {
+        self.toolbox.find(name).ok_or_else(|| {
+            entry.decided(Decision::UnknownTool, None);
+            let names: Vec<&str> = self.toolbox.all().map(Tool::name).collect();
+            let text = format!("there is no tool `{}`; there are {}", crate::plain::name(name), names.join(", "));
+            failure("unknown_tool", text)
+        })
     }
 
     fn plan(&self, tool: &dyn Tool, request: &Request, entry: &mut Entry) -> Result<Plan, Failure> {
@@ -126,7 +135,7 @@ impl Server {
     /// Opens, runs, closes and hands back. `slot` is free again when the sandbox is at its end.
     fn confine(
         &self,
-        tool: &'static dyn Tool,
+        tool: &dyn Tool,
         permit: Permit,
         slot: Slot,
         run: &Run,
@@ -177,15 +186,6 @@ impl Server {
         tracing::debug!(target: "cofferdam::step", "reply");
         Reply { result, facts: entry.into_facts() }
     }
-}
-
-fn find(name: &str, entry: &mut Entry) -> Result<&'static dyn Tool, Failure> {
-    cofferdam_tools::find(name).ok_or_else(|| {
-        entry.decided(Decision::UnknownTool, None);
-        let names: Vec<&str> = cofferdam_tools::all().iter().map(|tool| tool.name()).collect();
-        let text = format!("there is no tool `{}`; there are {}", crate::plain::name(name), names.join(", "));
-        failure("unknown_tool", text)
-    })
 }
 
 /// A failure whose text is for the agent.

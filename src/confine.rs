@@ -5,7 +5,7 @@ use std::{any::Any, sync::Arc};
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
 use cofferdam_policy::{Permit, SecretFiles};
 use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
-use cofferdam_tools::{Failure, Output, Tool};
+use cofferdam_tools::{Failure, Output, Tool, Written};
 use serde_json::json;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     committed, handed_back, redaction,
     reply::{add, enforced_line, enforcement},
     run::Run,
-    watched::Watched,
+    watched::{Watched, status},
 };
 
 /// What came of it.
@@ -42,7 +42,9 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
     run.progress().redact_with(sandbox.masks().redactor().clone());
     let mut watched = Watched::new(sandbox, run.progress());
     let result = tool.run(&plan, &mut watched);
-    let (exit, why) = (watched.exit(), watched.ended());
+    // Where a tool says which of its programs the answer is about, others were only executed to look at what came of it.
+    let about = result.as_ref().ok().and_then(|output| output.exit);
+    let (exit, why) = (about.map(status).or(watched.exit()), watched.ended());
     tracing::debug!(target: "cofferdam::step", "close");
     let closed = watched.into_inner().close();
     // Thrown at any time before here, the switch wins over whatever the tool made of it.
@@ -92,6 +94,10 @@ impl Confined {
             (Some(why), Ok(mut output)) => {
                 // What a run says up to the moment it was ended is worth reading; what it wrote is half done.
                 output.add_notes(vec![format!("{why}; so nothing that the run wrote is kept.")]);
+                (Ok(output), None)
+            }
+            (None, Ok(mut output)) if output.written == Written::ThrownAway => {
+                output.add_notes(vec!["it did not succeed, so nothing that it wrote is kept.".to_owned()]);
                 (Ok(output), None)
             }
             (None, Ok(output)) => match back(output, &closed, plan, session, yard, run) {
@@ -181,7 +187,8 @@ fn back(
     if commits {
         committed::leave_out_bookkeeping(&mut handed);
     }
-    handed_back::tell(&mut output, &handed, &plan.hand_back, &run.call().0);
+    let wrote = handed_back::written_by_the_agent(plan);
+    handed_back::tell(&mut output, &handed, &plan.hand_back, &wrote, &run.call().0);
     let could_change = closed.changeset.is_some();
     Ok((output, could_change.then(|| handed_back::count(&handed))))
 }

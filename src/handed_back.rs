@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use cofferdam_contract::HandBack;
+use cofferdam_contract::{Argument, HandBack, Plan};
 use cofferdam_sandboxes::{Change, HandedBack, Note, TreePath, What};
 use cofferdam_tools::Output;
 use globset::GlobBuilder;
@@ -29,7 +29,9 @@ pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
 
 /// Adds to `output` what the agent would not know: what came back of what `asked` only describes, what is held, dropped
 /// or left behind by `call`, and what to notice. A path that was asked for by name and came back needs no words.
-pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, call: &str) {
+///
+/// That a glob chose nothing is worth a word when the agent `wrote` it; of those that a tool sets by itself most do.
+pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, wrote: &[String], call: &str) {
     let mut changes = Map::new();
     let mut text = Vec::new();
     // A file tool's own words say what it changed.
@@ -53,7 +55,8 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, c
                 format!("  {}", change.path)
             }
         })));
-        let idle: Vec<&String> = globs.iter().filter(|glob| !matches_any(glob, handed)).collect();
+        let idle: Vec<&String> =
+            globs.iter().filter(|glob| wrote.contains(glob) && !matches_any(glob, handed)).collect();
         if !idle.is_empty() {
             changes.insert("keep_matched_nothing".into(), json!(idle));
             let quoted: Vec<String> = idle.iter().map(|glob| format!("`{glob}`")).collect();
@@ -107,6 +110,19 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, c
     if !changes.is_empty() {
         add(output, "workspace_changes", Value::Object(changes), &text.join("\n"));
     }
+}
+
+/// The texts of the lists among a call's arguments: globs of `keep` and `export`, as the agent wrote them.
+pub(crate) fn written_by_the_agent(plan: &Plan) -> Vec<String> {
+    let lists = plan.arguments.values().filter_map(|argument| match argument {
+        Argument::List(values) => Some(values),
+        Argument::Bool(_) | Argument::Integer(_) | Argument::Text(_) | Argument::Map(_) => None,
+    });
+    let texts = lists.flatten().filter_map(|value| match value {
+        Argument::Text(text) => Some(text.clone()),
+        Argument::Bool(_) | Argument::Integer(_) | Argument::List(_) | Argument::Map(_) => None,
+    });
+    texts.collect()
 }
 
 /// Changes but for the folders that only hold another of them.
@@ -203,6 +219,7 @@ mod tests {
             &mut output,
             &HandedBack { applied: vec![change("a")], ..HandedBack::default() },
             &HandBack::Paths(Vec::new()),
+            &[],
             "c",
         );
         assert_eq!(output, Output { text: "done".into(), ..Output::default() });
@@ -221,7 +238,7 @@ mod tests {
             notes: vec![Note::RunsOnYourMachine { file: TreePath::new("build.rs").unwrap() }],
         };
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &handed, &HandBack::Nothing, "c");
+        tell(&mut output, &handed, &HandBack::Nothing, &[], "c");
         let structured = Value::Object(output.structured).to_string();
         for word in ["hook", "pipe", "left0", "build.rs"] {
             assert!(output.text.contains(word) && structured.contains(word), "{word}: {}", output.text);
@@ -241,7 +258,8 @@ mod tests {
         let applied = vec![folder("snaps"), change("snaps/a"), change("snaps/deep.txt"), deleted];
         let handed = HandedBack { applied, left: vec![change("log")], ..HandedBack::default() };
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &handed, &asked, "c");
+        let HandBack::Matching(wrote) = &asked else { unreachable!() };
+        tell(&mut output, &handed, &asked, wrote, "c");
         assert_eq!(
             output.text,
             "done\nKept: 3 files:\n  snaps/a\n  snaps/deep.txt\n  snaps/old (deleted)\nNothing that the run changed \
@@ -256,7 +274,8 @@ mod tests {
             })
         );
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &HandedBack::default(), &HandBack::Matching(vec!["x".into()]), "c");
+        let asked = HandBack::Matching(vec!["x".into(), "y".into()]);
+        tell(&mut output, &HandedBack::default(), &asked, &["x".into()], "c");
         assert_eq!(output.text, "done\nKept: no files.\nNothing that the run changed matches `x`.");
     }
 
@@ -276,7 +295,7 @@ mod tests {
         let left = [folder("__pycache__")].into_iter().chain(caches.iter().map(|path| change(path)));
         let told = |left: Vec<Change>| {
             let mut output = Output { text: "done".into(), ..Output::default() };
-            tell(&mut output, &HandedBack { left, ..HandedBack::default() }, &HandBack::Nothing, "c");
+            tell(&mut output, &HandedBack { left, ..HandedBack::default() }, &HandBack::Nothing, &[], "c");
             output
         };
         let output = told(left.clone().chain([change("zz.txt"), change("target.txt")]).collect());

@@ -12,7 +12,7 @@ mod transport;
 use std::{sync::Arc, time::Duration};
 
 use cofferdam_contract::Ended;
-use cofferdam_tools::{Failure, Output};
+use cofferdam_tools::{Failure, Output, Toolbox};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt,
     model::{
@@ -152,7 +152,16 @@ impl ServerHandler for Adapter {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let list = ListToolsResult::with_all_items(tools());
+        // The tasks are in the policy, which is read while the server is put together; without a server every tool answers
+        // why there is none.
+        let opened = tokio::select! {
+            opened = self.opening.wait() => opened.ok(),
+            () = context.ct.cancelled() => None,
+        };
+        let list = ListToolsResult::with_all_items(match &opened {
+            Some(server) => tools(&server.toolbox),
+            None => tools(&Toolbox::default()),
+        });
         Ok(match era(&context) {
             Era::Modern => list.with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private),
             Era::Legacy => list,
@@ -308,8 +317,8 @@ fn stamp(result: CallToolResult, context: &RequestContext<RoleServer>, facts: &F
 }
 
 /// The tools as clients see them, sorted by name.
-fn tools() -> Vec<rmcp::model::Tool> {
-    let mut tools: Vec<_> = cofferdam_tools::all().iter().map(|tool| describe(*tool)).collect();
+fn tools(toolbox: &Toolbox) -> Vec<rmcp::model::Tool> {
+    let mut tools: Vec<_> = toolbox.all().map(describe).collect();
     tools.sort_unstable_by(|left, right| left.name.cmp(&right.name));
     tools
 }
@@ -321,7 +330,7 @@ fn describe(tool: &dyn cofferdam_tools::Tool) -> rmcp::model::Tool {
         .destructive(hints.destructive)
         .idempotent(hints.idempotent)
         .open_world(hints.open_world);
-    rmcp::model::Tool::new(tool.name(), tool.description(), Arc::new(tool.input_schema()))
+    rmcp::model::Tool::new(tool.name().to_owned(), tool.description().to_owned(), Arc::new(tool.input_schema()))
         .with_title(tool.title())
         .with_raw_output_schema(Arc::new(answer_schema(tool.output_schema())))
         .with_annotations(annotations)

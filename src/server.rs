@@ -12,7 +12,7 @@ use cofferdam_policy::{Layer, LayerName, LoadError, Policy, ToolShape};
 use cofferdam_sandboxes::{
     Patience, RecoverError, Session, SessionError, Workspace, WorkspaceError, Yard, YardError, YardOptions, root::Host,
 };
-use cofferdam_tools::Project;
+use cofferdam_tools::{Project, Toolbox};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -53,6 +53,8 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Server {
     pub(crate) policy: Policy,
+    /// The builtin tools, and those of the policy's tasks.
+    pub(crate) toolbox: Toolbox,
     pub(crate) project: Project,
     pub(crate) session: Arc<Session>,
     pub(crate) session_name: String,
@@ -127,6 +129,7 @@ impl Server {
         let attendance = Attendance::begin(&state, &log).map_err(Unusable::Audit)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
+            toolbox: Toolbox::new(policy.tasks().cloned()),
             policy,
             project: Project { workspace: session.workspace().root().to_string_lossy().into_owned() },
             session,
@@ -222,7 +225,7 @@ pub fn load_policy(setup: &Setup, workspace: &Path) -> Result<Policy, Unusable> 
 
 /// The tools and their arguments, so that a rule that names another is an error.
 fn tool_shapes() -> Vec<ToolShape> {
-    cofferdam_tools::all()
+    cofferdam_tools::builtin()
         .iter()
         .map(|tool| ToolShape { name: tool.name().to_owned(), arguments: tool.arguments() })
         .collect()

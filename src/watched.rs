@@ -12,6 +12,14 @@ pub(crate) struct Watched<'a, S> {
     ended: Option<Ended>,
 }
 
+/// How a program ended, as one number: its status, or the negative number of the signal.
+pub(crate) fn status(exit: Exit) -> i32 {
+    match exit {
+        Exit::Code(code) => code,
+        Exit::Signal(signal) => -signal,
+    }
+}
+
 impl<'a, S: Sandbox> Watched<'a, S> {
     /// Watches `sandbox`.
     pub(crate) fn new(sandbox: S, progress: &'a Progress) -> Self {
@@ -25,10 +33,7 @@ impl<'a, S: Sandbox> Watched<'a, S> {
 
     /// How the last program ended: its status, or the negative number of the signal.
     pub(crate) fn exit(&self) -> Option<i32> {
-        self.exit.map(|exit| match exit {
-            Exit::Code(code) => code,
-            Exit::Signal(signal) => -signal,
-        })
+        self.exit.map(status)
     }
 
     /// Why the sandbox ended, if it did.

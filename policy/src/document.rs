@@ -17,6 +17,7 @@ use crate::{
     mode::Mode,
     problem::{LoadError, Place},
     secrets::SecretFiles,
+    task::TaskText,
 };
 
 /// The whole file.
@@ -36,6 +37,8 @@ pub(crate) struct Document {
     pub(crate) env: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
     pub(crate) git: GitText,
+    #[serde(default)]
+    pub(crate) task: Vec<Spanned<TaskText>>,
     #[serde(default)]
     pub(crate) rule: Vec<Spanned<RuleText>>,
 }

@@ -3,7 +3,7 @@
 //! The text loads again, as an operator's file over the same builtin policy, and gives the same policy. It is canonical:
 //! two sets of files that mean the same give the same text.
 
-use cofferdam_contract::{Guarantee, Isolation, Lane};
+use cofferdam_contract::{Guarantee, Isolation, Lane, Limits, Need, Parameter, ParameterKind, Task, Word};
 
 use crate::{
     ceilings::{Ceilings, isolation_word, network_word},
@@ -13,6 +13,7 @@ use crate::{
     protect::Protect,
     rule::{Approval, Example, Grant, Requester, Rule, Terms},
     secrets::{SecretFiles, Secrets},
+    task::Named,
 };
 
 /// Width that lists of words are broken at.
@@ -38,6 +39,9 @@ pub(crate) fn write(policy: &Policy) -> String {
         }
     }
     git::write(&mut text, policy.authorship());
+    for named in policy.named_tasks() {
+        write_task(&mut text, named);
+    }
     for rule in policy.rules() {
         write_rule(&mut text, rule, policy.ceilings());
     }
@@ -111,11 +115,7 @@ fn write_rule(text: &mut String, rule: &Rule, ceilings: &Ceilings) {
         Grant::Approve(terms, approval) => {
             text.push_str("decision = \"approve\"\n");
             write_terms(text, terms, ceilings);
-            let Approval { min, from, requester, expires } = approval;
-            let not_requester = *requester == Requester::DoesNotCount;
-            let from = list(from.iter().map(|name| quoted(name)));
-            text.push_str(&format!("approvers = {{ min = {min}, from = {from}, not_requester = {not_requester} }}\n"));
-            text.push_str(&format!("expires = \"{}s\"\n", expires.as_secs()));
+            write_approval(text, approval);
         }
         Grant::Deny => text.push_str("decision = \"deny\"\n"),
     }
@@ -128,6 +128,72 @@ fn write_rule(text: &mut String, rule: &Rule, ceilings: &Ceilings) {
     text.push_str(&format!("match = {}\n", list(rule.matching.iter().map(example))));
     if !rule.not_match.is_empty() {
         text.push_str(&format!("not_match = {}\n", list(rule.not_match.iter().map(example))));
+    }
+}
+
+/// Writes who must agree, of a rule or a task.
+fn write_approval(text: &mut String, approval: &Approval) {
+    let Approval { min, from, requester, expires } = approval;
+    let not_requester = *requester == Requester::DoesNotCount;
+    let from = list(from.iter().map(|name| quoted(name)));
+    text.push_str(&format!("approvers = {{ min = {min}, from = {from}, not_requester = {not_requester} }}\n"));
+    text.push_str(&format!("expires = \"{}s\"\n", expires.as_secs()));
+}
+
+/// Writes a task. The rule that comes with it is written with the others.
+fn write_task(text: &mut String, named: &Named) {
+    let Named { task, approval, place: _ } = named;
+    let Task { name, description, program, words, directory, parameters, write, lane, limits } = task;
+    text.push_str(&format!("\n[[task]]\nname = {}\ndescription = {}\n", quoted(name), quoted(description)));
+    let words = words.iter().map(|word| match word {
+        Word::Fixed(word) => quoted(word),
+        Word::Filled { prefix, parameter } => quoted(&format!("{prefix}{{{parameter}}}")),
+    });
+    text.push_str(&format!("argv = {}\n", list(std::iter::once(quoted(program)).chain(words))));
+    if !directory.is_workspace() {
+        text.push_str(&format!("directory = {}\n", quoted(directory.as_str())));
+    }
+    for (name, parameter) in parameters {
+        let Parameter { description, kind, need } = parameter;
+        let mut fields = match kind {
+            ParameterKind::Choice(values) => {
+                let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+                format!("type = \"enum\", values = [{}]", values.join(", "))
+            }
+            ParameterKind::Integer { minimum, maximum } => {
+                format!("type = \"integer\", minimum = {minimum}, maximum = {maximum}")
+            }
+            ParameterKind::Flag { word } => format!("type = \"flag\", word = {}", quoted(word)),
+            ParameterKind::Path => "type = \"path\"".to_owned(),
+            ParameterKind::Text { max_length } => format!("type = \"text\", max_length = {max_length}"),
+        };
+        match (need, kind) {
+            (Need::Optional, ParameterKind::Flag { .. }) | (Need::Required, _) => {}
+            (Need::Optional, _) => fields.push_str(", optional = true"),
+        }
+        text.push_str(&format!("parameters.{name} = {{ {fields}, description = {} }}\n", quoted(description)));
+    }
+    if !write.is_empty() {
+        text.push_str(&format!("write = {}\n", list(write.iter().map(|glob| quoted(glob)))));
+    }
+    match (lane, approval) {
+        (Lane::Routine, _) => {}
+        (Lane::Sensitive, approval) => {
+            text.push_str("lane = \"sensitive\"\n");
+            if let Some(approval) = approval {
+                write_approval(text, approval);
+            }
+        }
+    }
+    let Limits { wall_seconds, cpu_seconds: _, memory_mb, disk_mb, pids, output_kb } = limits;
+    for (key, value) in [
+        ("timeout_seconds", wall_seconds),
+        ("memory_mb", memory_mb),
+        ("disk_mb", disk_mb),
+        ("pids", pids),
+        ("output_kb", output_kb),
+    ] {
+        text.push_str(&format!("{key} = {value}\n"));
     }
 }
 

@@ -39,6 +39,21 @@
 //! [git]
 //! author = "person"               # whom commits are by: "person" (their git settings; the default) or "agent"
 //!
+//! [[task]]                        # the operator's file only: a command that becomes a tool
+//! name        = "migrate"
+//! description = "Moves the database to another version."
+//! argv        = ["./scripts/migrate", "{direction}", "--steps={steps}", "{dry}", "--file={file}", "{label}"]
+//! directory   = "db"              # "." when not written
+//! write       = ["docs/schema/**"]   # what comes back when it succeeds; nothing when not written
+//! timeout_seconds = 60            # and memory_mb, disk_mb, pids, output_kb; run_tests' when not written
+//! lane        = "sensitive"       # "routine" when not written; then there are no `approvers` and `expires`
+//! approvers   = { min = 1, from = ["group:data"], not_requester = true }
+//! parameters.direction = { type = "enum", values = ["up", "down"], description = "Which way." }
+//! parameters.steps = { type = "integer", minimum = 1, maximum = 9, optional = true, description = "How many." }
+//! parameters.dry   = { type = "flag", word = "--dry-run", description = "Whether nothing is done." }
+//! parameters.file  = { type = "path", optional = true, description = "Another database." }
+//! parameters.label = { type = "text", max_length = 20, optional = true, description = "A plain name." }
+//!
 //! [[rule]]
 //! id        = "backend-tests"
 //! tools     = ["run_tests"]
@@ -68,6 +83,7 @@
 //! #     ("search_files", &[]), ("write_file", &[]), ("edit_file", &[]), ("move_file", &[]), ("delete_file", &[]),
 //! #     ("list_changes", &[]), ("get_run", &[]), ("cancel_run", &[]), ("keep_changes", &[]),
 //! #     ("git_status", &[]), ("git_diff", &[]), ("git_log", &[]), ("git_show", &[]), ("git_commit", &[]),
+//! #     ("lint", &[]), ("format", &[]), ("check_types", &[]), ("build", &[]),
 //! # ].into_iter().map(|(name, arguments)| ToolShape {
 //! #     name: name.to_owned(),
 //! #     arguments: arguments.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
@@ -77,7 +93,7 @@
 //!     Layer { name: LayerName::Operator, file: "policy.toml", text: operator },
 //! ];
 //! let policy = Policy::load(&layers, &shapes)?;
-//! assert!(policy.effective().contains("backend-tests"));
+//! assert!(policy.effective().contains("backend-tests") && policy.effective().contains("task-migrate"));
 //! # Ok::<(), cofferdam_policy::LoadError>(())
 //! ```
 //!

@@ -15,6 +15,7 @@ use crate::{
     read_rule::RuleReader,
     rule::Rule,
     secrets::SecretsStated,
+    task::{Named, TaskReader},
 };
 
 /// A file of the policy.
@@ -47,7 +48,7 @@ pub struct ToolShape {
 }
 
 /// The tools by name, with their arguments.
-pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a BTreeSet<String>>;
+pub(crate) type Shapes = BTreeMap<String, BTreeSet<String>>;
 
 /// A layer, read.
 #[derive(Debug)]
@@ -58,6 +59,7 @@ pub(crate) struct Content {
     pub(crate) secrets: SecretsStated,
     pub(crate) environment: BTreeMap<String, Located<String>>,
     pub(crate) authorship: Option<Authorship>,
+    pub(crate) tasks: Vec<Named>,
     pub(crate) rules: Vec<Rule>,
 }
 
@@ -69,7 +71,7 @@ impl Layer<'_> {
     ///
     /// # Errors
     /// [`LoadError`] with everything that is wrong in the file.
-    pub(crate) fn read(&self, shapes: &Shapes<'_>, earlier: &Stated) -> Result<Content, LoadError> {
+    pub(crate) fn read(&self, shapes: &Shapes, earlier: &Stated) -> Result<Content, LoadError> {
         let source = Source { file: self.file, text: self.text };
         let document = source.read()?;
         let mut reader = Reader { source: &source, problems: Problems::default() };
@@ -80,14 +82,21 @@ impl Layer<'_> {
         let environment = reader.environment(&document);
         let mut problems = reader.problems;
         let in_force = limits.clone().over(earlier.clone());
+        let tasks =
+            TaskReader { source: &source, layer: self.name, shapes, limits: &in_force, problems: &mut problems }
+                .read(&document.task);
+        // The file's own rules may speak of its tasks.
+        let mut shapes = shapes.clone();
+        shapes.extend(tasks.iter().map(|named| (named.task.name.clone(), named.arguments())));
         let mut rules = Vec::new();
         for text in &document.rule {
-            let mut reader = RuleReader { source: &source, shapes, limits: &in_force, problems: &mut problems };
+            let mut reader =
+                RuleReader { source: &source, shapes: &shapes, limits: &in_force, problems: &mut problems };
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
         let authorship = document.git.author;
-        Ok(Content { limits, require, protect, secrets, environment, authorship, rules })
+        Ok(Content { limits, require, protect, secrets, environment, authorship, tasks, rules })
     }
 }
 

@@ -57,6 +57,7 @@ mod read_rule;
 mod rule;
 mod rules;
 mod secrets;
+mod task;
 mod verdict;
 mod write_scope;
 

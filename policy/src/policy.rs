@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use cofferdam_contract::{Guarantee, Kind, Limits, Network, Plan};
+use cofferdam_contract::{Guarantee, Kind, Limits, Network, Plan, Task};
 
 use crate::{
     ceilings::{Ceilings, Located, Stated, network_word},
@@ -20,6 +20,7 @@ use crate::{
     rule::{Grant, Rule},
     rules,
     secrets::{Secrets, SecretsStated},
+    task::{self, Named},
     verdict::Verdict,
 };
 
@@ -31,6 +32,8 @@ pub const BUILTIN: &str = include_str!("builtin.toml");
 pub struct Policy {
     /// Sorted by id.
     rules: Vec<Rule>,
+    /// Sorted by name.
+    tasks: Vec<Named>,
     ceilings: Ceilings,
     required_budgets: BTreeSet<Guarantee>,
     standing: Arc<Standing>,
@@ -44,7 +47,8 @@ impl Policy {
     /// [`LoadError`] with file and line for whatever is wrong in a layer, for a layer that asks for more than one
     /// before it, for a rule that can never decide, and when the layers are not in their order.
     pub fn load(layers: &[Layer<'_>], tools: &[ToolShape]) -> Result<Self, LoadError> {
-        let shapes: Shapes<'_> = tools.iter().map(|tool| (tool.name.as_str(), &tool.arguments)).collect();
+        let mut shapes: Shapes = tools.iter().map(|tool| (tool.name.clone(), tool.arguments.clone())).collect();
+        let mut tasks = Vec::new();
         let last = check_order(layers)?;
         let mut problems = Problems::default();
         let mut limits = Stated::default();
@@ -68,6 +72,10 @@ impl Policy {
             add_variables(&mut environment, content.environment, &mut problems);
             // The last layer that says something: it is a choice, and neither is more than the other.
             authorship = content.authorship.unwrap_or(authorship);
+            shapes.extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.arguments())));
+            // The rules that come with tasks are as those of an earlier layer: the file's own replace or restrict them.
+            rules.extend(task::implicit_rules(&content.tasks, &content.rules));
+            tasks.extend(content.tasks);
             rules = rules::combine(rules, content.rules, &mut problems);
             problems.end_step()?;
         }
@@ -87,7 +95,7 @@ impl Policy {
             authorship,
         };
         let warnings = warnings(&rules, &ceilings, &shapes, &start_of(last));
-        let unsigned = Self { rules, ceilings, required_budgets, standing: Arc::new(standing), warnings };
+        let unsigned = Self { rules, tasks, ceilings, required_budgets, standing: Arc::new(standing), warnings };
         Ok(unsigned.sign())
     }
 
@@ -149,6 +157,15 @@ impl Policy {
     #[must_use]
     pub fn warnings(&self) -> &[Problem] {
         &self.warnings
+    }
+
+    /// The commands that the machine's owner named: each is a tool beside the builtin ones. Sorted by name.
+    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().map(|named| &named.task)
+    }
+
+    pub(crate) fn named_tasks(&self) -> &[Named] {
+        &self.tasks
     }
 
     pub(crate) fn rules(&self) -> &[Rule] {
@@ -216,7 +233,7 @@ fn add_variables(
     }
 }
 
-fn warnings(rules: &[Rule], ceilings: &Ceilings, shapes: &Shapes<'_>, last: &Place) -> Vec<Problem> {
+fn warnings(rules: &[Rule], ceilings: &Ceilings, shapes: &Shapes, last: &Place) -> Vec<Problem> {
     let granting = |tool: &str| {
         rules.iter().any(|rule| match rule.grant {
             Grant::Allow(_) | Grant::Approve(..) => rule.tools.contains(tool),

@@ -16,6 +16,10 @@ fn shapes() -> Vec<ToolShape> {
         ("move_file", &["source", "destination"]),
         ("delete_file", &["path"]),
         ("run_tests", &["filter", "path", "runner", "keep", "timeout_seconds"]),
+        ("lint", &["path", "tool", "mode"]),
+        ("format", &["path", "tool", "mode"]),
+        ("check_types", &["path", "tool"]),
+        ("build", &["path", "tool", "export"]),
         ("list_changes", &[]),
         ("get_run", &["run_id", "wait_seconds"]),
         ("cancel_run", &["run_id"]),
@@ -530,9 +534,13 @@ fn the_effective_text_of_the_builtin_policy_reads_as_this() {
         r#"
 id = "everyday"
 tools = [
+    "build",
+    "check_types",
     "delete_file",
     "edit_file",
+    "format",
     "keep_changes",
+    "lint",
     "list_files",
     "move_file",
     "read_file",
@@ -706,3 +714,6 @@ proptest! {
         prop_assert!(error.to_string().starts_with("policy.toml:"));
     }
 }
+
+#[path = "task_tests.rs"]
+mod tasks;

@@ -28,7 +28,7 @@ const EXPIRES_SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
 /// Reads the rules of one file.
 pub(crate) struct RuleReader<'a> {
     pub(crate) source: &'a Source<'a>,
-    pub(crate) shapes: &'a Shapes<'a>,
+    pub(crate) shapes: &'a Shapes,
     /// The limits in force for this file: its own, else those of earlier layers.
     pub(crate) limits: &'a Stated,
     pub(crate) problems: &'a mut Problems,
@@ -88,7 +88,7 @@ impl RuleReader<'_> {
         let mut tools = BTreeSet::new();
         for name in list.get_ref() {
             if !self.shapes.contains_key(name.get_ref().as_str()) {
-                let known: Vec<&str> = self.shapes.keys().copied().collect();
+                let known: Vec<&str> = self.shapes.keys().map(String::as_str).collect();
                 let message = format!("there is no tool `{}`; the tools are {}", name.get_ref(), known.join(", "));
                 return self.refuse(&name.span(), message);
             }
@@ -164,7 +164,7 @@ impl RuleReader<'_> {
         Some(Terms { network, isolation, lane, credentials })
     }
 
-    fn approval(&mut self, text: &ApproversText, expires: Option<&Spanned<String>>) -> Option<Approval> {
+    pub(crate) fn approval(&mut self, text: &ApproversText, expires: Option<&Spanned<String>>) -> Option<Approval> {
         let Some(min) = u32::try_from(*text.min.get_ref()).ok().filter(|min| (1..=16).contains(min)) else {
             return self.refuse(&text.min.span(), "`min` is 1 to 16 people");
         };

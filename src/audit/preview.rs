@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::record::hex;
 
 /// Arguments whose texts are shown.
-const SHOWN: [&str; 17] = [
+const SHOWN: [&str; 21] = [
     "path",
     "paths",
     "revision",
@@ -26,6 +26,10 @@ const SHOWN: [&str; 17] = [
     "filter",
     "runner",
     "keep",
+    "tool",
+    "mode",
+    "profile",
+    "export",
     "run_id",
     "file_path",
     "old_path",

@@ -241,7 +241,8 @@ async fn what_list_changes_answers_is_what_its_schema_says() {
     playground.call(&server, "write_file", json!({ "path": ".git/hooks/x", "content": "x" })).await;
     let reply = playground.call(&server, "list_changes", json!({})).await;
     let answer = &reply.result.as_ref().unwrap().structured;
-    let schema = serde_json::Value::Object(cofferdam_tools::find("list_changes").unwrap().output_schema());
+    let schema =
+        serde_json::Value::Object(cofferdam_tools::Toolbox::default().find("list_changes").unwrap().output_schema());
     let change = answer["changes"][0].as_object().unwrap();
     let named =
         |schema: &serde_json::Value| schema["properties"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();

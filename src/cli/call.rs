@@ -36,8 +36,8 @@ Examples:
   cofferdam call read_file '{\"path\": \"src/lib.rs\", \"limit\": 20}' --workspace ~/project
   echo '{\"filter\": \"parser\"}' | cofferdam call run_tests - --json
 
-A script tells a run of tests by the status: 0 they passed, 6 they did not, anything else is no result of tests.
-With --json, `whole` lists what a result for an agent shortens: the name and result of every single test.")]
+A script tells a run of tests, a check, a build or a task by the status: 0 it passed, 6 it did not, anything else is no
+result. With --json, `whole` lists what a result for an agent shortens: every single test, every diagnostic.")]
 pub(super) struct Call {
     /// The tool's name
     tool: String,
@@ -162,13 +162,13 @@ fn status(reply: &Reply) -> Exit {
     match &reply.result {
         Err(failure) => Exit::for_failure(failure.code),
         // First of all: what else is to be known stands in the output, and this is what was asked.
-        Ok(output) if !passed(output) => Exit::TestsFailed,
+        Ok(output) if !passed(output) => Exit::NotPassed,
         Ok(_) if reply.facts.changes.is_some_and(|changes| changes.held > 0) => Exit::Person,
         Ok(_) => Exit::Success,
     }
 }
 
-/// Whether a result is no run of tests, or one that passed.
+/// Whether a result has no verdict, or a good one.
 fn passed(output: &Output) -> bool {
     output.structured.get("verdict").is_none_or(|verdict| verdict == "passed")
 }
@@ -220,11 +220,11 @@ mod tests {
             Reply { result: Ok(output), facts: Facts::default() }
         };
         assert_eq!(status(&with("passed")), Exit::Success);
-        for verdict in ["failed", "build_failed", "no_tests", "unclear", "timed_out", "limit_reached"] {
-            assert_eq!(status(&with(verdict)), Exit::TestsFailed, "{verdict}");
+        for verdict in ["failed", "found", "build_failed", "no_tests", "unclear", "timed_out", "limit_reached"] {
+            assert_eq!(status(&with(verdict)), Exit::NotPassed, "{verdict}");
         }
         let mut failed = with("failed");
         failed.facts.changes = Some(ChangeCounts { held: 1, ..ChangeCounts::default() });
-        assert_eq!(status(&failed), Exit::TestsFailed);
+        assert_eq!(status(&failed), Exit::NotPassed);
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use cofferdam_contract::Sandbox as _;
 use cofferdam_policy::Verdict;
 use cofferdam_sandboxes::{Cancel, ObjectId, Patience, Session, TakeError, Taking, TreePath, Yard};
-use cofferdam_tools::Project;
+use cofferdam_tools::{Project, Toolbox};
 use serde_json::Map;
 
 use super::{
@@ -132,7 +132,8 @@ fn differing_files(setup: &Setup, session: &Session, yard: &Yard, taking: &Takin
     let policy = load_policy(setup, workspace.root()).map_err(|error| causes(&error))?;
     let host = Arc::new(Session::of_the_host(Arc::clone(workspace)).map_err(|error| causes(&error))?);
     let project = Project { workspace: workspace.root().to_string_lossy().into_owned() };
-    let plan = cofferdam_tools::find("git_status").map(|tool| tool.plan(&Map::new(), &project));
+    let tools = Toolbox::default();
+    let plan = tools.find("git_status").map(|tool| tool.plan(&Map::new(), &project));
     let Some(Ok(plan)) = plan else { return Err("there is no git_status".to_owned()) };
     let permit = match policy.judge(plan) {
         Verdict::Allow(permit) => permit,

@@ -103,7 +103,8 @@ fn try_sandbox(setup: &Setup, state: &Path, session: &Arc<Session>) -> Result<Re
     let policy = load_policy(setup, &setup.workspace)?;
     let yard = open_yard(setup, state)?;
     let project = cofferdam_tools::Project { workspace: session.workspace().root().to_string_lossy().into_owned() };
-    let plan = cofferdam_tools::find("run_tests").map(|tool| tool.plan(&Map::new(), &project));
+    let toolbox = cofferdam_tools::Toolbox::default();
+    let plan = toolbox.find("run_tests").map(|tool| tool.plan(&Map::new(), &project));
     match plan {
         Some(Ok(plan)) => match policy.judge(plan) {
             Verdict::Allow(permit) => Ok(yard.doctor(permit, session)),

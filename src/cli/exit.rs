@@ -17,8 +17,8 @@ pub enum Exit {
     NoSandbox,
     /// The audit log cannot be written.
     NoAudit,
-    /// `run_tests` did its work, and the tests did not pass.
-    TestsFailed,
+    /// The tool did its work, and the result is not good: tests failed, something is to be mended, a build failed.
+    NotPassed,
     /// It was interrupted.
     Interrupted,
 }
@@ -34,7 +34,7 @@ impl Exit {
             Self::Person => 3,
             Self::NoSandbox => 4,
             Self::NoAudit => 5,
-            Self::TestsFailed => 6,
+            Self::NotPassed => 6,
             Self::Interrupted => 130,
         }
     }
@@ -68,7 +68,8 @@ Exit status:
   3    it waits for a person: changes are held, or an approval is needed
   4    this machine cannot give a sandbox that is strong enough (see `cofferdam doctor`)
   5    the audit log cannot be written
-  6    run_tests did its work and the tests did not pass: some failed, they could not be built, or none ran
+  6    the tool did its work and the result is not good: tests did not pass (some failed, could not be built, or none
+       ran), lint or check_types found something to mend, files are not formatted, a build or a task failed
   130  it was interrupted";
 
 #[cfg(test)]
@@ -84,7 +85,7 @@ mod tests {
             Exit::Person,
             Exit::NoSandbox,
             Exit::NoAudit,
-            Exit::TestsFailed,
+            Exit::NotPassed,
             Exit::Interrupted,
         ] {
             assert!(TABLE.contains(&format!("\n  {:<5}", exit.status())), "{exit:?}");

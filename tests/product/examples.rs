@@ -79,6 +79,10 @@ fn the_look_only_policy_changes_nothing() {
     let place = Place::with(&[("notes.txt", "one\n")]);
     let before = place.tree();
     let call = |tool, arguments| call_under("look-only.toml", &place, tool, &arguments);
+    assert_eq!(call("format", json!({}))["code"], "denied");
+    assert_eq!(call("lint", json!({ "mode": "fix" }))["code"], "denied");
+    assert_eq!(call("build", json!({ "export": ["dist/**"] }))["code"], "denied");
+    assert_eq!(call("lint", json!({}))["code"], "no_tool", "looking is allowed");
     assert_eq!(call("read_file", json!({ "path": "notes.txt" }))["ok"], true);
     assert_eq!(
         call("edit_file", json!({ "path": "notes.txt", "old_string": "one", "new_string": "1" }))["code"],

@@ -18,3 +18,5 @@ mod projects;
 mod secrets;
 mod stdio;
 mod stops;
+mod tasks;
+mod upkeep;

@@ -26,6 +26,6 @@ fn the_committed_client_entry_starts_a_server_that_lists_its_tools() {
     let mut server = Server::from(command, Era::Handshake);
     server.open();
     let tools = server.ask("tools/list", serde_json::json!({}));
-    assert!(tools["tools"].as_array().is_some_and(|tools| tools.len() >= 11), "{tools}");
+    assert!(tools["tools"].as_array().is_some_and(|tools| tools.len() >= 15), "{tools}");
     server.end();
 }

@@ -76,9 +76,11 @@ fn compare_as(person: &Arc<Person>, name: &str, runner: &str) {
     for planted in [false, true] {
         let inside = Place::of(Arc::clone(person)).copying(folder);
         let outside = Place::of(Arc::clone(person)).copying(folder);
-        if planted {
-            plant(&inside, language);
-            plant(&outside, language);
+        for place in [&inside, &outside] {
+            configure(place, runner);
+            if planted {
+                plant(place, language, runner);
+            }
         }
         let begun = Instant::now();
         let by_us = run_inside(&inside, runner);
@@ -108,9 +110,26 @@ fn compare_as(person: &Arc<Person>, name: &str, runner: &str) {
     }
 }
 
+/// Makes a project of another runner's one of this one's, as a person would.
+fn configure(place: &Place, runner: &str) {
+    match runner {
+        "jest" => place.write("jest.config.js", "module.exports = {}\n"),
+        "vitest" => {
+            place.write("vitest.config.mjs", "export default { test: { globals: true, include: ['test.js'] } }\n")
+        }
+        _ => {}
+    }
+}
+
 /// Adds two tests that fail, as a person would write them.
-fn plant(place: &Place, language: &str) {
+fn plant(place: &Place, language: &str, runner: &str) {
     match language {
+        "node" if runner != "node" => {
+            let tests = "\ndescribe('planted', function () {\n  it('planted equality', function () {\n    \
+                         expect(1 + 1).to.equal(3)\n  })\n  it('planted error', function () {\n    \
+                         throw new Error('planted')\n  })\n})\n";
+            place.write("test.js", &(place.read("test.js") + tests));
+        }
         "rust" => {
             let text = place.read("src/lib.rs");
             let tests = "\n#[cfg(test)]\nmod planted {\n    #[test]\n    fn planted_equality() {\n        \
@@ -170,14 +189,79 @@ fn run_outside(place: &Place, runner: &str) -> Seen {
         command.args(arguments).env("CI", "1").output().unwrap()
     };
     let environment = place.workspace().join(".venv/bin/python");
+    let own = |name: &str| place.workspace().join("node_modules/.bin").join(name);
     let python = if environment.exists() { environment } else { "python3".into() };
     match runner {
         "cargo" => read_cargo(&run(Path::new("cargo"), &["test", "--offline", "--no-fail-fast"])),
         "pytest" => read_pytest(&run(&python, &["-m", "pytest", "-v", "--tb=no", "--color=no"])),
         "unittest" => read_unittest(&run(&python, &["-m", "unittest", "-v"])),
         "node" => read_node(&run(Path::new("node"), &["--test", "--test-reporter=tap"]), &place.workspace()),
+        "mocha" => read_mocha(&run(&own("mocha"), &["--reporter", "json-stream", "test.js"])),
+        "jest" => read_jest(&run(&own("jest"), &["--verbose"])),
+        "vitest" => read_vitest(&run(&own("vitest"), &["run", "--reporter=tap-flat"])),
         other => panic!("{other} is no runner"),
     }
+}
+
+/// A line of JSON for each test: `["pass",{"fullTitle":"title name",…}]`. It tells nothing of what is skipped.
+fn read_mocha(output: &Output) -> Seen {
+    let mut seen = Seen::default();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(event) = serde_json::from_str::<Value>(line) else { continue };
+        let outcome = match event[0].as_str() {
+            Some("pass") => "passed",
+            Some("fail") => "failed",
+            Some(_) | None => continue,
+        };
+        seen.add(event[1]["fullTitle"].as_str().unwrap(), outcome);
+    }
+    seen.summed()
+}
+
+/// `--verbose`: titles indented by their depth, `✓ name (3 ms)`, `✕ name`, `○ skipped name`.
+fn read_jest(output: &Output) -> Seen {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let mut seen = Seen::default();
+    let mut titles: Vec<&str> = Vec::new();
+    // What failed is told again after the list.
+    for line in text.lines().take_while(|line| !line.trim_start().starts_with('●')) {
+        let inner = line.trim_start();
+        let depth = (line.len() - inner.len()) / 2;
+        if depth == 0 || inner.is_empty() {
+            continue;
+        }
+        titles.truncate(depth - 1);
+        let results = [("✓ ", "passed"), ("✕ ", "failed"), ("○ skipped ", "skipped"), ("✎ todo ", "todo")];
+        let Some((name, outcome)) =
+            results.iter().find_map(|(mark, outcome)| Some((inner.strip_prefix(mark)?, *outcome)))
+        else {
+            titles.push(inner);
+            continue;
+        };
+        // How long it took, where that is worth telling.
+        let timed = name.rsplit_once(" (").filter(|(_, time)| time.ends_with(" ms)") || time.ends_with(" s)"));
+        let name = timed.map_or(name, |(name, _)| name);
+        let path: Vec<&str> = titles.iter().copied().chain([name]).collect();
+        seen.add(&path.join(" > "), outcome);
+    }
+    seen.summed()
+}
+
+/// TAP of vitest's, flat: `ok 3 - test.js > title > name # time=1.50ms`.
+fn read_vitest(output: &Output) -> Seen {
+    let mut seen = Seen::default();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let (rest, good) = match line.strip_prefix("not ok ") {
+            Some(rest) => (rest, "failed"),
+            None => (line.strip_prefix("ok ").unwrap_or_default(), "passed"),
+        };
+        let Some((_, name)) = rest.split_once(" - ") else { continue };
+        let (name, directive) = name.rsplit_once(" # ").unwrap_or((name, ""));
+        let name = name.split_once(" > ").map_or(name, |(_, name)| name);
+        let outcome = if directive.starts_with("SKIP") { "skipped" } else { good };
+        seen.add(&name.replace("\\#", "#"), outcome);
+    }
+    seen.summed()
 }
 
 /// `test NAME ... ok` and the like; documentation's tests are written the same way.
@@ -345,6 +429,21 @@ fn merge_json_schemas_by_node_with_packages_in_its_folder() {
 #[test]
 fn find_my_way_by_node_with_packages_in_its_folder() {
     compare("find-my-way", "node");
+}
+
+#[test]
+fn object_path_by_mocha() {
+    compare("object-path", "mocha");
+}
+
+#[test]
+fn object_path_by_jest() {
+    compare("object-path", "jest");
+}
+
+#[test]
+fn object_path_by_vitest() {
+    compare("object-path", "vitest");
 }
 
 #[test]

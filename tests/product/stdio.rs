@@ -14,10 +14,13 @@ use crate::harness::{
 };
 
 /// Every tool there is, in the order that `tools/list` gives.
-const TOOLS: [&str; 17] = [
+const TOOLS: [&str; 21] = [
+    "build",
     "cancel_run",
+    "check_types",
     "delete_file",
     "edit_file",
+    "format",
     "get_run",
     "git_commit",
     "git_diff",
@@ -25,6 +28,7 @@ const TOOLS: [&str; 17] = [
     "git_show",
     "git_status",
     "keep_changes",
+    "lint",
     "list_changes",
     "list_files",
     "move_file",

@@ -82,13 +82,24 @@ pub enum ArgumentError {
 
 /// Parses `given` into the form `T`.
 pub(crate) fn parse<T: Form>(given: &Map<String, Value>, project: &Project) -> Result<Parsed<T>, ArgumentError> {
-    let mut reader = Reader { aliases: T::ALIASES, workspace: &project.workspace, notes: Vec::new() };
-    let object = reader.object(given, schema_of::<T>(), "")?;
+    let (object, notes) = read(given, schema_of::<T>(), T::ALIASES, project)?;
     let form = serde_json::from_value(Value::Object(object))
         .map_err(|error| ArgumentError::Combination(format!("the arguments do not fit together: {error}")))?;
+    Ok(Parsed { form, notes })
+}
+
+/// Reads `given` by a schema as [`schema::checked`] makes them, for arguments that no type of ours describes.
+pub(crate) fn read(
+    given: &Map<String, Value>,
+    schema: &Map<String, Value>,
+    aliases: &'static [(&'static str, &'static str)],
+    project: &Project,
+) -> Result<(Map<String, Value>, Vec<String>), ArgumentError> {
+    let mut reader = Reader { aliases, workspace: &project.workspace, notes: Vec::new() };
+    let object = reader.object(given, schema, "")?;
     // In an order that does not depend on the map's.
     reader.notes.sort_unstable();
-    Ok(Parsed { form, notes: reader.notes })
+    Ok((object, reader.notes))
 }
 
 /// What [`schema::checked`] says of a form, made once for each: that takes longer than a file is read.

@@ -36,15 +36,15 @@ struct CancelRunOutput {
 }
 
 impl Tool for CancelRunTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "cancel_run"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Cancel a run"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Ends a call that answered status \"running\": all its processes are killed and its sandbox is destroyed within \
          two seconds. What it wrote is thrown away. A run that has already ended is not changed."
     }

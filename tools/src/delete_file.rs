@@ -36,15 +36,15 @@ struct DeleteFileOutput {
 }
 
 impl Tool for DeleteFileTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "delete_file"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Delete"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Deletes a file, a link (not what it points to), or a folder with all that is in it. There is no undo besides \
          version control, so look with list_files first when you delete a folder."
     }

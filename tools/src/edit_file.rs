@@ -106,15 +106,15 @@ struct EditFileOutput {
 }
 
 impl Tool for EditFileTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "edit_file"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Edit a file"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Replaces a piece of an existing text file and shows the diff. `old_string` must stand in the file exactly once: \
          copy it from read_file without the line numbers, with enough lines around it to be unique, or set replace_all. \
          When it does not match exactly, differences in CRLF, in spaces at line ends and in one common indentation are \

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Failure, Output, Project, find};
+use crate::{Failure, Output, Project, Tool, Toolbox};
 
 /// A workspace of a test.
 pub(crate) struct FolderSandbox {
@@ -70,8 +70,13 @@ pub(crate) fn call_failing(sandbox: &FolderSandbox, tool: &str, arguments: Value
 }
 
 fn attempt(sandbox: &FolderSandbox, tool: &str, arguments: Value) -> Result<Output, Failure> {
+    let toolbox = Toolbox::default();
+    attempt_with(sandbox, toolbox.find(tool).unwrap(), arguments)
+}
+
+/// Plans and runs a tool that may succeed.
+pub(crate) fn attempt_with(sandbox: &FolderSandbox, tool: &dyn Tool, arguments: Value) -> Result<Output, Failure> {
     let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
-    let tool = find(tool).unwrap();
     let project = Project { workspace: sandbox.root.clone() };
     let plan = tool.plan(&arguments, &project).unwrap_or_else(|error| panic!("{error}"));
     let output = tool.run(&plan, &mut &*sandbox)?;

@@ -42,15 +42,15 @@ struct GetRunOutput {
 }
 
 impl Tool for GetRunTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "get_run"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Wait for a run"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Waits for a call that answered status \"running\" and gives its result when it has ended, exactly as the call \
          itself would have; else its last output. Waits 30 seconds unless wait_seconds (0 to 45) says otherwise. Call it \
          again until the run has ended; do not start the same run again. A result can be fetched more than once."

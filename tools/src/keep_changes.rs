@@ -39,15 +39,15 @@ struct KeepChangesOutput {
 }
 
 impl Tool for KeepChangesTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "keep_changes"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Keep what a run wrote"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Brings files into the workspace that an earlier run (run_tests, build, …) wrote in its sandbox and did not keep: \
          snapshots, reports, generated code. The run's result lists them under not_kept, with the `call` to name here. \
          It goes through the same gate as every change: protected paths and files that changed in the workspace since \

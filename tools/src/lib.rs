@@ -7,13 +7,20 @@
 //! A result is told twice, as text and as structure, since clients show a model one or the other; each stands alone.
 
 mod arguments;
+mod build;
 mod cancel_run;
+mod cargo_messages;
 mod change;
+mod check_types;
+mod checks;
+mod command_line;
 mod delete_file;
 mod diff;
 mod edit_file;
 mod excerpt;
 mod failure;
+mod folders;
+mod format;
 mod get_run;
 pub mod git;
 mod git_commit;
@@ -22,17 +29,23 @@ mod git_log;
 mod git_show;
 mod git_status;
 mod keep_changes;
+mod lint;
 mod list_changes;
 mod list_files;
 mod matching;
 mod move_file;
 mod nearest;
+mod place;
 mod plain_text;
+mod project_files;
 mod read_file;
 pub mod run_tests;
 mod schema;
 mod search_files;
+mod task;
 mod text_file;
+mod toolbox;
+mod transcript;
 mod whole;
 mod write_file;
 
@@ -43,26 +56,27 @@ mod portability_tests;
 
 use std::collections::BTreeSet;
 
-use cofferdam_contract::{Plan, Sandbox};
+use cofferdam_contract::{Exit, Plan, Sandbox};
 use serde_json::{Map, Value};
 
 pub use arguments::ArgumentError;
 pub use failure::Failure;
+pub use toolbox::Toolbox;
 pub use whole::Whole;
 
 /// What a client tells its model about this server, in under 2000 bytes: clients cut what is longer at 2 KB.
 pub const INSTRUCTIONS: &str = include_str!("instructions.txt");
 
 /// One thing an agent may ask for.
-pub trait Tool: Sync {
+pub trait Tool: Send + Sync {
     /// Its name: snake case, at most 30 bytes, since hosts put `mcp__server__` before it and cut at 64.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Its name for people.
-    fn title(&self) -> &'static str;
+    fn title(&self) -> &str;
 
     /// What it does and how to use it, in under 2000 bytes.
-    fn description(&self) -> &'static str;
+    fn description(&self) -> &str;
 
     /// Hints for hosts that ask a person before a call.
     fn annotations(&self) -> Annotations;
@@ -125,6 +139,20 @@ pub struct Output {
     pub structured: Map<String, Value>,
     /// What those two shorten, for programs that ask for it. Never for a model.
     pub whole: Option<Whole>,
+    /// Whether what the call wrote is good enough to be handed back.
+    pub written: Written,
+    /// How the program that the answer is about ended, where others were executed after it.
+    pub exit: Option<Exit>,
+}
+
+/// What becomes of what a call wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Written {
+    /// It is handed back as the plan says.
+    #[default]
+    HandedBack,
+    /// It is thrown away: the program did not do what it was started for, and half of a change is worth nothing.
+    ThrownAway,
 }
 
 impl Output {
@@ -133,7 +161,7 @@ impl Output {
         let Ok(Value::Object(structured)) = serde_json::to_value(structured) else {
             unreachable!("outputs are structs of texts, numbers and lists");
         };
-        Self { text, structured, whole: None }
+        Self { text, structured, ..Self::default() }
     }
 
     /// Adds sentences to both forms.
@@ -156,9 +184,9 @@ impl Output {
     }
 }
 
-/// Every tool.
+/// The tools that are there for every workspace.
 #[must_use]
-pub fn all() -> &'static [&'static dyn Tool] {
+pub fn builtin() -> &'static [&'static dyn Tool] {
     &[
         &read_file::ReadFileTool,
         &write_file::WriteFileTool,
@@ -168,6 +196,10 @@ pub fn all() -> &'static [&'static dyn Tool] {
         &move_file::MoveFileTool,
         &delete_file::DeleteFileTool,
         &run_tests::RunTestsTool,
+        &lint::LintTool,
+        &format::FormatTool,
+        &check_types::CheckTypesTool,
+        &build::BuildTool,
         &git_status::GitStatusTool,
         &git_diff::GitDiffTool,
         &git_log::GitLogTool,
@@ -178,12 +210,6 @@ pub fn all() -> &'static [&'static dyn Tool] {
         &get_run::GetRunTool,
         &cancel_run::CancelRunTool,
     ]
-}
-
-/// The tool called `name`.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static dyn Tool> {
-    all().iter().copied().find(|tool| tool.name() == name)
 }
 
 #[cfg(test)]
@@ -201,7 +227,9 @@ mod tests {
 
     #[test]
     fn tools_are_found_by_their_names_only() {
-        assert!(all().iter().all(|tool| find(tool.name()).is_some_and(|found| found.name() == tool.name())));
-        assert!(find("bash").is_none());
+        let toolbox = Toolbox::default();
+        let found = |name: &str| toolbox.find(name).map(Tool::name);
+        assert!(builtin().iter().all(|tool| found(tool.name()) == Some(tool.name())));
+        assert_eq!(found("bash"), None);
     }
 }

@@ -42,15 +42,15 @@ struct HeldChange {
 }
 
 impl Tool for ListChangesTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "list_changes"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "List held changes"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Lists the changes that are held for a person, and why each is held: the file is protected (it could run later on \
          the host or in CI), or it changed on the host meanwhile. You see held changes as if they were applied; the \
          repository does not have them yet. Only a person can apply or discard them, outside this server: tell the \

@@ -113,15 +113,15 @@ enum Kind {
 }
 
 impl Tool for ListFilesTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "list_files"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "List files"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Lists files and folders with sizes: a path per line, folders with a closing slash, links with their target. \
          Without arguments it shows the workspace two levels deep. Below the first level, hidden names and what \
          .gitignore names are left out, as ripgrep does, unless include_ignored is true. With glob it finds files by \

@@ -49,15 +49,15 @@ struct MoveFileOutput {
 }
 
 impl Tool for MoveFileTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "move_file"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Move or rename"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Moves or renames a file, a link, or a folder with all that is in it. `destination` is the complete new path, not \
          the folder to put it into; missing folders are made. Nothing is ever overwritten: when the destination exists, \
          the call fails and nothing moves. Uses of the old name are not changed: find them with search_files."

@@ -89,15 +89,15 @@ struct ReadFileOutput {
 }
 
 impl Tool for ReadFileTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "read_file"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Read a file"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Shows a text file with line numbers (number, tab, line). Up to 2000 lines and about 24 kB at once; what is left \
          out is said exactly, with the offset that continues. Lines over 2000 characters are cut with a mark. Encoding, \
          CRLF line ends and a missing final newline are noted; binary files and images are named with their size, not \

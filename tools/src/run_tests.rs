@@ -1,21 +1,24 @@
 //! `run_tests`: finds a project's test runner, runs it, and tells what failed.
 //!
-//! Nothing of a project decides what is executed but which of four runners it is and that runner's own options: there
+//! Nothing of a project decides what is executed but which of a few runners it is and that runner's own options: there
 //! is no shell, arguments are handed over one by one, and a filter cannot become an option. Every runner's exit status
 //! is reported beside what its output says, and a contradiction is told.
 
-mod cargo;
+pub(crate) mod cargo;
 mod detection;
+mod go;
+mod javascript;
+mod nextest;
 mod node;
-mod node_script;
-mod projects;
+pub(crate) mod node_script;
+pub(crate) mod projects;
 mod python;
 mod recorded;
-mod records;
+pub(crate) mod records;
 mod report;
 mod report_text;
 mod runner;
-mod transcript;
+mod script_runner;
 
 #[cfg(test)]
 mod recorded_output_tests;
@@ -28,16 +31,20 @@ use serde_json::{Map, Value};
 use crate::{
     Annotations, ArgumentError, Failure, Output, Project, Tool,
     arguments::{self, Form, Parsed},
-    change, schema,
+    change,
+    command_line::command_line,
+    folders,
+    place::Place,
+    schema,
+    transcript::Transcript,
 };
 
 use self::{
     detection::{Detected, Part},
     node_script::Script,
     python::{Interpreter, PytestFilter, UnittestTarget},
-    recorded::{Place, Printed},
-    report::{Invocation, Results},
-    transcript::Transcript,
+    recorded::Printed,
+    report::{Counting, Invocation, Results},
 };
 
 pub use records::progress_line;
@@ -65,7 +72,7 @@ struct RunTestsForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which runner to use, when several fit. Default: found from the files, in the order cargo, pytest, unittest, node.
+    /// Which runner to use, when several fit. Default: found from the files, in the order of this list.
     #[serde(skip_serializing_if = "Option::is_none")]
     runner: Option<Runner>,
     /// Globs of files written by the tests to keep in the workspace, such as `tests/snapshots/**`. Default: none.
@@ -92,17 +99,17 @@ impl Form for RunTestsForm {
 }
 
 impl Tool for RunTestsTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "run_tests"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Run tests"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Runs the project's tests and reports each failure with its place, message and output. The runner is found from \
-         the files: cargo test, pytest, unittest or node:test. Start narrow: `filter` takes a part of a test's name \
+         the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make test. Start narrow: `filter` takes a part of a test's name \
          (pytest: also an id such as tests/test_a.py::test_x), `path` a test file, a test folder or a project's folder. \
          The verdict says what happened: passed, failed, build_failed (compile errors are listed), no_tests, timed_out. \
          Only passed means that tests ran and none failed. There is no network but the run's own loopback: tests that \
@@ -188,7 +195,7 @@ fn id_path(filter: &str) -> Option<&str> {
     path.ends_with(".py").then_some(path)
 }
 
-/// A glob for files to keep, relative to the workspace.
+/// A glob for files to bring back, relative to the workspace; `argument` names it.
 pub(crate) fn checked_glob(argument: &str, glob: &str) -> Result<String, ArgumentError> {
     let plain = glob.strip_prefix("./").unwrap_or(glob);
     let climbs = plain.split('/').any(|name| name == "..");
@@ -215,7 +222,10 @@ pub fn report(plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Report, Failure>
     sandbox.progress("looking for the tests");
     let detected = detection::detect(sandbox, &path, form.runner)?;
     let mut report = match detected.runner {
-        Runner::Cargo => run_cargo(sandbox, &detected, &form)?,
+        Runner::Cargo | Runner::Nextest => run_cargo(sandbox, &detected, &form)?,
+        Runner::Vitest | Runner::Jest | Runner::Mocha => run_javascript(sandbox, &detected, &form)?,
+        Runner::Go => run_go(sandbox, &detected, &form)?,
+        Runner::Make => run_make(sandbox, &detected, &form)?,
         Runner::Pytest | Runner::Unittest => run_python(sandbox, &detected, &form)?,
         Runner::Node => run_node(sandbox, &detected, &form)?,
     };
@@ -243,7 +253,7 @@ fn run_cargo(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm
     let mut notes = Vec::new();
     let target = match &detected.part {
         Some(Part::File(file)) => {
-            let relative = python::relative(file, directory);
+            let relative = folders::relative(file, directory);
             let stem = relative.strip_prefix("tests/").and_then(|name| name.strip_suffix(".rs"));
             let target = stem.filter(|stem| !stem.contains('/')).map(str::to_owned);
             if target.is_none() && !relative.ends_with("Cargo.toml") {
@@ -260,11 +270,7 @@ fn run_cargo(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm
     let selection = cargo::Selection { directory: directory.clone(), target, filter: form.filter.clone() };
     let workspace = sandbox.workspace().to_owned();
     let place = Place { workspace: &workspace, directory };
-    let invocation = |command: &cofferdam_contract::Command| {
-        let argv: Vec<String> = std::iter::once(&command.program).chain(&command.arguments).cloned().collect();
-        let equivalent = command_line(argv.iter());
-        Invocation { runner: Runner::Cargo, argv, equivalent, directory: directory.to_string() }
-    };
+    let invocation = |command: &cofferdam_contract::Command| invocation(detected.runner, command);
     sandbox.progress("building the tests");
     let build = selection.build();
     let built = Transcript::execute(sandbox, &build)?;
@@ -273,10 +279,20 @@ fn run_cargo(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm
         let results = Results { compile_errors, complete: true, notes, ..Results::default() };
         return Ok(Report::new(invocation(&build), results, &built));
     }
-    sandbox.progress("running cargo test");
-    let test = selection.test();
-    let transcript = Transcript::execute(sandbox, &test)?;
-    let mut results = cargo::read(&transcript);
+    let runner = detected.runner;
+    sandbox.progress(&format!("running {}", runner.name()));
+    let cargo::Selection { directory: _, target, filter } = selection.clone();
+    let (test, transcript, mut results) = if runner == Runner::Nextest {
+        let test = nextest::Selection { directory: directory.clone(), target, filter }.command();
+        let transcript = Transcript::execute(sandbox, &test)?;
+        let results = nextest::read(&transcript);
+        (test, transcript, results)
+    } else {
+        let test = selection.test();
+        let transcript = Transcript::execute(sandbox, &test)?;
+        let results = cargo::read(&transcript);
+        (test, transcript, results)
+    };
     results.notes.splice(0..0, notes);
     if transcript.exit().is_some() {
         locate(sandbox, directory, &mut results)?;
@@ -292,8 +308,8 @@ fn locate(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, results: &mut Re
         // A hundred distinct files are enough for a report that shows 32 failures.
         if found.len() < 100 && !found.contains_key(&file) && !file.starts_with('/') {
             let mut place = None;
-            for folder in python::ancestors(directory) {
-                let path = python::join(&folder, &file);
+            for folder in folders::ancestors(directory) {
+                let path = folders::join(&folder, &file);
                 if path != folder && change::status(sandbox, &path)?.is_some() {
                     place = Some(path.to_string());
                     break;
@@ -326,7 +342,7 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
     let arguments = if runner == Runner::Pytest {
         let filter = form.filter.as_deref().map(|filter| pytest_filter(sandbox, directory, filter)).transpose()?;
         let target = detected.part.as_ref().map(|part| match part {
-            Part::File(path) | Part::Folder(path) => python::relative(path, directory),
+            Part::File(path) | Part::Folder(path) => folders::relative(path, directory),
         });
         python::pytest_arguments(target, filter.as_ref())
     } else {
@@ -346,6 +362,16 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
         );
         Failure::new("no_runner", text)
     })?;
+    if runner == Runner::Pytest
+        && let Some(wrong) = python::wrong_expression(&transcript)
+    {
+        let filter = form.filter.as_deref().map(arguments::shortened).unwrap_or_default();
+        let text = format!(
+            "argument `filter`: `{filter}` is no expression that pytest understands ({wrong}); write a part of a test's \
+             name, an expression such as `a and not b`, or a test's id"
+        );
+        return Err(Failure::new("invalid_arguments", text));
+    }
     if runner == Runner::Pytest {
         results.not_found = python::not_found(&transcript, &workspace);
     }
@@ -361,27 +387,96 @@ fn pytest_filter(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, filter: &
     let path = if from_workspace.is_within(directory) && change::status(sandbox, &from_workspace)?.is_some() {
         from_workspace
     } else {
-        python::join(directory, from_workspace.as_str())
+        folders::join(directory, from_workspace.as_str())
     };
-    Ok(PytestFilter::Id(format!("{}{rest}", python::relative(&path, directory))))
+    Ok(PytestFilter::Id(format!("{}{rest}", folders::relative(&path, directory))))
 }
 
 /// What unittest is to look at: without a part, and when the tests' folder is no package, that folder.
 fn unittest_target(sandbox: &mut dyn Sandbox, detected: &Detected) -> Result<Option<UnittestTarget>, Failure> {
     let directory = &detected.directory;
     match &detected.part {
-        Some(Part::File(file)) => return Ok(Some(UnittestTarget::File(python::relative(file, directory)))),
-        Some(Part::Folder(folder)) => return Ok(Some(UnittestTarget::Folder(python::relative(folder, directory)))),
+        Some(Part::File(file)) => return Ok(Some(UnittestTarget::File(folders::relative(file, directory)))),
+        Some(Part::Folder(folder)) => return Ok(Some(UnittestTarget::Folder(folders::relative(folder, directory)))),
         None => {}
     }
     for name in ["tests", "test"] {
-        let folder = python::join(directory, name);
-        let package = python::join(&folder, "__init__.py");
+        let folder = folders::join(directory, name);
+        let package = folders::join(&folder, "__init__.py");
         if change::status(sandbox, &folder)?.is_some() && change::status(sandbox, &package)?.is_none() {
             return Ok(Some(UnittestTarget::Folder(name.to_owned())));
         }
     }
     Ok(None)
+}
+
+fn run_javascript(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
+    let target = detected.part.as_ref().map(|part| match part {
+        Part::File(path) | Part::Folder(path) => path.clone(),
+    });
+    let selection = javascript::Selection {
+        runner: detected.runner,
+        directory: detected.directory.clone(),
+        script: detected.script_runner.clone(),
+        target,
+        filter: form.filter.clone(),
+    };
+    let (invocation, results, transcript) = selection.run(sandbox)?;
+    Ok(Report::new(invocation, results, &transcript))
+}
+
+fn run_go(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
+    let directory = &detected.directory;
+    if sandbox.find_program("go")?.is_none() {
+        let text = "the tests need Go, and the sandbox has none on its PATH; ask the person to install it \
+                    (`cofferdam doctor` tells what the sandbox finds)";
+        return Err(Failure::new("no_interpreter", text));
+    }
+    let part = |path: &WorkspacePath| folders::relative(path, directory).trim_start_matches("./").to_owned();
+    let packages = match &detected.part {
+        None => "./...".to_owned(),
+        Some(Part::Folder(folder)) => format!("./{}/...", part(folder)),
+        Some(Part::File(file)) => {
+            part(file).rsplit_once('/').map_or_else(|| ".".to_owned(), |(folder, _)| format!("./{folder}"))
+        }
+    };
+    let settings = crate::project_files::text(sandbox, &folders::join(directory, "go.mod"))?;
+    let selection = go::Selection { directory: directory.clone(), packages, filter: form.filter.clone() };
+    let command = selection.command();
+    sandbox.progress("running go test");
+    let transcript = Transcript::execute(sandbox, &command)?;
+    let workspace = sandbox.workspace().to_owned();
+    let place = Place { workspace: &workspace, directory };
+    let results = go::read(&transcript, place, go::module(&settings));
+    Ok(Report::new(invocation(Runner::Go, &command), results, &transcript))
+}
+
+fn run_make(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
+    if form.filter.is_some() {
+        let text = "make runs all tests of its target: leave filter out, or name another runner";
+        return Err(Failure::new("invalid_arguments", text));
+    }
+    if sandbox.find_program("make")?.is_none() {
+        let text = "the tests are run by make, and the sandbox has none on its PATH; ask the person to install it";
+        return Err(Failure::new("no_runner", text));
+    }
+    let command = cofferdam_contract::Command {
+        program: "make".to_owned(),
+        arguments: vec![detected.make.unwrap_or("test").to_owned()],
+        directory: detected.directory.clone(),
+        environment: std::collections::BTreeMap::new(),
+    };
+    sandbox.progress("running make");
+    let transcript = Transcript::execute(sandbox, &command)?;
+    let notes = vec!["make tells how it ended and nothing about single tests; its output is all there is".to_owned()];
+    let results = Results { complete: true, counting: Counting::ByStatus, notes, ..Results::default() };
+    Ok(Report::new(invocation(Runner::Make, &command), results, &transcript))
+}
+
+/// What is told about a command that is shown as it was run.
+fn invocation(runner: Runner, command: &cofferdam_contract::Command) -> Invocation {
+    let argv: Vec<String> = std::iter::once(&command.program).chain(&command.arguments).cloned().collect();
+    Invocation { runner, equivalent: command_line(argv.iter()), argv, directory: command.directory.to_string() }
 }
 
 fn run_node(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
@@ -481,19 +576,6 @@ fn advice(report: &Report) -> Vec<String> {
     notes
 }
 
-/// Words as a shell would take them, for a person to copy.
-fn command_line<'a>(words: impl Iterator<Item = &'a String>) -> String {
-    let quoted = words.map(|word| {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,+@%".contains(letter);
-        if !word.is_empty() && word.chars().all(plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -535,11 +617,5 @@ mod tests {
         assert_eq!((limits.wall_seconds, limits.cpu_seconds), (3600, 10_800));
         assert!(plan(json!({"timeout_seconds": 0})).is_err());
         assert!(plan(json!({"timeout": 5})).unwrap_err().contains("did you mean"), "a number of what?");
-    }
-
-    #[test]
-    fn a_command_line_can_be_copied() {
-        let words = ["node", "--test", "a b.js", "it's"].map(String::from);
-        assert_eq!(command_line(words.iter()), "node --test 'a b.js' 'it'\\''s'");
     }
 }

@@ -37,9 +37,13 @@ pub(crate) fn checked<T: JsonSchema>() -> Map<String, Value> {
 
 /// The schema of a tool's arguments.
 pub(crate) fn input<T: JsonSchema>() -> Map<String, Value> {
-    let mut schema = checked::<T>();
-    schema.values_mut().for_each(drop_formats);
-    schema
+    published(checked::<T>())
+}
+
+/// A schema as it is published: without path marks.
+pub(crate) fn published(mut checked: Map<String, Value>) -> Map<String, Value> {
+    checked.values_mut().for_each(drop_formats);
+    checked
 }
 
 /// The schema of a tool's structured output.

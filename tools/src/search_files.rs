@@ -184,15 +184,15 @@ struct Line {
 }
 
 impl Tool for SearchFilesTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "search_files"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Search in files"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Searches file contents with a regular expression (ripgrep's engine; binary files are passed over, and hidden \
          and ignored ones unless include_ignored is true). The default output_mode, files_with_matches, names the files; `content` shows matching lines with their \
          numbers (add context for lines around them); `count` counts per file. Narrow with path, glob (`*.ts`) or type \

@@ -53,15 +53,15 @@ struct WriteFileOutput {
 }
 
 impl Tool for WriteFileTool {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "write_file"
     }
 
-    fn title(&self) -> &'static str {
+    fn title(&self) -> &str {
         "Write a file"
     }
 
-    fn description(&self) -> &'static str {
+    fn description(&self) -> &str {
         "Creates a file, or replaces the whole content of an existing one, in one step; missing folders are made. The \
          content is written exactly as given: end it with a newline yourself. To change part of a file use edit_file: \
          it is shorter, checks what it replaces and keeps encoding and line ends. Writing through a link is refused; \

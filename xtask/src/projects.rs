@@ -34,7 +34,7 @@ enum Ecosystem {
 }
 
 /// At least two for each language, each with at least 50 tests in the published archive.
-const PROJECTS: [Project; 6] = [
+const PROJECTS: [Project; 7] = [
     Project {
         ecosystem: Ecosystem::Rust,
         name: "strsim",
@@ -82,6 +82,14 @@ const PROJECTS: [Project; 6] = [
             "rfdc@1.4.1",
             "proxyquire@2.1.3",
         ],
+    },
+    // Its tests speak the words that mocha, jest and vitest share, and find chai's themselves.
+    Project {
+        ecosystem: Ecosystem::Node,
+        name: "object-path",
+        version: "0.11.8",
+        sha256: "5818c97461a154c7aa717b4b38687f58d4a1e7636a4753269ae79e416c2b7593",
+        needs: &["mocha@11.7.4", "chai@4.5.0", "jest@29.7.0", "vitest@3.2.4"],
     },
 ];
 

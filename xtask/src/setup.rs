@@ -19,13 +19,15 @@ pub(crate) enum Sign {
 }
 
 /// What is needed, the Debian package that has it, and what for.
-const NEEDED: [(Sign, &str, &str); 12] = [
+const NEEDED: [(Sign, &str, &str); 14] = [
     (Sign::Program("git", "--version"), "git", "the tidy checks list the repository's files"),
     (Sign::Program("python3", "--version"), "python3", "Python projects and clients"),
     // Debian's python3 has the module and misses what it needs until this package is there.
     (Sign::Program("python3", "-mensurepip"), "python3-venv", "virtual environments"),
     (Sign::Program("node", "--version"), "nodejs", "Node projects and clients"),
     (Sign::Program("npm", "--version"), "npm", "Node projects and clients"),
+    (Sign::Program("go", "version"), "golang-go", "Go projects"),
+    (Sign::Program("make", "--version"), "make", "projects with a makefile"),
     (Sign::Program("bwrap", "--version"), "bubblewrap", "the benchmark's other sandbox"),
     (Sign::Program("rg", "--version"), "ripgrep", "the search that the benchmark compares ours with"),
     (Sign::Program("unshare", "--version"), "util-linux", "tests as an ordinary user"),

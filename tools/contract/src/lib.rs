@@ -15,6 +15,7 @@ mod path;
 mod plan;
 mod repository;
 mod sandbox;
+mod task;
 
 pub use argument::{Argument, Arguments};
 pub use command::{Command, Exit, Stream};
@@ -29,3 +30,4 @@ pub use path::{MAX_PATH_BYTES, PathError, WorkspacePath};
 pub use plan::{HandBack, Isolation, Lane, Network, Plan, SessionRequest, Work};
 pub use repository::{Author, Identity, Repository};
 pub use sandbox::{Ended, Sandbox, SandboxError};
+pub use task::{Need, Parameter, ParameterKind, Task, Word};

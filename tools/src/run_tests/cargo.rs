@@ -3,16 +3,13 @@
 //! The build step speaks JSON (`--message-format=json`), which is stable. The test step does not: libtest's JSON is
 //! unstable, so its text is read, and where the text leaves a doubt the sums of its own `test result` lines decide.
 
+use std::collections::BTreeMap;
+
 use cofferdam_contract::{Command, Stream, WorkspacePath};
-use serde_json::Value;
 
-use crate::plain_text;
+use crate::{cargo_messages, place::Place, plain_text, transcript::Transcript};
 
-use super::{
-    recorded::Place,
-    report::{CompileError, Counts, Outcome, Results, Test, TestFailure},
-    transcript::Transcript,
-};
+use super::report::{CompileError, Counts, Outcome, Results, Test, TestFailure};
 
 /// What `cargo` is to test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,21 +24,13 @@ pub(super) struct Selection {
 
 impl Selection {
     fn command(&self, options: &[&str], filter: Option<&str>) -> Command {
-        let mut arguments: Vec<String> = ["test"].iter().chain(options).map(ToString::to_string).collect();
+        let mut arguments: Vec<String> = ["test", "--offline"].iter().chain(options).map(ToString::to_string).collect();
         if let Some(target) = &self.target {
             arguments.extend(["--test".to_owned(), target.clone()]);
         }
         // After `--` cargo hands it to each test program; it does not begin with a dash.
         arguments.extend(filter.into_iter().flat_map(|filter| ["--".to_owned(), filter.to_owned()]));
-        // Without a network cargo would try for half a minute before it says so.
-        let environment =
-            [("CARGO_TERM_COLOR", "never"), ("CARGO_TERM_PROGRESS_WHEN", "never"), ("CARGO_NET_OFFLINE", "true")];
-        Command {
-            program: "cargo".to_owned(),
-            arguments,
-            directory: self.directory.clone(),
-            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        }
+        Command { program: "cargo".to_owned(), arguments, directory: self.directory.clone(), environment: quiet() }
     }
 
     /// Builds the tests.
@@ -55,46 +44,31 @@ impl Selection {
     }
 }
 
+/// Variables that keep cargo's output plain. That it is offline is said by its own option, so that a line to copy says it
+/// too: without a network cargo would try for half a minute before it tells.
+pub(crate) fn quiet() -> BTreeMap<String, String> {
+    let variables = [("CARGO_TERM_COLOR", "never"), ("CARGO_TERM_PROGRESS_WHEN", "never")];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+}
+
 /// Reads why a build failed.
 pub(super) fn compile_errors(transcript: &Transcript, place: Place<'_>) -> Vec<CompileError> {
-    let stdout = transcript.stream(Stream::Stdout);
-    let messages = String::from_utf8_lossy(&stdout);
-    let mut errors: Vec<CompileError> = messages.lines().filter_map(|line| compile_error(line, place)).collect();
-    errors.dedup();
+    let messages = cargo_messages::compiler_messages(transcript, place).into_iter();
+    let mut errors: Vec<CompileError> = messages
+        .filter(|message| message.level.starts_with("error"))
+        .map(|message| CompileError {
+            file: message.file,
+            line: message.span.map(|span| span.line),
+            message: message.message,
+            rendered: message.rendered,
+        })
+        .collect();
     if errors.is_empty() {
-        // cargo's own errors (a manifest, a dependency that is not there) are only on standard error.
-        let stderr = transcript.stream(Stream::Stderr);
-        let text = plain_text::output(&String::from_utf8_lossy(&stderr));
-        let start = text.find("error").unwrap_or(0);
-        let rendered = text[start..].trim().to_owned();
+        let rendered = cargo_messages::own_error(transcript);
         let message = rendered.lines().next().unwrap_or("the build failed").to_owned();
         errors.push(CompileError { file: None, line: None, message, rendered });
     }
     errors
-}
-
-fn compile_error(line: &str, place: Place<'_>) -> Option<CompileError> {
-    let value: Value = serde_json::from_str(line).ok()?;
-    let message = value.get("message").filter(|_| value["reason"] == "compiler-message")?;
-    let text = |name: &str| message.get(name).and_then(Value::as_str).unwrap_or_default();
-    let spans = message["spans"].as_array()?;
-    let span = spans.iter().find(|span| span["is_primary"] == true).or(spans.first());
-    // "aborting due to 2 previous errors" has no place and says nothing new.
-    if !text("level").starts_with("error") || (span.is_none() && text("message").starts_with("aborting due to")) {
-        return None;
-    }
-    // Paths are relative to cargo's workspace, whose manifest is named by each message's package.
-    let root = value["manifest_path"].as_str().and_then(|path| path.rsplit_once('/')).map_or("", |(folder, _)| folder);
-    let file = span.and_then(|span| span["file_name"].as_str()).map(|file| {
-        let beside = if file.starts_with('/') { file.to_owned() } else { format!("{root}/{file}") };
-        place.relative(file).or_else(|| place.relative(&beside)).unwrap_or_else(|| file.to_owned())
-    });
-    Some(CompileError {
-        file,
-        line: span.and_then(|span| span["line_start"].as_u64()),
-        message: plain_text::one_line(text("message")),
-        rendered: plain_text::output(text("rendered")).trim_end().to_owned(),
-    })
 }
 
 /// A test program, as cargo announces it on standard error.
@@ -403,7 +377,7 @@ fn word_at_end(line: &str) -> Option<Outcome> {
 }
 
 /// A failure from its `---- name stdout ----` section. Paths are as rustc wrote them: relative to cargo's workspace.
-fn failure(name: &str, suite: Option<&str>, output: &str) -> TestFailure {
+pub(super) fn failure(name: &str, suite: Option<&str>, output: &str) -> TestFailure {
     let lines: Vec<&str> = output.lines().collect();
     let panic = lines.iter().position(|line| line.starts_with("thread '") && line.contains(" panicked at "));
     let mut place = None;

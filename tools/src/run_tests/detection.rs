@@ -1,17 +1,22 @@
 //! Which runner a project's tests are for, told from its files.
 
-use cofferdam_contract::{
-    EntryKind, Ignoring, ListFiles, OutputMode, Sandbox, SearchFiles, Status, Window, WorkspacePath,
-};
+use cofferdam_contract::{EntryKind, Ignoring, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
+use serde_json::Value;
 
-use crate::{Failure, change, list_files, plain_text, read_file, search_files};
+use crate::{
+    Failure, change,
+    checks::signs,
+    folders, plain_text,
+    project_files::{names, text},
+    search_files,
+};
 
 use super::{
     node,
     node_script::{self, Script},
     projects::{self, Language, Project},
-    python,
     runner::Runner,
+    script_runner::{self, ScriptRunner},
 };
 
 /// A project whose tests can be run.
@@ -26,6 +31,10 @@ pub(super) struct Detected {
     pub(super) others: Vec<Runner>,
     /// The package's test script, for node.
     pub(super) script: Script,
+    /// The makefile's target that runs tests.
+    pub(super) make: Option<&'static str>,
+    /// What the package's test script gives vitest, jest or mocha.
+    pub(super) script_runner: ScriptRunner,
     /// Whether the project's files say pytest.
     pub(super) says_pytest: bool,
     /// Projects in folders below, when the call is for a whole project.
@@ -39,7 +48,7 @@ pub(super) struct Detected {
 impl Detected {
     /// The error of a project whose tests no runner that is installed can find.
     pub(super) fn nothing_found(&self, sandbox: &mut dyn Sandbox) -> Failure {
-        nothing_found(sandbox, &self.path, &[])
+        nothing_found(sandbox, &self.path, &[], None)
     }
 }
 
@@ -55,7 +64,8 @@ pub(super) enum Part {
 /// What is looked for, for the error of a project without tests.
 const LOOKED_FOR: &str = "looked for: Cargo.toml (cargo test); pytest.ini, [tool.pytest], conftest.py, test_*.py or *_test.py \
                           (pytest, unittest); package.json whose scripts.test runs `node --test`, or *.test.js, test-*.js, \
-                          test/*.js (node:test)";
+                          test/*.js (node:test), or that runs or needs vitest, jest or mocha; go.mod with *_test.go (go test); \
+                          a makefile with the target test or check (make)";
 
 /// Finds the project that `path` belongs to: at the path, else in the nearest folder above it.
 pub(super) fn detect(
@@ -67,13 +77,14 @@ pub(super) fn detect(
         None => return Err(Failure::new("not_found", format!("`{path}` does not exist; look with list_files"))),
         Some(Status { kind: EntryKind::Folder, .. }) => (path.clone(), Part::Folder(path.clone())),
         Some(Status { kind: EntryKind::File | EntryKind::Link(_) | EntryKind::Other, .. }) => {
-            (python::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
+            (folders::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
         }
     };
     let mut other_scripts = Vec::new();
-    for directory in python::ancestors(&folder) {
+    let mut fitting_otherwise = Vec::new();
+    for directory in folders::ancestors(&folder) {
         let signs = Signs::read(sandbox, &directory)?;
-        if let Script::Other { program } = &signs.script {
+        if let (Script::Other { program }, None) = (&signs.script, &signs.scripted) {
             other_scripts.push(format!(
                 "`{directory}` has a package.json whose scripts.test runs `{}`",
                 plain_text::one_line(program)
@@ -84,11 +95,18 @@ pub(super) fn detect(
             Part::File(file) => Scope::File(file.as_str().rsplit_once('.').map(|(_, extension)| extension)),
             Part::Folder(_) if whole => Scope::Whole,
             Part::Folder(folder) => Scope::Folder {
-                name: python::relative(folder, &directory),
+                name: folders::relative(folder, &directory),
                 has_python: !names(sandbox, folder, Some("*.py"), 12)?.is_empty(),
             },
         };
-        let fitting = signs.runners(&scope, wanted);
+        let all = signs.runners(&scope, wanted);
+        if let Some(wanted) = wanted
+            && !all.contains(&wanted)
+        {
+            fitting_otherwise.extend(all.iter().map(|runner| format!("{} (in `{directory}`)", runner.name())));
+        }
+        let fitting: Vec<Runner> =
+            all.into_iter().filter(|runner| wanted.is_none_or(|wanted| wanted == *runner)).collect();
         if let Some((runner, others)) = fitting.split_first() {
             let below = if whole { signs.projects.clone() } else { Vec::new() };
             let beside = if whole { signs.not_covered_by(*runner) } else { Vec::new() };
@@ -97,6 +115,8 @@ pub(super) fn detect(
                 directory,
                 part: (!whole).then_some(part),
                 others: others.to_vec(),
+                make: signs.make,
+                script_runner: signs.script_runner(*runner),
                 says_pytest: signs.pytest,
                 script: signs.script,
                 below,
@@ -105,7 +125,34 @@ pub(super) fn detect(
             });
         }
     }
-    Err(nothing_found(sandbox, path, &other_scripts))
+    let wanted = wanted.map(|wanted| (wanted, fitting_otherwise));
+    Err(nothing_found(sandbox, path, &other_scripts, wanted))
+}
+
+/// Whether nextest is there for a cargo project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nextest {
+    /// The project configures it, and it is installed.
+    Configured,
+    /// It is installed.
+    Installed,
+    /// It is not installed.
+    Missing,
+}
+
+impl Nextest {
+    fn of(sandbox: &mut dyn Sandbox, directory: &WorkspacePath) -> Result<Self, Failure> {
+        if sandbox.find_program("cargo-nextest")?.is_none() {
+            return Ok(Self::Missing);
+        }
+        for folder in folders::ancestors(directory) {
+            // Its settings are the cargo workspace's, whose folder may be above.
+            if change::status(sandbox, &folders::join(&folder, ".config/nextest.toml"))?.is_some() {
+                return Ok(Self::Configured);
+            }
+        }
+        Ok(Self::Installed)
+    }
 }
 
 /// What a call is for, as seen from a project's folder.
@@ -138,6 +185,16 @@ struct Signs {
     /// Whether unittest, begun in the folder, would come to one of the test files.
     within_unittest: bool,
     script: Script,
+    /// What the package's test script runs, of vitest, jest and mocha.
+    scripted: Option<(Runner, ScriptRunner)>,
+    /// Which of them the package needs, or has a configuration for.
+    needed: Vec<Runner>,
+    /// Whether the manifest's folder, or one above it, has a configuration of nextest, and whether it is installed.
+    nextest: Nextest,
+    /// Whether there are Go's test files in a module.
+    go: bool,
+    /// The makefile's target that runs tests.
+    pub(super) make: Option<&'static str>,
     /// JavaScript test files beside or below, outside `node_modules`, in a folder that a package can begin in.
     node_files: Vec<String>,
     /// Projects in folders below.
@@ -149,10 +206,35 @@ impl Signs {
         let own = names(sandbox, directory, None, 1)?;
         let has = |name: &str| own.iter().any(|own| own == name);
         let script = if has("package.json") {
-            node_script::read(&text(sandbox, &python::join(directory, "package.json"))?)
+            node_script::read(&text(sandbox, &folders::join(directory, "package.json"))?)
         } else {
             Script::Missing
         };
+        let package =
+            if has("package.json") { text(sandbox, &folders::join(directory, "package.json"))? } else { String::new() };
+        let package: Value = serde_json::from_str(&package).unwrap_or_default();
+        let needed = [
+            (Runner::Vitest, "vitest", "vitest.config."),
+            (Runner::Jest, "jest", "jest.config."),
+            (Runner::Mocha, "mocha", ".mocharc."),
+        ];
+        let needs = |name: &str| {
+            let lists = ["dependencies", "devDependencies"];
+            lists.iter().any(|list| package[*list].get(name).is_some())
+                || (name == "jest" && package.get(name).is_some())
+        };
+        let needed = needed.into_iter().filter(|(_, name, configuration)| {
+            needs(name) || (has("package.json") && own.iter().any(|own| own.starts_with(configuration)))
+        });
+        let needed: Vec<Runner> = needed.map(|(runner, _, _)| runner).collect();
+        let scripted = script_runner::of_package(&package);
+        let go = has("go.mod") && !names(sandbox, directory, Some("*_test.go"), 12)?.is_empty();
+        let makefile = ["GNUmakefile", "makefile", "Makefile"].into_iter().find(|name| has(name));
+        let targets = match makefile {
+            Some(name) => signs::targets(&text(sandbox, &folders::join(directory, name))?),
+            None => Vec::new(),
+        };
+        let make = ["test", "check"].into_iter().find(|name| targets.iter().any(|target| target == name));
         // A folder of tests is no project: run there, its tests would not find what they import.
         let mut marks = projects::PYTHON_MARKS.iter().chain(&projects::ENVIRONMENTS);
         let has_mark = marks.any(|name| has(name));
@@ -162,7 +244,7 @@ impl Signs {
             [("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")]
         {
             if !configured && has(name) {
-                configured = text(sandbox, &python::join(directory, name))?.contains(section);
+                configured = text(sandbox, &folders::join(directory, name))?.contains(section);
             }
         }
         let mut tests = names(sandbox, directory, Some("*test*.py"), 12)?;
@@ -187,9 +269,15 @@ impl Signs {
             own && node::is_test_file(path)
         });
         let cargo = has("Cargo.toml");
-        let cargo_workspace = cargo && text(sandbox, &python::join(directory, "Cargo.toml"))?.contains("[workspace");
+        let nextest = if cargo { Nextest::of(sandbox, directory)? } else { Nextest::Missing };
+        let cargo_workspace = cargo && text(sandbox, &folders::join(directory, "Cargo.toml"))?.contains("[workspace");
         Ok(Self {
             cargo,
+            scripted,
+            needed,
+            nextest,
+            go,
+            make,
             cargo_workspace,
             pytest,
             unittest,
@@ -204,12 +292,13 @@ impl Signs {
     /// Projects below that `runner` does not come to: of another language, or where it stays in its own project.
     fn not_covered_by(&self, runner: Runner) -> Vec<Project> {
         let stays = match runner {
-            Runner::Cargo => !self.cargo_workspace,
-            Runner::Unittest => true,
-            Runner::Pytest | Runner::Node => false,
+            Runner::Cargo | Runner::Nextest => !self.cargo_workspace,
+            Runner::Unittest | Runner::Go => true,
+            Runner::Make => return Vec::new(),
+            Runner::Pytest | Runner::Vitest | Runner::Jest | Runner::Mocha | Runner::Node => false,
         };
         let language = Language::of(runner);
-        self.projects.iter().filter(|project| stays || project.language != language).cloned().collect()
+        self.projects.iter().filter(|project| stays || Some(project.language) != language).cloned().collect()
     }
 
     /// The runners that fit, the preferred one first. A file's own language decides when the call names a file, and
@@ -226,12 +315,16 @@ impl Signs {
         let language = |extensions: &[&str]| extension.is_none_or(|extension| extensions.contains(&extension));
         let by_node = match &self.script {
             Script::Node(_) => has_node || !matches!(scope, Scope::Folder { .. }),
-            Script::Missing => has_node,
+            Script::Missing => has_node && (self.needed.is_empty() || wanted == Some(Runner::Node)),
             Script::Other { .. } => has_node && wanted == Some(Runner::Node),
         };
         let mut fitting = Vec::new();
         if self.cargo && (language(&["rs", "toml"]) || wanted == Some(Runner::Cargo)) {
-            fitting.push(Runner::Cargo);
+            match self.nextest {
+                Nextest::Configured => fitting.extend([Runner::Nextest, Runner::Cargo]),
+                Nextest::Installed => fitting.extend([Runner::Cargo, Runner::Nextest]),
+                Nextest::Missing => fitting.push(Runner::Cargo),
+            }
         }
         if self.python && has_python && language(&["py", "toml", "ini", "cfg"]) {
             // Which of the two is decided when it is known whether pytest is installed.
@@ -241,43 +334,32 @@ impl Signs {
             let unittest = self.within_unittest || !matches!(scope, Scope::Whole) || wanted == Some(Runner::Unittest);
             fitting.extend(first.into_iter().filter(|runner| *runner != Runner::Unittest || unittest));
         }
-        if by_node && language(&["js", "mjs", "cjs", "ts", "mts", "cts", "jsx", "tsx", "json"]) {
-            fitting.push(Runner::Node);
+        if language(&["js", "mjs", "cjs", "ts", "mts", "cts", "jsx", "tsx", "json", "vue", "svelte"]) {
+            // The one that the script runs is the project's choice; of others that it needs the first may do.
+            let scripted = self.scripted.iter().map(|(runner, _)| *runner);
+            let own = matches!(self.script, Script::Node(_)).then_some(Runner::Node).filter(|_| by_node);
+            let needed = self
+                .needed
+                .iter()
+                .copied()
+                .filter(|runner| self.scripted.as_ref().is_none_or(|(own, _)| own != runner));
+            fitting.extend(scripted.chain(own).chain(needed));
+            fitting.extend(Some(Runner::Node).filter(|_| by_node && own.is_none()));
         }
-        fitting.retain(|runner| wanted.is_none_or(|wanted| *runner == wanted));
+        if self.go && language(&["go", "mod"]) {
+            fitting.push(Runner::Go);
+        }
+        if self.make.is_some() && matches!(scope, Scope::Whole) {
+            fitting.push(Runner::Make);
+        }
         fitting
     }
-}
 
-/// Names in a folder, relative to it, without ignored files when it is looked at in depth.
-pub(super) fn names(
-    sandbox: &mut dyn Sandbox,
-    directory: &WorkspacePath,
-    glob: Option<&str>,
-    depth: u32,
-) -> Result<Vec<String>, Failure> {
-    let request = ListFiles {
-        path: directory.clone(),
-        glob: glob.map(str::to_owned),
-        depth,
-        offset: 0,
-        max_entries: 5_000,
-        ignoring: if depth > 1 { Ignoring::Everywhere } else { Ignoring::Nowhere },
-    };
-    let listing = list_files::list(sandbox, request)?;
-    let environments = |name: &str| matches!(name, ".venv" | "venv");
-    let prefix = if directory.is_workspace() { String::new() } else { format!("{}/", directory.as_str()) };
-    let files = listing.entries.into_iter().filter(|entry| {
-        entry.kind != EntryKind::Folder || (depth == 1 && entry.path.rsplit('/').next().is_some_and(environments))
-    });
-    let below = files.filter_map(|entry| entry.path.strip_prefix(&prefix).map(str::to_owned));
-    Ok(below.filter(|path| !path.split('/').any(|name| name == "node_modules" || name == "site-packages")).collect())
-}
-
-/// The text of a small file.
-fn text(sandbox: &mut dyn Sandbox, path: &WorkspacePath) -> Result<String, Failure> {
-    let content = read_file::read(sandbox, path, Window::Bytes, 1024 * 1024)?;
-    Ok(String::from_utf8_lossy(&content.bytes).into_owned())
+    /// What the script gives this runner, if it is the one that the script runs.
+    fn script_runner(&self, runner: Runner) -> ScriptRunner {
+        let own = self.scripted.as_ref().filter(|(scripted, _)| *scripted == runner);
+        own.map(|(_, script)| script.clone()).unwrap_or_default()
+    }
 }
 
 /// Whether an expression occurs in a Python file.
@@ -315,9 +397,28 @@ fn is_within_unittest(path: &str, packages: &[String]) -> bool {
 }
 
 /// The error of a place without tests, with the places below it that have some.
-fn nothing_found(sandbox: &mut dyn Sandbox, path: &WorkspacePath, other_scripts: &[String]) -> Failure {
-    let mut text =
-        format!("there is nothing to run at `{path}`, by itself or as a part of a project above it; {LOOKED_FOR}.");
+fn nothing_found(
+    sandbox: &mut dyn Sandbox,
+    path: &WorkspacePath,
+    other_scripts: &[String],
+    wanted: Option<(Runner, Vec<String>)>,
+) -> Failure {
+    let mut text = match wanted {
+        Some((wanted, fitting)) => {
+            let mut text = format!(
+                "the runner `{}` does not fit `{path}`, by itself or as a part of a project above it: it needs {}.",
+                wanted.name(),
+                wanted.looked_for()
+            );
+            if !fitting.is_empty() {
+                text.push_str(&format!(" What fits: {}; name it as runner, or leave runner out.", fitting.join(", ")));
+            }
+            text
+        }
+        None => {
+            format!("there is nothing to run at `{path}`, by itself or as a part of a project above it; {LOOKED_FOR}.")
+        }
+    };
     for script in other_scripts {
         text.push_str(&format!(" {script}, which is none of these runners."));
     }
@@ -326,7 +427,7 @@ fn nothing_found(sandbox: &mut dyn Sandbox, path: &WorkspacePath, other_scripts:
     if !below.is_empty() {
         text.push_str(&format!(" There are projects below: {}; name a folder as path.", projects::told(path, &below)));
     }
-    Failure::new("no_tests", text)
+    Failure::new("nothing_to_run", text)
 }
 
 /// The projects below a place, and the folders at its top that hold Python tests without being one.
@@ -367,6 +468,46 @@ mod tests {
     }
 
     #[test]
+    fn a_script_chooses_among_javascript_s_runners_and_a_need_is_enough() {
+        let package = |text: &'static str| [("package.json", text), ("test/a.js", "")];
+        assert_eq!(runner(&package(r#"{"scripts":{"test":"npm run x","x":"jest --ci"}}"#)), Runner::Jest);
+        assert_eq!(runner(&package(r#"{"devDependencies":{"vitest":"3"}}"#)), Runner::Vitest);
+        assert_eq!(
+            runner(&package(r#"{"scripts":{"test":"node --test"},"devDependencies":{"mocha":"1"}}"#)),
+            Runner::Node
+        );
+        assert_eq!(runner(&package("{}")), Runner::Node);
+        let both = package(r#"{"scripts":{"test":"mocha"},"devDependencies":{"mocha":"1","vitest":"3"}}"#);
+        let found = detected(&both, ".", None).unwrap();
+        assert_eq!((found.runner, found.others), (Runner::Mocha, vec![Runner::Vitest]));
+        assert_eq!(runner(&[("package.json", "{}"), (".mocharc.yml", ""), ("a.test.js", "")]), Runner::Mocha);
+    }
+
+    #[test]
+    fn go_and_make_are_told_by_their_files() {
+        assert_eq!(runner(&[("go.mod", ""), ("a/a_test.go", "")]), Runner::Go);
+        assert_eq!(runner(&[("Makefile", "check:\n\ttrue\n")]), Runner::Make);
+        assert_eq!(runner(&[("Makefile", "test:\n"), ("Cargo.toml", "")]), Runner::Cargo);
+        assert!(detected(&[("go.mod", ""), ("a.go", "")], ".", None).is_err());
+        assert!(detected(&[("Makefile", "all:\n")], ".", None).is_err());
+        let below = [("Makefile", "test:\n"), ("deep/x.c", "")];
+        assert!(detected(&below, "deep", None).is_err(), "make runs everything, and a part was asked for");
+    }
+
+    #[test]
+    fn a_runner_that_does_not_fit_is_named_with_what_does() {
+        let failure = detected(&[("Cargo.toml", ""), ("sub/go.mod", "")], ".", Some(Runner::Pytest)).unwrap_err();
+        assert_eq!(failure.code, "nothing_to_run");
+        for part in
+            ["the runner `pytest` does not fit `.`", "it needs pytest.ini", "What fits: cargo (in `.`)", "`sub` (go)"]
+        {
+            assert!(failure.text.contains(part), "{part}: {}", failure.text);
+        }
+        let failure = detected(&[("Cargo.toml", "")], ".", Some(Runner::Nextest)).unwrap_err();
+        assert!(failure.text.contains("an installed cargo-nextest"), "{}", failure.text);
+    }
+
+    #[test]
     fn several_runners_are_ordered_and_the_others_are_told() {
         let files = [("Cargo.toml", ""), ("tests/test_a.py", "import pytest"), ("test/a.js", "")];
         let found = detected(&files, ".", None).unwrap();
@@ -390,10 +531,10 @@ mod tests {
 
     #[test]
     fn a_place_without_tests_says_what_was_looked_for_and_what_is_below() {
-        let files = [("package.json", r#"{"scripts":{"test":"jest"}}"#), ("a.test.js", ""), ("b/Cargo.toml", "")];
+        let files = [("package.json", r#"{"scripts":{"test":"ava"}}"#), ("a.test.js", ""), ("b/Cargo.toml", "")];
         let failure = detected(&files, ".", None).unwrap_err();
-        assert_eq!(failure.code, "no_tests");
-        for part in ["Cargo.toml (cargo test)", "scripts.test runs `jest`", "`b` (cargo)"] {
+        assert_eq!(failure.code, "nothing_to_run");
+        for part in ["Cargo.toml (cargo test)", "scripts.test runs `ava`", "`b` (cargo)"] {
             assert!(failure.text.contains(part), "{}", failure.text);
         }
         assert_eq!(detected(&files, "nowhere", None).unwrap_err().code, "not_found");
@@ -402,7 +543,7 @@ mod tests {
     /// What the error of a workspace without tests of its own names.
     fn hint(files: &[(&str, &str)], path: &str) -> String {
         let failure = detected(files, path, None).unwrap_err();
-        assert_eq!(failure.code, "no_tests");
+        assert_eq!(failure.code, "nothing_to_run");
         assert!(failure.text.contains("looked for: Cargo.toml"), "{}", failure.text);
         failure.text.split_once("There are projects below: ").map_or(String::new(), |(_, hint)| hint.to_owned())
     }
@@ -425,7 +566,7 @@ mod tests {
     fn a_folder_without_tests_fits_no_runner_of_the_project_above() {
         let files = [("none/README.md", ""), ("tests/test_a.py", "import unittest"), ("web/a.test.js", "")];
         assert_eq!(hint(&files, "none"), "");
-        assert_eq!(detected(&files, "none", Some(Runner::Pytest)).unwrap_err().code, "no_tests");
+        assert_eq!(detected(&files, "none", Some(Runner::Pytest)).unwrap_err().code, "nothing_to_run");
         assert_eq!(detected(&files, "web", None).unwrap().runner, Runner::Node);
         let tests = detected(&files, "tests", None).unwrap();
         assert_eq!((tests.runner, tests.others), (Runner::Unittest, vec![Runner::Pytest]));

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use cofferdam_contract::{Command, EntryKind, Ignoring, ListFiles, Sandbox, WorkspacePath};
 
-use crate::{Failure, list_files};
+use crate::{Failure, command_line::command_line, folders, list_files};
 
 use super::{
     node_script::{NodeCommand, Quoting},
-    python,
     report::Invocation,
     runner::Runner,
 };
@@ -44,7 +43,7 @@ impl Selection {
     /// The command, and what is told about it. Globs are resolved here, since there is no shell.
     pub(super) fn command(&self, sandbox: &mut dyn Sandbox) -> Result<(Command, Invocation), Failure> {
         let files = match &self.target {
-            Some(Target::File(file)) => vec![python::relative(file, &self.directory)],
+            Some(Target::File(file)) => vec![folders::relative(file, &self.directory)],
             Some(Target::Folder(folder)) => self.test_files(sandbox, folder)?,
             None => self.script_files(sandbox)?,
         };
@@ -59,7 +58,7 @@ impl Selection {
         let program = "node".to_owned();
         let argv: Vec<String> =
             std::iter::once(program.clone()).chain(arguments("<the reporter of node's results>")).collect();
-        let equivalent = super::command_line(std::iter::once(&program).chain(&options).chain(&files));
+        let equivalent = command_line(std::iter::once(&program).chain(&options).chain(&files));
         let invocation = Invocation { runner: Runner::Node, argv, equivalent, directory: self.directory.to_string() };
         let command = Command {
             program,
@@ -83,7 +82,7 @@ impl Selection {
             let depth = u32::try_from(plain.matches('/').count() + 1).unwrap_or(u32::MAX);
             // A glob without a slash would match in every folder; the depth keeps it in this one.
             let found = self.list(sandbox, &self.directory, Some(plain), depth)?;
-            let found: Vec<String> = found.into_iter().map(|file| python::relative(&file, &self.directory)).collect();
+            let found: Vec<String> = found.into_iter().map(|file| folders::relative(&file, &self.directory)).collect();
             if found.is_empty() { files.push(word.clone()) } else { files.extend(found) }
         }
         Ok(files)
@@ -95,12 +94,12 @@ impl Selection {
         let files: Vec<String> = found
             .iter()
             .filter(|file| is_test_file(file.as_str()))
-            .map(|file| python::relative(file, &self.directory))
+            .map(|file| folders::relative(file, &self.directory))
             .collect();
         if files.is_empty() {
             let text =
                 format!("there is no test file below `{folder}`: node looks for *.test.js, test-*.js, test/*.js");
-            return Err(Failure::new("no_tests", text));
+            return Err(Failure::new("nothing_to_run", text));
         }
         Ok(files)
     }
@@ -134,7 +133,7 @@ pub(super) fn is_test_file(path: &str) -> bool {
 }
 
 /// A regular expression of JavaScript that matches `text` itself.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for character in text.chars() {
         if "\\^$.*+?()[]{}|/".contains(character) {

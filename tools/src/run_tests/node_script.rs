@@ -29,7 +29,7 @@ pub(super) struct NodeCommand {
 
 /// Whether a word of a script was quoted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quoting {
+pub(crate) enum Quoting {
     /// A shell would expand globs in it.
     Bare,
     /// A shell would hand it on as it is.
@@ -82,7 +82,7 @@ fn programs(script: &str, scripts: &Value, depth: usize) -> Vec<String> {
 }
 
 /// The simple commands of a script.
-fn parts(script: &str) -> impl Iterator<Item = &str> {
+pub(super) fn parts(script: &str) -> impl Iterator<Item = &str> {
     script.split("&&").flat_map(|part| part.split(';')).map(str::trim).filter(|part| !part.is_empty())
 }
 
@@ -112,7 +112,7 @@ fn follow(script: &str, scripts: &Value, depth: usize, besides: &mut Vec<String>
 }
 
 /// The words of a simple command; `None` when a shell would do more than split it.
-fn words(command: &str) -> Option<Vec<(String, Quoting)>> {
+pub(crate) fn words(command: &str) -> Option<Vec<(String, Quoting)>> {
     let mut words = Vec::new();
     let mut characters = command.chars().peekable();
     loop {
@@ -146,7 +146,7 @@ fn words(command: &str) -> Option<Vec<(String, Quoting)>> {
 }
 
 /// The command without variables and wrappers before it.
-fn unwrapped(words: &[(String, Quoting)]) -> &[(String, Quoting)] {
+pub(crate) fn unwrapped(words: &[(String, Quoting)]) -> &[(String, Quoting)] {
     let mut rest = words;
     while let Some(((word, _), after)) = rest.split_first() {
         let is_variable = word.split_once('=').is_some_and(|(name, _)| {
@@ -166,7 +166,7 @@ fn unwrapped(words: &[(String, Quoting)]) -> &[(String, Quoting)] {
 }
 
 /// `npm run NAME`, `yarn NAME`, `pnpm NAME`.
-fn script_name(words: &[(String, Quoting)]) -> Option<&str> {
+pub(super) fn script_name(words: &[(String, Quoting)]) -> Option<&str> {
     let words: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
     match words.as_slice() {
         ["npm" | "pnpm" | "yarn", "run" | "run-script", name] => Some(name),

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use cofferdam_contract::{Sandbox, WorkspacePath};
 
-use crate::{Failure, change, plain_text};
+use crate::{Failure, change, folders, plain_text, project_files};
 
-use super::{detection, python, runner::Runner};
+use super::runner::Runner;
 
 /// Folder levels that are looked at for projects.
 const DEPTH: u32 = 4;
@@ -18,11 +18,11 @@ const FOLDERS: usize = 50;
 const NAMED: usize = 10;
 
 /// Files that make a folder a Python project of its own.
-pub(super) const PYTHON_MARKS: [&str; 6] =
+pub(crate) const PYTHON_MARKS: [&str; 6] =
     ["pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "pytest.ini", "requirements.txt"];
 
 /// Folders that do, too: virtual environments.
-pub(super) const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
+pub(crate) const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
 
 /// A project in a folder below.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,15 +38,19 @@ pub(super) enum Language {
     Rust,
     Python,
     JavaScript,
+    Go,
 }
 
 impl Language {
     /// The language that a runner's tests are written in.
-    pub(super) fn of(runner: Runner) -> Self {
+    /// `None` for any.
+    pub(super) fn of(runner: Runner) -> Option<Self> {
         match runner {
-            Runner::Cargo => Self::Rust,
-            Runner::Pytest | Runner::Unittest => Self::Python,
-            Runner::Node => Self::JavaScript,
+            Runner::Cargo | Runner::Nextest => Some(Self::Rust),
+            Runner::Pytest | Runner::Unittest => Some(Self::Python),
+            Runner::Vitest | Runner::Jest | Runner::Mocha | Runner::Node => Some(Self::JavaScript),
+            Runner::Go => Some(Self::Go),
+            Runner::Make => None,
         }
     }
 
@@ -55,6 +59,7 @@ impl Language {
             Self::Rust => "cargo",
             Self::Python => "python",
             Self::JavaScript => "node",
+            Self::Go => "go",
         }
     }
 }
@@ -66,13 +71,14 @@ pub(super) fn below(
     directory: &WorkspacePath,
     python_tests: &[String],
 ) -> Result<Vec<Project>, Failure> {
-    let glob = format!("{{Cargo.toml,package.json,{}}}", PYTHON_MARKS.join(","));
+    let glob = format!("{{Cargo.toml,package.json,go.mod,{}}}", PYTHON_MARKS.join(","));
     let mut found = BTreeSet::new();
-    for path in detection::names(sandbox, directory, Some(&glob), DEPTH)? {
+    for path in project_files::names(sandbox, directory, Some(&glob), DEPTH)? {
         let Some((folder, name)) = path.rsplit_once('/') else { continue };
         let language = match name {
             "Cargo.toml" => Language::Rust,
             "package.json" => Language::JavaScript,
+            "go.mod" => Language::Go,
             // Tests may have requirements and be no project for that.
             "requirements.txt" if matches!(folder.rsplit('/').next(), Some("test" | "tests" | "docs")) => continue,
             _ => Language::Python,
@@ -82,7 +88,7 @@ pub(super) fn below(
     let folders: BTreeSet<&str> = python_tests.iter().flat_map(|path| folders_above(path)).collect();
     for folder in folders.into_iter().take(FOLDERS) {
         for environment in ENVIRONMENTS {
-            let path = python::join(directory, &format!("{folder}/{environment}"));
+            let path = folders::join(directory, &format!("{folder}/{environment}"));
             if change::status(sandbox, &path)?.is_some() {
                 found.insert(Project { folder: folder.to_owned(), language: Language::Python });
             }
@@ -109,7 +115,7 @@ pub(super) fn tops(files: &[String]) -> impl Iterator<Item = String> + '_ {
 /// Projects for a sentence: "`a` (cargo), `b` (python) and 3 more".
 pub(super) fn told(directory: &WorkspacePath, projects: &[Project]) -> String {
     let named = projects.iter().take(NAMED).map(|project| {
-        let path = python::join(directory, &project.folder).to_string();
+        let path = folders::join(directory, &project.folder).to_string();
         format!("`{}` ({})", plain_text::one_line(&path), project.language.word())
     });
     let named = named.collect::<Vec<_>>().join(", ");

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use cofferdam_contract::{Command, Exit, Sandbox, Stream, WorkspacePath};
 
-use crate::{Failure, change, plain_text};
+use crate::{Failure, change, command_line::command_line, folders, plain_text, transcript::Transcript};
 
-use super::{report::Invocation, runner::Runner, transcript::Transcript};
+use super::{report::Invocation, runner::Runner};
 
 /// Runs pytest as `python -m pytest` does.
 const PYTEST_RECORDER: &str = include_str!("pytest_recorder.py");
@@ -24,9 +24,9 @@ pub(super) struct Interpreter {
 impl Interpreter {
     /// Finds the interpreter for `directory`: the nearest virtual environment at or above it, else the PATH's.
     pub(super) fn find(sandbox: &mut dyn Sandbox, directory: &WorkspacePath) -> Result<Self, Failure> {
-        for folder in ancestors(directory) {
+        for folder in folders::ancestors(directory) {
             for environment in [".venv", "venv"] {
-                let path = join(&folder, &format!("{environment}/bin/python"));
+                let path = folders::join(&folder, &format!("{environment}/bin/python"));
                 // The link leads out of the workspace, as a rule; that it is there is enough.
                 if change::status(sandbox, &path)?.is_some() {
                     return Ok(Self { program: format!("./{}", path.as_str()) });
@@ -70,12 +70,20 @@ impl Interpreter {
     ) -> (Command, Invocation) {
         let (recorder, module) = match runner {
             Runner::Pytest => (PYTEST_RECORDER, "pytest"),
-            Runner::Unittest | Runner::Cargo | Runner::Node => (UNITTEST_RECORDER, "unittest"),
+            Runner::Unittest
+            | Runner::Cargo
+            | Runner::Nextest
+            | Runner::Vitest
+            | Runner::Jest
+            | Runner::Mocha
+            | Runner::Node
+            | Runner::Go
+            | Runner::Make => (UNITTEST_RECORDER, "unittest"),
         };
         let told = format!("<the recorder of {module}'s results>");
         let argv = [self.program.clone(), "-c".to_owned(), told].into_iter().chain(arguments.clone()).collect();
         let plain = [self.program.clone(), "-m".to_owned(), module.to_owned()];
-        let equivalent = super::command_line(plain.iter().chain(&arguments));
+        let equivalent = command_line(plain.iter().chain(&arguments));
         let arguments = ["-c".to_owned(), recorder.to_owned()].into_iter().chain(arguments).collect();
         let invocation = Invocation { runner, argv, equivalent, directory: directory.to_string() };
         (self.command(directory, arguments), invocation)
@@ -98,38 +106,17 @@ pub(super) fn not_found(transcript: &Transcript, workspace: &str) -> Option<Stri
     Some(plain_text::one_line(&line.replace(&format!("{workspace}/"), "")))
 }
 
-/// A folder and all above it, up to the workspace.
-pub(super) fn ancestors(folder: &WorkspacePath) -> Vec<WorkspacePath> {
-    let mut found = vec![folder.clone()];
-    let mut rest = folder.as_str();
-    while !rest.is_empty() {
-        rest = rest.rfind('/').map_or("", |at| &rest[..at]);
-        found.push(WorkspacePath::try_from(rest.to_owned()).expect("the beginning of a path at a slash is a path"));
-    }
-    found
-}
-
-/// A name below a folder.
-pub(super) fn join(folder: &WorkspacePath, name: &str) -> WorkspacePath {
-    let path = if folder.is_workspace() { name.to_owned() } else { format!("{}/{name}", folder.as_str()) };
-    WorkspacePath::try_from(path).unwrap_or_else(|_| folder.clone())
-}
-
-/// `path` as seen from `folder`, which is above it. Never begins with a dash or an at sign, which runners would take
-/// for an option or a file of options.
-pub(super) fn relative(path: &WorkspacePath, folder: &WorkspacePath) -> String {
-    let rest = if folder.is_workspace() {
-        path.as_str()
-    } else {
-        path.as_str().strip_prefix(folder.as_str()).map_or(path.as_str(), |rest| rest.trim_start_matches('/'))
-    };
-    if rest.is_empty() {
-        ".".to_owned()
-    } else if rest.starts_with(['-', '@']) {
-        format!("./{rest}")
-    } else {
-        rest.to_owned()
-    }
+/// What pytest says of an expression that it cannot read: status 4 and a line on standard error (`UsageError` of
+/// `_pytest/mark/__init__.py`).
+pub(super) fn wrong_expression(transcript: &Transcript) -> Option<String> {
+    let mut found = None;
+    transcript.for_each_line(|stream, line| {
+        let told = line.strip_prefix("ERROR: Wrong expression passed to '-k': ");
+        if let Some(told) = told.filter(|_| stream == Stream::Stderr && found.is_none()) {
+            found = Some(plain_text::one_line(told));
+        }
+    });
+    found.filter(|_| transcript.exit() == Some(Exit::Code(4)))
 }
 
 /// pytest's own arguments. A filter with `::` or a path is a test's id, any other is an expression over names.
@@ -170,27 +157,4 @@ pub(super) enum UnittestTarget {
     File(String),
     /// A folder that is no package of the working directory.
     Folder(String),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(text: &str) -> WorkspacePath {
-        WorkspacePath::parse(text, "/work").unwrap()
-    }
-
-    #[test]
-    fn ancestors_end_at_the_workspace() {
-        let found: Vec<String> = ancestors(&path("a/b")).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["a/b", "a", "."]);
-    }
-
-    #[test]
-    fn a_path_is_never_taken_for_an_option() {
-        assert_eq!(relative(&path("a/b/c.py"), &path("a")), "b/c.py");
-        assert_eq!(relative(&path("a"), &path("a")), ".");
-        assert_eq!(relative(&path("-x/@y.py"), &path(".")), "./-x/@y.py");
-        assert_eq!(relative(&path("a/@y.py"), &path("a")), "./@y.py");
-    }
 }

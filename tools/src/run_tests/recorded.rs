@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Stream, WorkspacePath};
+use cofferdam_contract::Stream;
 
-use crate::{excerpt, plain_text};
+use crate::{excerpt, place::Place, plain_text, transcript::Transcript};
 
 use super::{
     records::{self, Item, Record, TestRecord},
     report::{Counts, Outcome, Results, Test, TestFailure},
-    transcript::Transcript,
 };
 
 /// The largest output that is kept for one test, in bytes.
@@ -30,39 +29,6 @@ pub(super) enum Printed {
     Between,
     /// In records of its file (node runs a file as a whole).
     ByFile,
-}
-
-/// Where the runner ran.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
-    /// The workspace's absolute path.
-    pub(super) workspace: &'a str,
-    /// The working directory.
-    pub(super) directory: &'a WorkspacePath,
-}
-
-impl Place<'_> {
-    /// A path that a runner wrote, relative to the workspace; `None` when it is not in it.
-    pub(super) fn relative(&self, path: &str) -> Option<String> {
-        let path = path.strip_prefix("file://").unwrap_or(path);
-        let absolute = if path.starts_with('/') {
-            path.to_owned()
-        } else {
-            format!("{}/{}/{path}", self.workspace, self.directory.as_str())
-        };
-        let path = WorkspacePath::parse(&absolute, self.workspace).ok().filter(|path| !path.is_workspace())?;
-        Some(path.to_string())
-    }
-
-    /// A test's name without the workspace's path: node names a test file by its absolute path.
-    fn name(&self, name: &str) -> String {
-        let prefix = match self.directory.as_str() {
-            "" => format!("{}/", self.workspace),
-            directory => format!("{}/{directory}/", self.workspace),
-        };
-        let name = name.strip_prefix(&prefix).unwrap_or(name);
-        plain_text::content(name).0
-    }
 }
 
 /// Reads the records that a runner printed.
@@ -273,7 +239,7 @@ fn whole(number: f64) -> u64 {
 }
 
 /// The line of the first frame of a stack that is in `file`: `…/file:LINE:COLUMN`.
-fn line_in_stack(stack: &str, file: &str) -> Option<u64> {
+pub(super) fn line_in_stack(stack: &str, file: &str) -> Option<u64> {
     let frame = stack.lines().find_map(|line| line.split_once(&format!("{file}:")))?.1;
     frame.split([':', ')']).next()?.trim().parse().ok()
 }
@@ -281,17 +247,6 @@ fn line_in_stack(stack: &str, file: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_of_runners_become_paths_of_the_workspace() {
-        let directory = WorkspacePath::parse("sub", "/work").unwrap();
-        let place = Place { workspace: "/work", directory: &directory };
-        assert_eq!(place.relative("/work/sub/a.py").as_deref(), Some("sub/a.py"));
-        assert_eq!(place.relative("file:///work/a.mjs").as_deref(), Some("a.mjs"));
-        assert_eq!(place.relative("test/b.js").as_deref(), Some("sub/test/b.js"));
-        assert_eq!(place.relative("/usr/lib/python3/x.py"), None);
-        assert_eq!(place.relative("../../x"), None);
-    }
 
     #[test]
     fn a_stack_tells_the_line() {

@@ -86,7 +86,7 @@ mod cargo {
     fn a_filter_and_a_test_file_select() {
         let sandbox = FolderSandbox::recorded("cargo", "cargo_filter");
         let (_, report) = told(&sandbox, json!({"filter": "integration", "path": "tests/outside.rs"}));
-        assert_eq!(report["equivalent_command"], "cargo test --no-fail-fast --test outside -- integration");
+        assert_eq!(report["equivalent_command"], "cargo test --offline --no-fail-fast --test outside -- integration");
         assert_eq!(counts(&report), expected(&[("passed", 1)]));
         assert_eq!((&report["verdict"], &report["complete"]), (&json!("passed"), &json!(true)));
         assert!(has_note(&report, "1 tests do not match the filter"));
@@ -192,6 +192,15 @@ mod pytest {
     }
 
     #[test]
+    fn an_expression_that_cannot_be_read_is_no_failing_test() {
+        let sandbox = FolderSandbox::recorded("pytest", "pytest_wrong_expression");
+        let failure = call_failing(&sandbox, "run_tests", json!({"filter": "a and (", "runner": "pytest"}));
+        assert_eq!(failure.code, "invalid_arguments");
+        assert!(failure.text.starts_with("argument `filter`: `a and (` is no expression"), "{}", failure.text);
+        assert!(failure.text.contains("at column 8: expected"), "{}", failure.text);
+    }
+
+    #[test]
     fn what_was_asked_for_and_is_not_there_is_no_failure() {
         for (recording, filter, line) in [
             ("pytest_unknown_test", "tests/test_a.py::test_nope", "not found: tests/test_a.py::test_nope"),
@@ -216,6 +225,160 @@ mod pytest {
         assert!(has_note(&report, "begun and not finished: `tests/test_a.py::"), "{text}");
         let sandbox = FolderSandbox::recorded("pytest", "pytest").ends_with(Ended::Cancelled);
         assert_eq!(call_failing(&sandbox, "run_tests", json!({"path": "tests/test_a.py"})).code, "cancelled");
+    }
+}
+
+mod nextest {
+    use super::*;
+
+    #[test]
+    fn every_test_is_counted_with_its_program() {
+        let (text, report) = told(&FolderSandbox::recorded("nextest", "nextest"), json!({}));
+        assert_eq!(
+            (&report["runner"], &report["verdict"], &report["exit_code"]),
+            (&json!("nextest"), &json!("failed"), &json!(100))
+        );
+        assert_eq!(counts(&report), expected(&[("failed", 2), ("passed", 2), ("skipped", 1)]));
+        let fails = failure(&report, "tests::fails");
+        assert_eq!(
+            (&fails["suite"], &fails["file"], &fails["line"]),
+            (&json!("sample::sample"), &json!("src/lib.rs"), &json!(9))
+        );
+        assert_eq!(fails["message"], "assertion `left == right` failed: one and one\n  left: 2\n right: 3");
+        assert_eq!(failure(&report, "aborts")["message"], "its program ended before the test did");
+        assert_eq!(report["complete"], true);
+        assert!(text.contains("nextest runs no documentation tests"), "{text}");
+    }
+
+    #[test]
+    fn a_filter_that_chooses_nothing_runs_no_tests() {
+        let sandbox = FolderSandbox::recorded("nextest", "nextest_none");
+        let (_, report) = told(&sandbox, json!({"filter": "nothing_is_called_so"}));
+        assert_eq!((&report["verdict"], &report["exit_code"]), (&json!("no_tests"), &json!(4)));
+    }
+}
+
+mod javascript {
+    use super::*;
+
+    #[test]
+    fn jest_s_report_tells_every_test() {
+        let (text, report) = told(&FolderSandbox::recorded("jest", "jest"), json!({}));
+        assert_eq!((&report["runner"], &report["verdict"]), (&json!("jest"), &json!("failed")));
+        assert_eq!(report["equivalent_command"], "NODE_ENV=test jest --ci");
+        assert_eq!(
+            counts(&report),
+            expected(&[("errors", 1), ("failed", 1), ("passed", 1), ("skipped", 1), ("todo", 1)])
+        );
+        let fails = failure(&report, "sum > fails");
+        assert_eq!((&fails["file"], &fails["line"]), (&json!("test/sum.test.js"), &json!(7)));
+        assert!(fails["message"].as_str().unwrap().starts_with("Error: expect(received).toBe(expected)"), "{fails}");
+        let broken = failure(&report, "test/broken.test.js");
+        assert!(broken["message"].as_str().unwrap().contains("load error"), "{broken}");
+        assert_eq!(report["complete"], true, "{text}");
+    }
+
+    #[test]
+    fn vitest_s_report_tells_every_test() {
+        let (text, report) = told(&FolderSandbox::recorded("vitest", "vitest"), json!({}));
+        assert_eq!((&report["runner"], &report["verdict"]), (&json!("vitest"), &json!("failed")));
+        assert_eq!(report["equivalent_command"], "vitest run");
+        assert_eq!(
+            counts(&report),
+            expected(&[("errors", 1), ("failed", 1), ("passed", 1), ("skipped", 1), ("todo", 1)])
+        );
+        let fails = failure(&report, "sum > fails");
+        assert_eq!((&fails["file"], &fails["line"]), (&json!("test/sum.test.js"), &json!(7)));
+        assert_eq!(fails["message"], "AssertionError: expected 2 to be 3 // Object.is equality");
+        assert_eq!(report["complete"], true, "{text}");
+    }
+
+    #[test]
+    fn mocha_s_report_tells_every_test_and_hooks_that_failed() {
+        let (_, report) = told(&FolderSandbox::recorded("mocha", "mocha"), json!({}));
+        assert_eq!((&report["runner"], &report["verdict"]), (&json!("mocha"), &json!("failed")));
+        assert_eq!(report["equivalent_command"], "mocha --exit 'test/*.js'");
+        assert_eq!(counts(&report), expected(&[("errors", 1), ("failed", 1), ("passed", 1), ("skipped", 1)]));
+        assert_eq!(failure(&report, "sum fails")["line"], 7);
+        assert_eq!(
+            failure(&report, "sum with a hook \"before each\" hook for \"never runs\"")["message"],
+            "Error: in the hook"
+        );
+    }
+
+    #[test]
+    fn a_filter_and_a_file_select() {
+        for (project, recording, filter, path) in [
+            ("jest", "jest_filter", "sum adds", "test/sum.test.js"),
+            ("vitest", "vitest_filter", "sum adds", "test/sum.test.js"),
+            ("mocha", "mocha_filter", "sum adds", "test/sum.js"),
+        ] {
+            let sandbox = FolderSandbox::recorded(project, recording);
+            let (text, report) = told(&sandbox, json!({"filter": filter, "path": path}));
+            assert_eq!((&report["verdict"], &report["counts"]["passed"]), (&json!("passed"), &json!(1)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_ended_has_no_report() {
+        // `jest_cut` is `jest` without the command that reads the report: a sandbox that is gone executes nothing.
+        let sandbox = FolderSandbox::recorded("jest", "jest_cut").ends_with(Ended::Deadline);
+        let (_, report) = told(&sandbox, json!({}));
+        assert_eq!((&report["verdict"], &report["complete"]), (&json!("timed_out"), &json!(false)));
+    }
+}
+
+mod go {
+    use super::*;
+
+    #[test]
+    fn every_test_and_subtest_is_counted() {
+        let (text, report) = told(&FolderSandbox::recorded("go", "go"), json!({}));
+        assert_eq!(
+            (&report["runner"], &report["verdict"], &report["exit_code"]),
+            (&json!("go"), &json!("failed"), &json!(1))
+        );
+        assert_eq!(counts(&report), expected(&[("failed", 2), ("passed", 1), ("skipped", 1)]), "{text}");
+        assert_eq!(names(&report, "skipped"), ["TestFails/inner_case"]);
+        let fails = failure(&report, "TestFails");
+        assert_eq!((&fails["file"], &fails["line"]), (&json!("sub/sub_test.go"), &json!(13)));
+        assert_eq!(fails["message"], "sub_test.go:12: said before\nsub_test.go:13: got 2");
+        let panics = failure(&report, "TestPanics");
+        assert_eq!((&panics["file"], &panics["line"]), (&json!("panics/panics_test.go"), &json!(5)));
+        assert!(panics["message"].as_str().unwrap().starts_with("panic: oh"), "{panics}");
+    }
+
+    #[test]
+    fn a_filter_and_a_folder_select() {
+        let sandbox = FolderSandbox::recorded("go", "go_filter");
+        let (_, report) = told(&sandbox, json!({"filter": "Add", "path": "sub"}));
+        assert_eq!((&report["verdict"], counts(&report)), (&json!("passed"), expected(&[("passed", 1)])));
+        assert_eq!(report["equivalent_command"], "go test -json -run=Add ./sub/...");
+    }
+
+    #[test]
+    fn what_does_not_compile_is_a_failed_build() {
+        let (_, report) = told(&FolderSandbox::recorded("go_broken", "go_broken"), json!({}));
+        assert_eq!(report["verdict"], "build_failed");
+        let error = &report["compile_errors"][0];
+        assert_eq!((&error["file"], &error["line"]), (&json!("bad.go"), &json!(3)));
+    }
+}
+
+mod make {
+    use super::*;
+
+    #[test]
+    fn only_the_status_of_make_is_known() {
+        let (text, report) = told(&FolderSandbox::recorded("make_tests", "make_tests"), json!({}));
+        assert_eq!(
+            (&report["runner"], &report["verdict"], counts(&report)),
+            (&json!("make"), &json!("passed"), expected(&[]))
+        );
+        assert!(text.ends_with("2 tests ran") && text.contains("nothing about single tests"), "{text}");
+        let failure =
+            call_failing(&FolderSandbox::recorded("make_tests", "make_filter"), "run_tests", json!({"filter": "x"}));
+        assert_eq!(failure.code, "invalid_arguments");
     }
 }
 

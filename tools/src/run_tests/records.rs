@@ -118,7 +118,7 @@ pub(super) fn split(bytes: &[u8]) -> Vec<Item> {
 }
 
 /// A line of standard output without the record at its end.
-pub(super) fn without(line: &str) -> String {
+pub(crate) fn without(line: &str) -> String {
     line.split(MARK).next().unwrap_or_default().to_owned()
 }
 

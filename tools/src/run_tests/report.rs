@@ -4,10 +4,9 @@ use cofferdam_contract::{Ended, Exit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    runner::Runner,
-    transcript::{End, Transcript},
-};
+use crate::transcript::{End, Transcript};
+
+use super::runner::Runner;
 
 /// A test run.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +45,8 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// At least one test ran, none failed, and the runner ended with status 0. Skipped tests did not run.
+    /// At least one test ran, none failed, and the runner ended with status 0. Skipped tests did not run. Of `make` only
+    /// the status is known.
     Passed,
     /// A test failed, or the runner says so.
     Failed,
@@ -163,6 +163,17 @@ pub(super) struct Results {
     /// The runner's own sentence about tests that it was asked for and did not find.
     pub(super) not_found: Option<String>,
     pub(super) notes: Vec<String>,
+    pub(super) counting: Counting,
+}
+
+/// Whether a runner tells of single tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Counting {
+    /// It does.
+    #[default]
+    ByTest,
+    /// All it tells is how it ended.
+    ByStatus,
 }
 
 /// What was run.
@@ -232,8 +243,18 @@ impl Outcome {
 impl Report {
     /// Compares what a runner's output says with how the runner ended. A difference is told, not smoothed over.
     pub(super) fn new(invocation: Invocation, results: Results, transcript: &Transcript) -> Self {
-        let Results { counts, failures, tests, compile_errors, duration_ms, complete, running, not_found, mut notes } =
-            results;
+        let Results {
+            counts,
+            failures,
+            tests,
+            compile_errors,
+            duration_ms,
+            complete,
+            running,
+            not_found,
+            mut notes,
+            counting,
+        } = results;
         let complete = complete && transcript.omitted == 0 && matches!(transcript.end, Some(End::Exited(_)));
         if transcript.omitted > 0 {
             notes.push(format!(
@@ -254,6 +275,7 @@ impl Report {
                 let verdict = match (exit, failing) {
                     _ if !compile_errors.is_empty() => Verdict::BuildFailed,
                     (_, 1..) => Verdict::Failed,
+                    (Exit::Code(0), 0) if counting == Counting::ByStatus => Verdict::Passed,
                     _ if counts.ran() == 0 && not_found.is_some() => Verdict::NoTests,
                     // pytest and, from Python 3.12, unittest end with 5 when they find no test.
                     (Exit::Code(0 | 5), 0) if counts.ran() == 0 && complete => Verdict::NoTests,
@@ -261,7 +283,11 @@ impl Report {
                     (Exit::Code(0), 0) => Verdict::Passed,
                     (Exit::Code(_) | Exit::Signal(_), 0) => Verdict::Failed,
                 };
-                if verdict == Verdict::Failed && failing == 0 && counts.unexpected_passes == 0 {
+                if verdict == Verdict::Failed
+                    && failing == 0
+                    && counts.unexpected_passes == 0
+                    && counting == Counting::ByTest
+                {
                     notes.push(format!("the runner ended {} although no test is reported as failed", ending(exit)));
                 }
                 (Some(exit), verdict)

@@ -171,7 +171,8 @@ impl Report {
     /// Whether the runner's output says something that the list of failures does not.
     fn needs_output(&self) -> bool {
         match self.verdict {
-            Verdict::Passed => false,
+            // All that is known of make is what it printed.
+            Verdict::Passed => self.runner == Runner::Make,
             Verdict::Failed => self.failures.is_empty() || !self.complete,
             Verdict::BuildFailed => self.compile_errors.is_empty(),
             Verdict::NoTests | Verdict::Unclear | Verdict::TimedOut | Verdict::LimitReached => true,

@@ -9,12 +9,24 @@ use serde::{Deserialize, Serialize};
 pub enum Runner {
     /// `cargo test`.
     Cargo,
+    /// `cargo nextest run`.
+    Nextest,
     /// `python -m pytest`.
     Pytest,
     /// `python -m unittest`.
     Unittest,
+    /// `vitest run`.
+    Vitest,
+    /// `jest`.
+    Jest,
+    /// `mocha`.
+    Mocha,
     /// `node --test`.
     Node,
+    /// `go test`.
+    Go,
+    /// `make test` or `make check`.
+    Make,
 }
 
 impl Runner {
@@ -23,9 +35,31 @@ impl Runner {
     pub fn name(self) -> &'static str {
         match self {
             Self::Cargo => "cargo",
+            Self::Nextest => "nextest",
             Self::Pytest => "pytest",
             Self::Unittest => "unittest",
+            Self::Vitest => "vitest",
+            Self::Jest => "jest",
+            Self::Mocha => "mocha",
             Self::Node => "node",
+            Self::Go => "go",
+            Self::Make => "make",
+        }
+    }
+
+    /// The signs of it, for the error of a runner that was asked for and does not fit.
+    pub(super) fn looked_for(self) -> &'static str {
+        match self {
+            Self::Cargo => "Cargo.toml",
+            Self::Nextest => "Cargo.toml and an installed cargo-nextest",
+            Self::Pytest => "pytest.ini, [tool.pytest], conftest.py, or test_*.py or *_test.py in a Python project",
+            Self::Unittest => "test_*.py or *_test.py in a Python project",
+            Self::Vitest => "a package.json whose scripts run vitest, or that needs it, or vitest.config.*",
+            Self::Jest => "a package.json whose scripts run jest, or that needs it, or jest.config.*",
+            Self::Mocha => "a package.json whose scripts run mocha, or that needs it, or .mocharc.*",
+            Self::Node => "a package.json whose scripts.test runs `node --test`, or *.test.js, test-*.js, test/*.js",
+            Self::Go => "go.mod and *_test.go",
+            Self::Make => "a makefile with the target test or check",
         }
     }
 }

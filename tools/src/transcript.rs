@@ -4,26 +4,24 @@ use std::collections::VecDeque;
 
 use cofferdam_contract::{Command, Ended, Exit, Sandbox, SandboxError, Stream};
 
-use crate::{Failure, plain_text};
-
-use super::records;
+use crate::{Failure, plain_text, run_tests::records};
 
 /// Lines of one stream that wait for the end of a line of the other.
 const WAITING: usize = 10_000;
 
 /// The output of one program in order of arrival. Its size is bounded by the permit's output limit.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Transcript {
+pub(crate) struct Transcript {
     chunks: Vec<(Stream, Vec<u8>)>,
     /// How it ended; `None` while it is being written.
-    pub(super) end: Option<End>,
+    pub(crate) end: Option<End>,
     /// Bytes of output beyond the limit.
-    pub(super) omitted: u64,
+    pub(crate) omitted: u64,
 }
 
 /// How a program's execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The program ended.
     Exited(Exit),
     /// The sandbox was ended before the program did.
@@ -33,7 +31,7 @@ pub(super) enum End {
 impl Transcript {
     /// Executes `command` and writes down what it prints. A sandbox that reaches a limit is a result here: what was
     /// printed before tells how far the tests came.
-    pub(super) fn execute(sandbox: &mut dyn Sandbox, command: &Command) -> Result<Self, Failure> {
+    pub(crate) fn execute(sandbox: &mut dyn Sandbox, command: &Command) -> Result<Self, Failure> {
         let mut transcript = Self::default();
         let end = sandbox.execute(command, &mut |stream, bytes| transcript.add(stream, bytes));
         transcript.end = Some(match end {
@@ -56,7 +54,7 @@ impl Transcript {
     }
 
     /// Everything that was printed to one stream.
-    pub(super) fn stream(&self, wanted: Stream) -> Vec<u8> {
+    pub(crate) fn stream(&self, wanted: Stream) -> Vec<u8> {
         self.chunks.iter().filter(|(stream, _)| *stream == wanted).flat_map(|(_, bytes)| bytes).copied().collect()
     }
 
@@ -64,7 +62,7 @@ impl Transcript {
     ///
     /// One at a time, since a program may print millions of empty ones. A line that does not end while [`WAITING`] others
     /// of the other stream wait behind it is handed out as far as it goes.
-    pub(super) fn for_each_line(&self, mut each: impl FnMut(Stream, &str)) {
+    pub(crate) fn for_each_line(&self, mut each: impl FnMut(Stream, &str)) {
         let mut hand_out = |stream: Stream, bytes: &[u8]| {
             each(stream, String::from_utf8_lossy(bytes).trim_end_matches(['\r', '\n']));
         };
@@ -101,7 +99,7 @@ impl Transcript {
     }
 
     /// What a person would have seen: both streams without records, safe to show.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let mut text = String::new();
         self.for_each_line(|stream, line| {
             match stream {
@@ -114,7 +112,7 @@ impl Transcript {
     }
 
     /// The exit status; `None` when the sandbox was ended first.
-    pub(super) fn exit(&self) -> Option<Exit> {
+    pub(crate) fn exit(&self) -> Option<Exit> {
         match self.end {
             Some(End::Exited(exit)) => Some(exit),
             Some(End::Cut(_)) | None => None,
@@ -122,14 +120,14 @@ impl Transcript {
     }
 
     /// Whether the program ended by itself with status 0.
-    pub(super) fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         self.exit() == Some(Exit::Code(0))
     }
 }
 
 #[cfg(test)]
 impl Transcript {
-    pub(super) fn of(chunks: &[(Stream, &str)]) -> Self {
+    pub(crate) fn of(chunks: &[(Stream, &str)]) -> Self {
         let mut transcript = Self { end: Some(End::Exited(Exit::Code(0))), ..Self::default() };
         for (stream, text) in chunks {
             transcript.add(*stream, text.as_bytes());

@@ -1,0 +1,6 @@
+fn main() {
+    let x = 5;
+    let y = x.clone();
+    println!("{}",   y);
+    let unused = 1;
+}

@@ -1,0 +1,7 @@
+import os
+
+x: int = "a"
+
+
+def f(  ):
+    return y

@@ -1,0 +1,3 @@
+package sub
+
+func Add(a int, b int) int { return a+b }

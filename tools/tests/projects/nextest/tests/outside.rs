@@ -1,0 +1,7 @@
+#[test]
+fn outside_passes() {}
+
+#[test]
+fn aborts() {
+    std::process::abort();
+}
