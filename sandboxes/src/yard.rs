@@ -322,7 +322,7 @@ impl Yard {
             (Purpose::Read, _) => Author::Unnamed,
             (Purpose::Commit, Authorship::Agent) => Author::Agent,
             (Purpose::Commit, Authorship::Person) => {
-                git.identity(&self.ground.host).map_or(Author::Unnamed, Author::Person)
+                self.identity(&git, session).map_or(Author::Unnamed, Author::Person)
             }
         };
         Ok(Some(Repository {
@@ -342,10 +342,10 @@ impl Yard {
         HostGit::find(&self.ground.host, session.workspace().root()).ok_or(RepositoryError::NoGit)
     }
 
-    /// The person's name and address, as their own git settings have them.
+    /// The person's name and address, as the host repository's git settings or their own have them.
     #[must_use]
-    pub fn identity(&self, git: &HostGit) -> Option<Identity> {
-        git.identity(&self.ground.host)
+    pub fn identity(&self, git: &HostGit, session: &Session) -> Option<Identity> {
+        git.identity(&self.ground.host, &session.repository_settings())
     }
 
     /// A sandbox that executes what the host root has, on a view without scratch volumes: so it waits for no run.

@@ -114,7 +114,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
         Refused::Told(Exit::NoAudit)
     })?;
     let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &|| false };
-    let taken = session.take(&taking, &git, yard.identity(&git).as_ref(), &patience)?;
+    let taken = session.take(&taking, &git, yard.identity(&git, &session).as_ref(), &patience)?;
     print(format_args!("{} {what}", colour.paint(Mark::Good, "moved")));
     taken.warnings.iter().for_each(|warning| note(format_args!("cofferdam: {}", plain::lines(warning))));
     Ok(match log.append(vec![Event::CommitTaken(event)]) {

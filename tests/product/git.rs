@@ -472,6 +472,9 @@ fn nobody_commits_without_a_name_and_the_agent_does_where_the_operator_says_so()
     git(&place, &["config", "user.name", "Pro Ject"]);
     git(&place, &["config", "user.email", "pro@ject.example"]);
     write(&place, "a.txt", "two\n");
+    // Settings that an agent writes are held for a person, seen inside, and nobody's word about who commits.
+    let config = "[core]\n\trepositoryformatversion = 0\n[user]\n\tname = Some Body\n\temail = some@body.example\n";
+    assert_eq!(place.call("write_file", &json!({ "path": ".git/config", "content": config })).0, 3);
     commit(&place, "By the project's person");
     assert_eq!(git(&place, &["log", "-1", "--format=%an <%ae>", "refs/agents/default"]), "Pro Ject <pro@ject.example>");
 }

@@ -114,7 +114,7 @@ impl Tool for GitCommitTool {
     fn run(&self, plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
         let form: GitCommitForm = arguments::recall(plan)?;
         let repository = git::repository(sandbox)?;
-        let author = author(sandbox, &repository)?;
+        let author = author(&repository)?;
         let paths: Vec<String> = form.paths.iter().flatten().map(git::pathspec).collect();
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
         stage(sandbox, if paths.is_empty() { &[":(top)"] } else { &paths })?;
@@ -281,23 +281,12 @@ fn filtered(told: &str) -> Vec<(String, String)> {
     named.map(|(path, filter)| (path.to_owned(), filter.to_owned())).collect()
 }
 
-/// Whom the commit is by: the repository's own settings come before the person's, as with git itself.
-fn author(sandbox: &mut dyn Sandbox, repository: &Repository) -> Result<Identity, Failure> {
-    let person = match &repository.author {
-        Author::Agent => return Ok(Identity { name: AGENT.0.to_owned(), email: AGENT.1.to_owned() }),
-        Author::Person(person) => Some(person),
-        Author::Unnamed => None,
-    };
-    let mut setting = |key: &str, mine: Option<&String>| -> Result<Option<String>, Failure> {
-        let printed = git::run(sandbox, Access::Read, &["config", "--get", key], &[])?;
-        let value = printed.succeeded().then(|| printed.line()).filter(|value| !value.trim().is_empty());
-        Ok(value.or_else(|| mine.cloned()))
-    };
-    let name = setting("user.name", person.map(|person| &person.name))?;
-    let email = setting("user.email", person.map(|person| &person.email))?;
-    match (name, email) {
-        (Some(name), Some(email)) => Ok(Identity { name, email }),
-        (_, _) => Err(Failure::new(
+/// Whom the commit is by. What settings inside say does not count: the agent may have written them.
+fn author(repository: &Repository) -> Result<Identity, Failure> {
+    match &repository.author {
+        Author::Agent => Ok(Identity { name: AGENT.0.to_owned(), email: AGENT.1.to_owned() }),
+        Author::Person(person) => Ok(person.clone()),
+        Author::Unnamed => Err(Failure::new(
             "no_identity",
             "nothing was committed: git does not know whose commits these are. The person sets that once with \
              `git config --global user.name \"Their Name\"` and `git config --global user.email their@address`",

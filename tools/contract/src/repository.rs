@@ -21,9 +21,9 @@ pub struct Repository {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Author {
-    /// The person. What the repository's own settings say comes before it.
+    /// The person, as the host repository's settings or their own have them.
     Person(Identity),
-    /// The person, whose own settings name nobody. What the repository's settings say may do.
+    /// The person, and those settings name nobody.
     Unnamed,
     /// The agent itself.
     Agent,

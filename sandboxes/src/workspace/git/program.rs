@@ -88,24 +88,32 @@ impl HostGit {
         })
     }
 
-    /// The person's name and address by their own settings, read with no repository in sight; `None` where one is missing.
-    /// What their settings include for a folder (`includeIf "gitdir:…"`) does not count here.
+    /// The person's name and address: as `settings`, the text of the host repository's own, have them, else by their own
+    /// settings, read with no repository in sight; `None` where one is missing. What either includes for a folder
+    /// (`includeIf "gitdir:…"`) does not count here.
     #[must_use]
-    pub fn identity(&self, host: &Host) -> Option<Identity> {
+    pub fn identity(&self, host: &Host, settings: &[u8]) -> Option<Identity> {
         let mut values = [None, None];
-        let mut command = Command::new(&self.program);
-        command.env_clear().env("HOME", &host.home).env("GIT_NO_LAZY_FETCH", "1").env("LC_ALL", "C").current_dir("/");
-        if let Some(config) = host.environment.get(OsStr::new("XDG_CONFIG_HOME")) {
-            command.env("XDG_CONFIG_HOME", config);
-        }
-        command.args(["config", "--null", "--get-regexp", r"^user\.(name|email)$"]);
-        let ran = run(command, "read your name and address", &[]).ok()?;
-        // `key LF value NUL`; the last of a key counts (git-config(1)).
-        for entry in ran.output.split(|byte| *byte == 0) {
-            let entry = String::from_utf8_lossy(entry);
-            let Some((key, value)) = entry.split_once('\n') else { continue };
-            let slot = usize::from(key == "user.email");
-            values[slot] = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+        for (source, input) in [(None, &[][..]), (Some("--file=-"), settings)] {
+            let mut command = Command::new(&self.program);
+            command
+                .env_clear()
+                .env("HOME", &host.home)
+                .env("GIT_NO_LAZY_FETCH", "1")
+                .env("LC_ALL", "C")
+                .current_dir("/");
+            if let Some(config) = host.environment.get(OsStr::new("XDG_CONFIG_HOME")) {
+                command.env("XDG_CONFIG_HOME", config);
+            }
+            command.arg("config").args(source).args(["--null", "--get-regexp", r"^user\.(name|email)$"]);
+            let Ok(ran) = run(command, "read your name and address", input) else { continue };
+            // `key LF value NUL`; the last of a key counts (git-config(1)).
+            for entry in ran.output.split(|byte| *byte == 0) {
+                let entry = String::from_utf8_lossy(entry);
+                let Some((key, value)) = entry.split_once('\n') else { continue };
+                let slot = &mut values[usize::from(key == "user.email")];
+                *slot = Some(value.trim().to_owned()).filter(|value| !value.is_empty()).or(slot.take());
+            }
         }
         let [Some(name), Some(email)] = values else { return None };
         Some(Identity { name, email })

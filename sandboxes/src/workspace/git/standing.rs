@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     HostGit, ObjectId, RepositoryError,
-    host::{Head, HostRepository},
+    host::{Head, HostRepository, in_git, name, small},
     store::Store,
 };
 use crate::workspace::{
@@ -130,6 +130,13 @@ impl Session {
         let next = Arc::new(next);
         ledger.save(&next).map_err(failed)?;
         ledger.sweep(&next).map_err(failed)
+    }
+
+    /// The text of the host repository's settings; empty where there are none. A session's own version of them, which an agent
+    /// may have written, is not what says whom a commit is by.
+    #[must_use]
+    pub fn repository_settings(&self) -> Vec<u8> {
+        small(self.workspace(), &in_git(&name("config")), 1 << 20).ok().flatten().unwrap_or_default()
     }
 
     /// The session's own commits, in a sentence for a person; `None` where there are none.
