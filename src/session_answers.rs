@@ -84,7 +84,8 @@ impl Server {
         let mut output = Output { structured, ..Output::default() };
         // What is still left is in the first result; the rest is what this call is about.
         let handed_back = HandedBack { left: Vec::new(), ..handed_back };
-        handed_back::tell(&mut output, &handed_back, &permit.plan().hand_back, call);
+        let wrote = handed_back::written_by_the_agent(permit.plan());
+        handed_back::tell(&mut output, &handed_back, &permit.plan().hand_back, &wrote, call);
         if omitted > 0 {
             let text = format!("{omitted} changes of that call were more than is kept, and are gone.");
             output.add_notes(vec![text]);

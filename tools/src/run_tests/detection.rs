@@ -1,6 +1,6 @@
 //! Which runner a project's tests are for, told from its files.
 
-use cofferdam_contract::{EntryKind, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
+use cofferdam_contract::{EntryKind, Ignoring, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
 use serde_json::Value;
 
 use crate::{
