@@ -74,7 +74,7 @@
 //! #     ("run_tests", &["runner", "path"][..]), ("deploy", &["env"]), ("read_file", &["path"]), ("list_files", &[]),
 //! #     ("search_files", &[]), ("write_file", &[]), ("edit_file", &[]), ("move_file", &[]), ("delete_file", &[]),
 //! #     ("list_changes", &[]), ("get_run", &[]), ("cancel_run", &[]), ("lint", &[]), ("format", &[]),
-//! #     ("check_types", &[]), ("build", &[]),
+//! #     ("check_types", &[]), ("build", &[]), ("keep_changes", &[]),
 //! # ].into_iter().map(|(name, arguments)| ToolShape {
 //! #     name: name.to_owned(),
 //! #     arguments: arguments.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(),
