@@ -21,6 +21,7 @@ fn shapes() -> Vec<ToolShape> {
         ("check_types", &["path", "tool"]),
         ("build", &["path", "tool", "export"]),
         ("list_changes", &[]),
+        ("keep_changes", &["call", "paths"]),
         ("get_run", &["run_id", "wait_seconds"]),
         ("cancel_run", &["run_id"]),
         ("keep_changes", &["call", "paths"]),
