@@ -1,7 +1,9 @@
 //! The policy in force as a policy file: what `policy show` prints and what the policy's digest is taken of.
 //!
 //! The text loads again, as an operator's file over the same builtin policy, and gives the same policy. It is canonical:
-//! two sets of files that mean the same give the same text.
+//! two sets of files that mean the same give the same text. One exception: a rule that a repository's file or the command
+//! line leaves nothing to decide stands in the text all the same, since it says what they take away from; such a text is
+//! refused as a file for its dead rule.
 
 use cofferdam_contract::{Guarantee, Isolation, Lane};
 
@@ -10,7 +12,7 @@ use crate::{
     condition::{quoted, written},
     policy::Policy,
     protect::Protect,
-    rule::{Approval, Example, Grant, Requester, Rule, Terms},
+    rule::{Approval, Example, Grant, Requester, Role, Rule, Terms},
 };
 
 /// Width that lists of words are broken at.
@@ -92,6 +94,10 @@ fn write_rule(text: &mut String, rule: &Rule, ceilings: &Ceilings) {
             let from = list(from.iter().map(|name| quoted(name)));
             text.push_str(&format!("approvers = {{ min = {min}, from = {from}, not_requester = {not_requester} }}\n"));
             text.push_str(&format!("expires = \"{}s\"\n", expires.as_secs()));
+            match rule.role {
+                Role::Decides => {}
+                Role::Narrows => text.push_str("narrows = true # grants nothing that no other rule does\n"),
+            }
         }
         Grant::Deny => text.push_str("decision = \"deny\"\n"),
     }

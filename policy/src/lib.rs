@@ -39,11 +39,15 @@
 mod case;
 mod ceilings;
 mod condition;
+mod difference;
 mod digest;
 mod document;
 mod effective;
 mod environment;
+mod explanation;
 mod glob;
+mod golden;
+mod in_part;
 mod judge;
 pub mod language;
 mod layer;
@@ -57,8 +61,12 @@ mod rules;
 mod verdict;
 mod write_scope;
 
+pub use difference::{Change, Difference, Direction, TooManyCases};
 pub use digest::digest;
+pub use explanation::{Ceiling, ConditionView, Decided, Explanation, Grants, Holds, RuleView};
 pub use glob::GlobError;
+pub use golden::{Expected, Golden};
+pub use in_part::{InPart, Unknown};
 pub use layer::{Layer, LayerName, ToolShape};
 pub use permit::Permit;
 pub use policy::{BUILTIN, Policy};

@@ -592,7 +592,13 @@ fn a_rich_policy_survives_its_effective_text() {
     assert_eq!(again.ceilings(), policy.ceilings());
     let bare = |policy: &Policy| -> Vec<Rule> {
         let place = Place { file: String::new(), line: 0 };
-        let bare = |rule: &Rule| Rule { place: place.clone(), matching: vec![], not_match: vec![], ..rule.clone() };
+        let bare = |rule: &Rule| Rule {
+            place: place.clone(),
+            layer: LayerName::Operator,
+            matching: vec![],
+            not_match: vec![],
+            ..rule.clone()
+        };
         policy.rules().iter().map(bare).collect()
     };
     assert_eq!(bare(&again), bare(&policy));
