@@ -43,7 +43,7 @@ impl Exit {
     #[must_use]
     pub fn for_failure(code: &str) -> Self {
         match code {
-            "invalid_arguments" | "unknown_tool" | "unusable" => Self::Usage,
+            "invalid_arguments" | "unknown_tool" | "unusable" | "policy_invalid" => Self::Usage,
             "approval_required" => Self::Person,
             "sandbox_unavailable" => Self::NoSandbox,
             "audit_unavailable" => Self::NoAudit,
