@@ -89,11 +89,8 @@ impl PolicyFiles {
         let shown = self.operator.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default();
         let operator =
             self.operator.as_ref().map(|file| Layer { name: LayerName::Operator, file: &shown, text: &file.text });
-        let repository = self.repository.as_ref().map(|text| Layer {
-            name: LayerName::Repository,
-            file: REPOSITORY_FILE,
-            text,
-        });
+        let repository =
+            self.repository.as_ref().map(|text| Layer { name: LayerName::Repository, file: REPOSITORY_FILE, text });
         let line = Some(&self.command_line).filter(|text| !text.is_empty());
         let line = line.map(|text| Layer { name: LayerName::CommandLine, file: COMMAND_LINE, text });
         load([operator, repository, line].into_iter().flatten())
@@ -230,7 +227,9 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         assert!(matches!(read_repository(workspace.path()), Err(RepositoryError::NotPlain { .. })));
         fs::remove_file(&file).unwrap();
-        for (bytes, expected) in [(vec![b'#'; 64 * 1024], true), (vec![b'#'; 64 * 1024 + 1], false), (vec![0xff], false)] {
+        for (bytes, expected) in
+            [(vec![b'#'; 64 * 1024], true), (vec![b'#'; 64 * 1024 + 1], false), (vec![0xff], false)]
+        {
             fs::write(&file, bytes).unwrap();
             assert_eq!(read_repository(workspace.path()).is_ok(), expected);
         }
@@ -256,9 +255,6 @@ mod tests {
     fn a_memory_that_cannot_be_read_is_no_absence() {
         let state = folder();
         fs::create_dir_all(note(state.path(), Path::new("/w"))).unwrap();
-        assert!(matches!(
-            remember_repository(state.path(), Path::new("/w"), None),
-            Err(RepositoryError::Remember(_))
-        ));
+        assert!(matches!(remember_repository(state.path(), Path::new("/w"), None), Err(RepositoryError::Remember(_))));
     }
 }

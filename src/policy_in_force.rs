@@ -53,13 +53,7 @@ enum Stamp {
     /// There was none.
     Absent,
     /// This one.
-    File {
-        device: u64,
-        inode: u64,
-        size: u64,
-        modified: (i64, i64),
-        changed: (i64, i64),
-    },
+    File { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
 }
 
 impl PolicyInForce {

@@ -359,7 +359,7 @@ fn ids_are_taken_once() {
             "everyday",
             "decision = \"deny\"\nwhen = { runner = \"x\" }\nmatch = [{ tool = \"run_tests\", args = { runner = \"x\" } }]"
         )),
-        "policy.toml:2: the id `everyday` is taken by builtin:16; choose another"
+        "policy.toml:2: the id `everyday` is taken by builtin:22; choose another"
     );
 }
 
@@ -415,7 +415,7 @@ fn a_deny_that_nothing_allows_still_gives_its_reason() {
 fn a_limit_that_asks_for_more_than_the_builtin_names_both_lines() {
     assert_eq!(
         problems("[limits]\npids = 99999\nwall_seconds = 90"),
-        "policy.toml:3: [limits] pids = 99999 asks for more than builtin:13 allows: at most 16384"
+        "policy.toml:3: [limits] pids = 99999 asks for more than builtin:17 allows: at most 16384"
     );
     let narrow = Layer { text: "version = 1\n[limits]\nnetwork = \"off\"\nwrite = [\"src/**\"]", ..BASE };
     let operator = Layer {

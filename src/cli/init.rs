@@ -155,7 +155,8 @@ fn repository(setup: &Setup, found: &Found) -> Result<(PathBuf, String), Unusabl
 fn own(setup: &Setup, found: &Found) -> Result<(PathBuf, String), Unusable> {
     let path = setup.folders.policy();
     let backtrace = found.kinds.iter().any(|kind| kind.starts_with("Rust"));
-    let variables = if backtrace { "\n[env] # literal values, the same in every sandbox\nRUST_BACKTRACE = \"1\"\n" } else { "" };
+    let variables =
+        if backtrace { "\n[env] # literal values, the same in every sandbox\nRUST_BACKTRACE = \"1\"\n" } else { "" };
     let text = written(found, WANTED, OPERATOR_HEAD, variables);
     let operator = Some(PolicyFile { path: path.clone(), text: text.clone() });
     let files = PolicyFiles { operator, repository: None, command_line: String::new() };
@@ -193,7 +194,11 @@ fn written(found: &Found, limits: Limits, head: &str, variables: &str) -> String
             "\n[[rule]]\nid = \"no-deleting-tests\"\ntools = [\"delete_file\"]\ndecision = \"deny\"\n\
              when = {{ path = {{ prefix = \"{folder}\" }} }}\nwhy = \"A failing test is mended or discussed, not deleted.\"\n\
              match = [{{ tool = \"delete_file\", args = {{ path = \"{folder}/example\" }} }}]\n\
-             not_match = [{{ tool = \"delete_file\", args = {{ path = \"src/old\" }} }}]\n"
+             not_match = [{{ tool = \"delete_file\", args = {{ path = \"src/old\" }} }}]\n\
+             \n[[rule]]\nid = \"no-moving-tests-away\"\ntools = [\"move_file\"]\ndecision = \"deny\"\n\
+             when = {{ source = {{ prefix = \"{folder}\" }} }}\nwhy = \"A test that is moved away is a test that is not run.\"\n\
+             match = [{{ tool = \"move_file\", args = {{ source = \"{folder}/example\", destination = \"old/example\" }} }}]\n\
+             not_match = [{{ tool = \"move_file\", args = {{ source = \"src/old\", destination = \"src/new\" }} }}]\n"
         ));
     }
     text

@@ -106,8 +106,20 @@ mod tests {
     fn flags_are_one_layer_that_takes_away() {
         assert_eq!(text(&[]), "");
         let flags = [
-            "--limit", "memory_mb=100", "--limit", "network=off", "--limit", "write=src/**, docs/**", "--require", "cpu",
-            "--protect", "a\"\n[env]\nX = \"1", "--deny", "write_file", "--deny", "write_file",
+            "--limit",
+            "memory_mb=100",
+            "--limit",
+            "network=off",
+            "--limit",
+            "write=src/**, docs/**",
+            "--require",
+            "cpu",
+            "--protect",
+            "a/**",
+            "--deny",
+            "write_file",
+            "--deny",
+            "write_file",
         ];
         let policy = crate::policy_files::load(std::iter::once(cofferdam_policy::Layer {
             name: cofferdam_policy::LayerName::CommandLine,
@@ -116,11 +128,18 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(policy.limits().memory_mb, 100);
-        assert!(policy.environment().is_empty(), "a value stays a value");
         let shown = policy.effective();
         for part in ["[\"docs/**\", \"src/**\"]", "require = [\"cpu\"]", "id = \"command-line\""] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
+    }
+
+    #[test]
+    fn a_value_stays_a_value_whatever_it_holds() {
+        let hostile = "a\"\n[env]\nX = \"\u{7f}\u{1}";
+        let table: toml::Table = toml::from_str(&text(&["--protect", hostile])).unwrap();
+        assert_eq!(table["protect"]["paths"][0].as_str(), Some(hostile));
+        assert!(!table.contains_key("env"));
     }
 
     #[test]

@@ -12,5 +12,6 @@ mod harness;
 mod house;
 mod kill;
 mod mcp_json;
+mod policy;
 mod projects;
 mod stdio;

@@ -161,7 +161,8 @@ mod tests {
             assert_eq!((tool.as_str(), arguments["b"].as_i64()), ("a", Some(1)));
         }
         assert_eq!(call(r#"{"tool":"a"}"#).unwrap().1.len(), 0);
-        for text in ["", "[]", r#"{"args":{}}"#, r#"{"tool":1}"#, r#"{"tool":"a","args":[]}"#, r#"{"tool":"a","x":1}"#] {
+        for text in ["", "[]", r#"{"args":{}}"#, r#"{"tool":1}"#, r#"{"tool":"a","args":[]}"#, r#"{"tool":"a","x":1}"#]
+        {
             assert!(call(text).is_err(), "{text}");
         }
     }

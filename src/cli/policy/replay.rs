@@ -97,11 +97,7 @@ fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<C
             Ok(Record { time, event: Event::Intent(intent), .. }) => (time, intent),
             Ok(Record {
                 event:
-                    Event::Outcome(_)
-                    | Event::Lost(_)
-                    | Event::ChangesOrdered(_)
-                    | Event::Changes(_)
-                    | Event::Recovered(_),
+                    Event::Outcome(_) | Event::Lost(_) | Event::ChangesOrdered(_) | Event::Changes(_) | Event::Recovered(_),
                 ..
             }) => continue,
             Err(_) => {
@@ -181,7 +177,8 @@ fn judge(intent: &Intent, policy: &Policy) -> Replayed {
 /// A plan of the recorded call, and its arguments that are not known.
 fn rebuild(intent: &Intent) -> Result<(Plan, BTreeMap<String, Unknown>), String> {
     let project = Project { workspace: intent.workspace.clone() };
-    let missing: Vec<&String> = intent.arguments.iter().filter(|(_, value)| is_left_out(value)).map(|(n, _)| n).collect();
+    let missing: Vec<&String> =
+        intent.arguments.iter().filter(|(_, value)| is_left_out(value)).map(|(n, _)| n).collect();
     if missing.is_empty() {
         let arguments: Map<String, Value> = intent.arguments.clone().into_iter().collect();
         if arguments_sha256(&arguments) != intent.arguments_sha256 {
@@ -298,8 +295,12 @@ mod tests {
             "version = 1\n[limits]\nwrite = [\"src/**\"]\n[[rule]]\nid = \"no\"\ntools = [\"write_file\"]\ndecision = \"deny\"\n\
              when = {{ {when} }}\nwhy = \"x\"\nmatch = [{{ tool = \"write_file\", args = {{ {example} }} }}]\n"
         );
-        crate::policy_files::load(std::iter::once(Layer { name: LayerName::Operator, file: "policy.toml", text: &text }))
-            .unwrap()
+        crate::policy_files::load(std::iter::once(Layer {
+            name: LayerName::Operator,
+            file: "policy.toml",
+            text: &text,
+        }))
+        .unwrap()
     }
 
     fn allowed(arguments: Value, policy: &Policy) -> Replayed {
