@@ -132,7 +132,7 @@ pub(super) fn run(init: &Init, setup: &Setup, colour: Colour) -> Exit {
     print(format_args!("{} {}", colour.paint(Mark::Good, "written"), path.display()));
     print(format_args!("found: {kinds}"));
     for (what, list) in [("tests", &found.tests), ("to be held", &found.protect), ("held anyway", &found.pipelines)] {
-        if !list.is_empty() {
+        if !list.is_empty() && !init.operator {
             print(format_args!("{what}: {}", list.join(", ")));
         }
     }
@@ -151,13 +151,14 @@ fn repository(setup: &Setup, found: &Found) -> Result<(PathBuf, String), Unusabl
     Ok((setup.workspace.join(REPOSITORY_FILE), text))
 }
 
-/// The person's own file.
+/// The person's own file, for all of their workspaces.
 fn own(setup: &Setup, found: &Found) -> Result<(PathBuf, String), Unusable> {
     let path = setup.folders.policy();
     let backtrace = found.kinds.iter().any(|kind| kind.starts_with("Rust"));
     let variables =
         if backtrace { "\n[env] # literal values, the same in every sandbox\nRUST_BACKTRACE = \"1\"\n" } else { "" };
-    let text = written(found, WANTED, OPERATOR_HEAD, variables);
+    // What one project's folders are called is nothing for all of them.
+    let text = written(&Found::default(), WANTED, OPERATOR_HEAD, variables);
     let operator = Some(PolicyFile { path: path.clone(), text: text.clone() });
     let files = PolicyFiles { operator, repository: None, command_line: String::new() };
     files.load().map_err(Unusable::Policy)?;
