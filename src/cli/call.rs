@@ -73,7 +73,7 @@ pub(super) fn run(call: &Call, setup: Setup) -> Exit {
     let server = match Server::open(&setup) {
         Ok(server) => Arc::new(server),
         Err(error) => {
-            note(format_args!("cofferdam: failed to {}", causes(&error)));
+            note(format_args!("cofferdam: failed to {}", plain::lines(&causes(&error))));
             return unusable(&error);
         }
     };

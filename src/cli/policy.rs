@@ -25,6 +25,7 @@ use super::{
 use crate::{
     audit::record::hex,
     config::{self, ConfigError},
+    plain,
     policy_files::{self, PolicyFiles, REPOSITORY_FILE},
     server::{Setup, Unusable, load_policy},
 };
@@ -102,6 +103,7 @@ fn check(setup: &Setup, colour: Colour) -> Exit {
     match loaded {
         Ok(policy) => {
             for warning in policy.warnings() {
+                let warning = plain::lines(&warning.to_string());
                 print(format_args!("{} {warning}", colour.paint(Mark::Warn, "warning:")));
             }
             print(format_args!("{} sha256 {}", colour.paint(Mark::Good, "right"), hex(&policy.sha256())));
@@ -132,13 +134,14 @@ fn show(setup: &Setup) -> Exit {
 
 /// Says why there is no policy to work with.
 fn failed(error: &Unusable) -> Exit {
-    note(format_args!("cofferdam: failed to {}", causes(error)));
+    // A repository's file comes from strangers, and messages quote it.
+    note(format_args!("cofferdam: failed to {}", plain::lines(&causes(error))));
     unusable(error)
 }
 
 /// Says what is wrong with what was given.
 fn wrong(what: impl std::fmt::Display) -> Exit {
-    note(format_args!("cofferdam: {what}"));
+    note(format_args!("cofferdam: {}", plain::lines(&what.to_string())));
     Exit::Usage
 }
 
