@@ -142,18 +142,20 @@ pub(crate) fn explain(policy: &Policy, plan: &Plan) -> Explanation {
     let about: Vec<&Rule> = policy.rules().iter().filter(|rule| rule.tools.contains(&plan.tool)).collect();
     // Lists that are too long are refused, and no rule is asked.
     let cases = case::of_call(&plan.arguments, &case::mentioned(&about)).unwrap_or_default();
+    let finding = find(&about, &plan.tool, &cases);
     let deciding: BTreeSet<&str> = cases
         .iter()
         .flat_map(|case| deciding(&about, &plan.tool, case))
-        // Beside a denial, what the other elements of a list are granted does not count.
-        .filter(|rule| decided != Decided::Deny || rule.grant == Grant::Deny || !about_denies(&about, plan, &cases))
+        .filter(|rule| match finding {
+            // Beside a denial, what the other elements of a list are granted does not count.
+            Finding::Denied(_) => rule.grant == Grant::Deny,
+            Finding::Granted(..) | Finding::Unmatched => true,
+        })
         .map(|rule| rule.id.as_str())
         .collect();
-    let grants = match find(&about, &plan.tool, &cases) {
-        Finding::Granted(grant, _) if !cases.is_empty() => {
-            grant.terms().map(|terms| grants(terms, plan, policy.ceilings()))
-        }
-        Finding::Granted(..) | Finding::Denied(_) | Finding::Unmatched => None,
+    let grants = match &finding {
+        Finding::Granted(grant, _) => grant.terms().map(|terms| grants(terms, plan, policy.ceilings())),
+        Finding::Denied(_) | Finding::Unmatched => None,
     };
     let rules = about.iter().map(|rule| view(rule, plan, &cases, deciding.contains(rule.id.as_str()))).collect();
     Explanation { decided, rule, why, nearest, grants, rules, ceilings: ceilings(policy) }
@@ -174,11 +176,6 @@ fn answer(policy: &Policy, plan: &Plan) -> (Decided, Option<String>, String, Opt
             refusal.nearest().map(str::to_owned),
         ),
     }
-}
-
-/// Whether it is a rule that denies the call.
-fn about_denies(about: &[&Rule], plan: &Plan, cases: &[Case]) -> bool {
-    matches!(find(about, &plan.tool, cases), Finding::Denied(_))
 }
 
 fn grants(terms: &Terms, plan: &Plan, ceilings: &Ceilings) -> Grants {
