@@ -19,6 +19,7 @@ use crate::{
     cli::terminal::causes,
     confine::{self, Confined},
     entry::Entry,
+    policy_in_force::{self, Judging},
     redaction,
     reply::Reply,
     run::Run,
@@ -31,15 +32,23 @@ impl Server {
     /// costs as much as reading a file does. `runtime` is for what waits for others.
     pub(crate) fn call(&self, request: &Request, run: &Run, runtime: &Handle) -> Reply {
         tracing::debug!(target: "cofferdam::step", "plan");
-        let mut entry = Entry::new(self, request, run);
-        let result = self.pass(request, run, runtime, &mut entry);
+        let judging = self.policy.now();
+        let mut entry = Entry::new(self, request, run, &judging);
+        let result = self.pass(request, run, runtime, &judging, &mut entry);
         self.record(result, run, entry)
     }
 
-    fn pass(&self, request: &Request, run: &Run, runtime: &Handle, entry: &mut Entry) -> Result<Output, Failure> {
-        let tool = self.find(&request.tool, entry)?;
+    fn pass(
+        &self,
+        request: &Request,
+        run: &Run,
+        runtime: &Handle,
+        judging: &Judging,
+        entry: &mut Entry,
+    ) -> Result<Output, Failure> {
+        let tool = find(judging, &request.tool, entry)?;
         let plan = self.plan(tool, request, entry)?;
-        let permit = self.judge(plan, entry)?;
+        let permit = judge(judging, plan, entry)?;
         self.announce(entry)?;
         let mut output = match permit.plan().work.clone() {
             Work::Session(question) => runtime.block_on(self.answer(question, &permit, run, entry))?,
@@ -54,15 +63,6 @@ impl Server {
         Ok(output)
     }
 
-    fn find(&self, name: &str, entry: &mut Entry) -> Result<&dyn Tool, Failure> {
-        self.toolbox.find(name).ok_or_else(|| {
-            entry.decided(Decision::UnknownTool, None);
-            let names: Vec<&str> = self.toolbox.all().map(Tool::name).collect();
-            let text = format!("there is no tool `{}`; there are {}", crate::plain::name(name), names.join(", "));
-            failure("unknown_tool", text)
-        })
-    }
-
     fn plan(&self, tool: &dyn Tool, request: &Request, entry: &mut Entry) -> Result<Plan, Failure> {
         let invalid = |text: String| failure("invalid_arguments", text);
         let arguments = request.arguments.as_ref().map_err(|error| invalid(error.to_string()))?;
@@ -74,23 +74,6 @@ impl Server {
         }
         entry.planned(&plan);
         Ok(plan)
-    }
-
-    fn judge(&self, plan: Plan, entry: &mut Entry) -> Result<Permit, Failure> {
-        match self.policy.judge(plan) {
-            Verdict::Allow(permit) => {
-                entry.decided(Decision::Allowed, Some(permit.rule()));
-                Ok(permit)
-            }
-            Verdict::Ask(question) => {
-                entry.decided(Decision::ApprovalRequired, Some(question.rule()));
-                Err(failure("approval_required", format!("{question}; no approver is configured, so it is refused")))
-            }
-            Verdict::Deny(refusal) => {
-                entry.decided(Decision::Denied, refusal.rule());
-                Err(failure("denied", refusal.to_string()))
-            }
-        }
     }
 
     /// Puts the intent into the log: onto the disk, or, where the call can only read, on the way to it. All that can come of
@@ -185,6 +168,42 @@ impl Server {
         };
         tracing::debug!(target: "cofferdam::step", "reply");
         Reply { result, facts: entry.into_facts() }
+    }
+}
+
+/// Finds a tool of this call's policy. Where that does not load there are the builtin ones, all of which it refuses.
+fn find<'a>(judging: &'a Judging, name: &str, entry: &mut Entry) -> Result<&'a dyn Tool, Failure> {
+    let toolbox = policy_in_force::toolbox(judging);
+    toolbox.find(name).ok_or_else(|| {
+        entry.decided(Decision::UnknownTool, None);
+        let names: Vec<&str> = toolbox.all().map(Tool::name).collect();
+        let text = format!("there is no tool `{}`; there are {}", crate::plain::name(name), names.join(", "));
+        failure("unknown_tool", text)
+    })
+}
+
+/// Judges a plan by the policy of this call; without one, the answer is no.
+fn judge(judging: &Judging, plan: Plan, entry: &mut Entry) -> Result<Permit, Failure> {
+    let policy = match judging {
+        Ok(in_force) => &in_force.policy,
+        Err(why) => {
+            entry.decided(Decision::Denied, None);
+            return Err(failure("policy_invalid", why.to_string()));
+        }
+    };
+    match policy.judge(plan) {
+        Verdict::Allow(permit) => {
+            entry.decided(Decision::Allowed, Some(permit.rule()));
+            Ok(permit)
+        }
+        Verdict::Ask(question) => {
+            entry.decided(Decision::ApprovalRequired, Some(question.rule()));
+            Err(failure("approval_required", format!("{question}; no approver is configured, so it is refused")))
+        }
+        Verdict::Deny(refusal) => {
+            entry.decided(Decision::Denied, refusal.rule());
+            Err(failure("denied", refusal.to_string()))
+        }
     }
 }
 

@@ -6,7 +6,9 @@ mod changes;
 mod commit_take;
 mod doctor;
 pub mod exit;
+mod init;
 mod install;
+mod narrowing;
 mod policy;
 mod serve;
 pub mod terminal;
@@ -30,6 +32,7 @@ Examples:
   cofferdam install claude-desktop                  makes Claude Desktop start it on this folder
   cofferdam call read_file '{\"path\": \"README.md\"}'  one call, as a client would make it
   cofferdam call run_tests                          runs this folder's tests in a sandbox
+  cofferdam init                                    writes a starting policy for this project
   cofferdam changes list                            what waits for you, and why
   cofferdam audit show                              what was asked and what came of it";
 
@@ -75,9 +78,11 @@ enum Command {
     Changes(changes::Changes),
     /// Shows what is enforced on this machine, and what is missing
     Doctor(doctor::Doctor),
-    /// Checks or shows the policy
+    /// Checks, shows, explains, tests and compares the policy
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Writes a starting policy for the project at hand
+    Init(init::Init),
     /// Looks at the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -102,6 +107,16 @@ pub fn run(line: CommandLine) -> Exit {
             Some(file) => PolicyChoice::File(environment.absolute_path(file)),
             None => PolicyChoice::Personal,
         },
+        command_line: match &line.command {
+            Command::Serve(serve) => serve.narrowing(),
+            Command::Call(call) => call.narrowing(),
+            Command::Changes(_)
+            | Command::Doctor(_)
+            | Command::Policy(_)
+            | Command::Init(_)
+            | Command::Audit(_)
+            | Command::Install(_) => String::new(),
+        },
         session: line.common.session,
         pool: 0,
         folders,
@@ -114,6 +129,7 @@ pub fn run(line: CommandLine) -> Exit {
         Command::Changes(changes) => changes::run(&changes, &setup, colour),
         Command::Doctor(doctor) => doctor::run(&doctor, &setup, colour),
         Command::Policy(policy) => policy::run(&policy, &setup, colour),
+        Command::Init(init) => init::run(&init, &setup, colour),
         Command::Audit(audit) => audit::run(&audit, &setup.folders.state, colour),
         Command::Install(install) => {
             // An entry for a folder that no server would take helps nobody.

@@ -10,6 +10,7 @@ use crate::{
         preview::{arguments_sha256, preview, shorten},
         record::hex,
     },
+    policy_in_force::Judging,
     reply::{Facts, enforcement, milliseconds},
     run::Run,
     server::{Request, Server},
@@ -39,8 +40,9 @@ enum Announced {
 
 impl Entry {
     /// An entry about which nothing is decided: what is refused before policy is asked, is refused for its arguments.
-    pub(crate) fn new(server: &Server, request: &Request, run: &Run) -> Self {
-        let policy_sha256 = hex(&server.policy.sha256());
+    pub(crate) fn new(server: &Server, request: &Request, run: &Run, judging: &Judging) -> Self {
+        // While the policy is invalid there is none to name.
+        let policy_sha256 = judging.as_ref().map(|in_force| hex(&in_force.policy.sha256())).unwrap_or_default();
         let nothing = serde_json::Map::new();
         let arguments = request.arguments.as_ref().unwrap_or(&nothing);
         let mut client = request.client.clone();

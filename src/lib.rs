@@ -15,6 +15,8 @@ pub mod opening;
 pub mod plain;
 #[cfg(test)]
 mod playground;
+pub mod policy_files;
+mod policy_in_force;
 pub mod progress;
 mod redaction;
 pub mod reply;

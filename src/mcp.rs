@@ -33,6 +33,7 @@ use self::{
 use crate::{
     audit::Client,
     opening::Opening,
+    policy_in_force,
     reply::{self, Facts, Reply},
     run::Run,
     server::{Given, NotAnObject, Request},
@@ -159,7 +160,7 @@ impl ServerHandler for Adapter {
             () = context.ct.cancelled() => None,
         };
         let list = ListToolsResult::with_all_items(match &opened {
-            Some(server) => tools(&server.toolbox),
+            Some(server) => tools(policy_in_force::toolbox(&server.policy.now())),
             None => tools(&Toolbox::default()),
         });
         Ok(match era(&context) {

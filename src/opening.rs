@@ -72,6 +72,7 @@ fn advice(error: &Unusable, setup: &Setup) -> String {
         Unusable::Policy(_) => "Ask the person to correct the policy file; `cofferdam policy check` checks it.".into(),
         Unusable::Yard(_) => "Ask the person to run `cofferdam doctor`, which says what is missing.".into(),
         Unusable::Config(_)
+        | Unusable::Repository(_)
         | Unusable::Session(_)
         | Unusable::Recover(_)
         | Unusable::NothingToTry

@@ -48,6 +48,7 @@ impl Playground {
             },
             folders: Folders { home: self.path("home"), config: self.path("config"), state: self.path("state") },
             policy: PolicyChoice::Personal,
+            command_line: String::new(),
             workspace: self.path("workspace"),
             session: "default".into(),
             pool: 0,

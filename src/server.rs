@@ -8,11 +8,11 @@ use std::{
 };
 
 use cofferdam_contract::Ended;
-use cofferdam_policy::{Layer, LayerName, LoadError, Policy, ToolShape};
+use cofferdam_policy::{LoadError, Policy};
 use cofferdam_sandboxes::{
     Patience, RecoverError, Session, SessionError, Workspace, WorkspaceError, Yard, YardError, YardOptions, root::Host,
 };
-use cofferdam_tools::{Project, Toolbox};
+use cofferdam_tools::Project;
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -20,6 +20,8 @@ use tokio_util::task::TaskTracker;
 use crate::{
     audit::{self, Attendance, Client, Log},
     config::{self, ConfigError, Environment, Folders, PolicyChoice},
+    policy_files::{PolicyFiles, RepositoryError, remember_repository},
+    policy_in_force::PolicyInForce,
     reply::Reply,
     run::Run,
     runs::Runs,
@@ -41,6 +43,8 @@ pub struct Setup {
     pub folders: Folders,
     /// Which policy file is used.
     pub policy: PolicyChoice,
+    /// What the command line takes away from the policy, as a policy file; empty when nothing.
+    pub command_line: String,
     /// The workspace, absolute.
     pub workspace: PathBuf,
     /// The session's name.
@@ -52,9 +56,7 @@ pub struct Setup {
 /// A server that can take calls.
 #[derive(Debug)]
 pub struct Server {
-    pub(crate) policy: Policy,
-    /// The builtin tools, and those of the policy's tasks.
-    pub(crate) toolbox: Toolbox,
+    pub(crate) policy: PolicyInForce,
     pub(crate) project: Project,
     pub(crate) session: Arc<Session>,
     pub(crate) session_name: String,
@@ -94,6 +96,9 @@ pub enum Unusable {
     /// The policy does not load.
     #[error("load the policy")]
     Policy(#[source] LoadError),
+    /// The workspace's own policy file cannot be used, or is gone.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
     /// The workspace cannot be used.
     #[error("use the workspace")]
     Workspace(#[source] WorkspaceError),
@@ -121,15 +126,18 @@ impl Server {
     /// [`Unusable`] with the first part that cannot be had.
     pub fn open(setup: &Setup) -> Result<Self, Unusable> {
         let state = config::prepare_state(&setup.folders.state)?;
-        let policy = load_policy(setup, &setup.workspace)?;
+        let files = PolicyFiles::read(setup, &setup.workspace)?;
+        let policy = files.load().map_err(Unusable::Policy)?;
         let session = open_session(setup, &state)?;
+        let root = session.workspace().root().to_owned();
+        remember_repository(&state, &root, files.repository.as_deref())?;
+        let policy = PolicyInForce::new(setup, root, files, policy);
         finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
         let yard = open_yard(setup, &state)?;
         let attendance = Attendance::begin(&state, &log).map_err(Unusable::Audit)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            toolbox: Toolbox::new(policy.tasks().cloned()),
             policy,
             project: Project { workspace: session.workspace().root().to_string_lossy().into_owned() },
             session,
@@ -210,23 +218,10 @@ pub fn open_yard(setup: &Setup, state: &Path) -> Result<Yard, Unusable> {
     Yard::new(YardOptions { host, pool_size: setup.pool }).map_err(Unusable::Yard)
 }
 
-/// Loads the builtin policy and the operator's file, if there is one.
+/// Loads the policy of a workspace, every layer of it.
 ///
 /// # Errors
-/// [`Unusable::Config`] when the file cannot be read, [`Unusable::Policy`] when it is wrong.
+/// [`Unusable::Config`] or [`Unusable::Repository`] when a file cannot be read, [`Unusable::Policy`] when it is wrong.
 pub fn load_policy(setup: &Setup, workspace: &Path) -> Result<Policy, Unusable> {
-    let file = config::read_policy(&setup.policy, &setup.folders, workspace)?;
-    let shown = file.as_ref().map(|file| file.path.display().to_string()).unwrap_or_default();
-    let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: cofferdam_policy::BUILTIN };
-    let operator = file.as_ref().map(|file| Layer { name: LayerName::Operator, file: &shown, text: &file.text });
-    let layers: Vec<Layer<'_>> = std::iter::once(builtin).chain(operator).collect();
-    Policy::load(&layers, &tool_shapes()).map_err(Unusable::Policy)
-}
-
-/// The tools and their arguments, so that a rule that names another is an error.
-fn tool_shapes() -> Vec<ToolShape> {
-    cofferdam_tools::builtin()
-        .iter()
-        .map(|tool| ToolShape { name: tool.name().to_owned(), arguments: tool.arguments() })
-        .collect()
+    PolicyFiles::read(setup, workspace)?.load().map_err(Unusable::Policy)
 }

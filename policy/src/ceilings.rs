@@ -184,7 +184,10 @@ impl Stated {
             })
             .collect();
         let listed = |names: &BTreeSet<String>| format!("{names:?}").replace('{', "[").replace('}', "]");
-        let at_most_names = |names: &BTreeSet<String>| format!("only {}", listed(names));
+        let at_most_names = |names: &BTreeSet<String>| match names.is_empty() {
+            true => "none".to_owned(),
+            false => format!("only {}", listed(names)),
+        };
         let network = |network: &Network| format!("{:?}", network_word(*network));
         let isolation = |isolation: &Isolation| format!("{:?}", isolation_word(*isolation));
         let mode = |mode: &Mode| format!("{:?}", mode.word());
@@ -231,6 +234,17 @@ impl Stated {
             |value| format!("only what lies in {}", globs(value)),
         ));
         found
+    }
+
+    /// The same with names that nobody stated read as none, as if `place` said so: what a layer that only narrows is
+    /// compared with.
+    pub(crate) fn settle(self, place: &Place) -> Self {
+        let none = || Located { value: BTreeSet::new(), place: place.clone() };
+        Self {
+            registries: Some(self.registries.unwrap_or_else(none)),
+            allow_hosts: Some(self.allow_hosts.unwrap_or_else(none)),
+            ..self
+        }
     }
 
     /// This layer over the ones before it: what a still later layer is compared with.

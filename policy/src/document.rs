@@ -89,6 +89,7 @@ pub(crate) struct RuleText {
     pub(crate) lane: Option<Spanned<Lane>>,
     pub(crate) approvers: Option<Spanned<ApproversText>>,
     pub(crate) expires: Option<Spanned<String>>,
+    pub(crate) narrows: Option<Spanned<bool>>,
     pub(crate) credentials: Option<Spanned<Vec<Spanned<String>>>>,
     pub(crate) why: Option<Spanned<String>>,
     #[serde(rename = "match")]

@@ -1,7 +1,9 @@
 //! The policy in force as a policy file: what `policy show` prints and what the policy's digest is taken of.
 //!
 //! The text loads again, as an operator's file over the same builtin policy, and gives the same policy. It is canonical:
-//! two sets of files that mean the same give the same text.
+//! two sets of files that mean the same give the same text. One exception: a rule that a repository's file or the command
+//! line leaves nothing to decide stands in the text all the same, since it says what they take away from; such a text is
+//! refused as a file for its dead rule.
 
 use cofferdam_contract::{Guarantee, Isolation, Lane, Limits, Need, Parameter, ParameterKind, Task, Word};
 
@@ -11,7 +13,7 @@ use crate::{
     git,
     policy::Policy,
     protect::Protect,
-    rule::{Approval, Example, Grant, Requester, Rule, Terms},
+    rule::{Approval, Example, Grant, Requester, Role, Rule, Terms},
     secrets::{SecretFiles, Secrets},
     task::Named,
 };
@@ -116,6 +118,10 @@ fn write_rule(text: &mut String, rule: &Rule, ceilings: &Ceilings) {
             text.push_str("decision = \"approve\"\n");
             write_terms(text, terms, ceilings);
             write_approval(text, approval);
+            match rule.role {
+                Role::Decides => {}
+                Role::Narrows => text.push_str("narrows = true # grants nothing that no other rule does\n"),
+            }
         }
         Grant::Deny => text.push_str("decision = \"deny\"\n"),
     }
@@ -141,6 +147,13 @@ fn write_approval(text: &mut String, approval: &Approval) {
 }
 
 /// Writes a task. The rule that comes with it is written with the others.
+/// A task as a policy file states it.
+pub(crate) fn task(named: &Named) -> String {
+    let mut text = String::new();
+    write_task(&mut text, named);
+    text
+}
+
 fn write_task(text: &mut String, named: &Named) {
     let Named { task, approval, place: _ } = named;
     let Task { name, description, program, words, directory, parameters, write, lane, limits } = task;

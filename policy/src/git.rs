@@ -22,11 +22,17 @@ pub(crate) struct GitText {
 
 /// The table of a policy in force.
 pub(crate) fn write(text: &mut String, authorship: Authorship) {
-    let word = match authorship {
-        Authorship::Person => "person",
-        Authorship::Agent => "agent",
-    };
-    text.push_str(&format!("\n[git]\nauthor = \"{word}\"\n"));
+    text.push_str(&format!("\n[git]\nauthor = \"{}\"\n", authorship.word()));
+}
+
+impl Authorship {
+    /// The word of the policy language.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::Agent => "agent",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use cofferdam_contract::{Argument, HandBack, Network, Plan};
+use cofferdam_contract::{Argument, HandBack, Network, Plan, Work};
 
 use crate::{
     case::{self, Case},
@@ -14,13 +14,13 @@ use crate::{
     condition::written,
     mode::Mode,
     permit::{Permit, Standing},
-    rule::{Grant, Rule, Severity, Terms},
+    rule::{Grant, Role, Rule, Severity, Terms},
     verdict::{Question, Refusal, Verdict},
 };
 
 /// What the rules say of a call, before its needs are looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Finding<'a> {
+pub(crate) enum Finding<'a> {
     /// Granted under these terms; the rule is the strictest of those that decided.
     Granted(Grant, &'a Rule),
     /// Denied by this rule.
@@ -79,11 +79,18 @@ pub(crate) fn judge(plan: Plan, rules: &[Rule], ceilings: &Ceilings, standing: &
     }
 }
 
-/// The rules that decide a case: those of the strictest decision that matches.
+/// The rules that decide a case: those of the strictest decision that matches, and with them all that narrow it. Where
+/// no rule grants by itself there is nothing to narrow.
 pub(crate) fn deciding<'a>(rules: &[&'a Rule], tool: &str, case: &Case) -> Vec<&'a Rule> {
-    let matching: Vec<&Rule> = rules.iter().copied().filter(|rule| rule.matches(tool, case)).collect();
+    let (narrowing, matching): (Vec<&Rule>, Vec<&Rule>) =
+        rules.iter().copied().filter(|rule| rule.matches(tool, case)).partition(|rule| rule.role == Role::Narrows);
     let strictest = matching.iter().map(|rule| rule.severity()).max();
-    matching.into_iter().filter(|rule| Some(rule.severity()) == strictest).collect()
+    let deciding = matching.into_iter().filter(|rule| Some(rule.severity()) == strictest);
+    match strictest {
+        None => Vec::new(),
+        Some(Severity::Deny) => deciding.collect(),
+        Some(Severity::Allow | Severity::Approve) => deciding.chain(narrowing).collect(),
+    }
 }
 
 /// What rules together grant; `None` without rules.
@@ -91,7 +98,8 @@ pub(crate) fn together(rules: &[&Rule]) -> Option<Grant> {
     rules.iter().map(|rule| rule.grant.clone()).reduce(|left, right| left.meet(&right))
 }
 
-fn find<'a>(rules: &[&'a Rule], tool: &str, cases: &[Case]) -> Finding<'a> {
+/// What rules say of all cases of a call together.
+pub(crate) fn find<'a>(rules: &[&'a Rule], tool: &str, cases: &[Case]) -> Finding<'a> {
     let by_case: Vec<Vec<&Rule>> = cases.iter().map(|case| deciding(rules, tool, case)).collect();
     let all: Vec<&Rule> = by_case.iter().flatten().copied().collect();
     let strictest = all.iter().copied().min_by_key(|rule| strictness(rule));
@@ -116,7 +124,7 @@ fn strictness(rule: &Rule) -> impl Ord + use<'_> {
 }
 
 /// What of the plan does not fit under the terms and the limits, if anything.
-fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceilings) -> Option<Refusal> {
+pub(crate) fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceilings) -> Option<Refusal> {
     let id = rule.id.as_str();
     let need = network_word(plan.network);
     if plan.network > terms.network {
@@ -146,7 +154,8 @@ fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceilings) -> Optio
         let why = format!("the call needs the credential `{credential}`, which the rule does not grant");
         return Some(Refusal::by_rule(id, why, None));
     }
-    if ceilings.mode == Mode::ReadOnly && plan.hand_back != HandBack::Nothing {
+    let changes = plan.hand_back != HandBack::Nothing || plan.work == Work::Commit;
+    if ceilings.mode == Mode::ReadOnly && changes {
         let why = "the call would change the workspace, and [limits] mode = \"read_only\" lets nothing come back";
         return Some(Refusal::by_default(why, None));
     }
@@ -157,16 +166,21 @@ fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceilings) -> Optio
     None
 }
 
-/// The values of one argument that would turn the answer, in the policy's language: values that the rules mention if
-/// there are any, else any other value or none.
+/// Most pairs of values that are tried for two arguments together: a denial must stay cheap.
+const MAX_PAIRS: usize = 256;
+
+/// The smallest change that would turn the answer, in the policy's language: the values of one argument, else of two
+/// together. Values that the rules mention are named if there are any, else any other value or none.
 fn nearest(rules: &[&Rule], tool: &str, cases: &[Case]) -> Option<String> {
-    let with = |argument: &str, value: &Option<Argument>| -> Option<Severity> {
+    let with = |changes: &[(&str, &Option<Argument>)]| -> Option<Severity> {
         let mut changed: Vec<Case> = cases.to_vec();
         for case in &mut changed {
-            match value {
-                Some(value) => case.insert(argument.to_owned(), value.clone()),
-                None => case.remove(argument),
-            };
+            for (argument, value) in changes {
+                match value {
+                    Some(value) => case.insert((*argument).to_owned(), value.clone()),
+                    None => case.remove(*argument),
+                };
+            }
         }
         match find(rules, tool, &changed) {
             // Nobody could approve it, so it would be refused as well.
@@ -175,14 +189,31 @@ fn nearest(rules: &[&Rule], tool: &str, cases: &[Case]) -> Option<String> {
             Finding::Denied(_) | Finding::Unmatched => None,
         }
     };
-    [Severity::Allow, Severity::Approve].into_iter().find_map(|wanted| {
-        case::mentioned(rules).into_iter().find_map(|argument| {
-            let samples = case::samples(rules, argument);
+    let samples: Vec<(&str, Vec<Option<Argument>>)> =
+        case::mentioned(rules).into_iter().map(|argument| (argument, case::samples(rules, argument))).collect();
+    let one = |wanted| {
+        samples.iter().find_map(|(argument, values)| {
             let turning: Vec<&Option<Argument>> =
-                samples.iter().filter(|value| with(argument, value) == Some(wanted)).collect();
-            describe(rules, argument, &turning)
+                values.iter().filter(|value| with(&[(argument, value)]) == Some(wanted)).collect();
+            Some(format!("the same {}", describe(rules, argument, &turning)?))
         })
-    })
+    };
+    let pairs = || {
+        samples.iter().enumerate().flat_map(|(index, (first, of_first))| {
+            samples.iter().skip(index + 1).flat_map(move |(second, of_second)| {
+                of_first.iter().flat_map(move |one| of_second.iter().map(move |two| ((*first, one), (*second, two))))
+            })
+        })
+    };
+    let two = |wanted| {
+        pairs().take(MAX_PAIRS).filter(|(first, second)| with(&[*first, *second]) == Some(wanted)).find_map(
+            |((first, one), (second, two))| {
+                Some(format!("the same {}, and {}", describe(rules, first, &[one])?, describe(rules, second, &[two])?))
+            },
+        )
+    };
+    let wanted = [Severity::Allow, Severity::Approve];
+    wanted.into_iter().find_map(one).or_else(|| wanted.into_iter().find_map(two))
 }
 
 /// Says which values of an argument would do.
@@ -203,10 +234,10 @@ fn describe(rules: &[&Rule], argument: &str, values: &[&Option<Argument>]) -> Op
     let absent = values.iter().any(|value| value.is_none());
     let other = values.iter().any(|value| value.is_some());
     match (mentioned.is_empty(), other, absent) {
-        (false, _, _) => Some(format!("the same with `{argument} = {}`", mentioned.join("` or `"))),
-        (true, true, true) => Some(format!("the same with another `{argument}`, or without it")),
-        (true, true, false) => Some(format!("the same with another `{argument}`")),
-        (true, false, true) => Some(format!("the same without `{argument}`")),
+        (false, _, _) => Some(format!("with `{argument} = {}`", mentioned.join("` or `"))),
+        (true, true, true) => Some(format!("with another `{argument}`, or without it")),
+        (true, true, false) => Some(format!("with another `{argument}`")),
+        (true, false, true) => Some(format!("without `{argument}`")),
         (true, false, false) => None,
     }
 }

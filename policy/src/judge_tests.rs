@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     ceilings::{NameSet, tests::any_ceilings},
     condition::Condition,
+    layer::LayerName,
     problem::Place,
     protect::Protect,
     rule::{Approval, Requester},
@@ -39,6 +40,8 @@ pub(crate) fn rule(id: &str) -> Rule {
     Rule {
         id: id.into(),
         place: Place { file: "policy.toml".into(), line: 1 },
+        layer: LayerName::Operator,
+        role: Role::Decides,
         tools: BTreeSet::from(["t".into()]),
         when: BTreeMap::new(),
         grant: Grant::Allow(nothing()),
@@ -481,15 +484,16 @@ proptest! {
     fn a_value_that_a_refusal_names_is_granted_by_the_rules(rules in any_rules(), call in any_plan()) {
         let call = Plan { network: Network::Off, credentials: BTreeSet::new(), hand_back: HandBack::Nothing, ..call };
         if let Answer::Deny(refusal) = answer(&call, &rules, &Ceilings::TOP)
-            && let Some(value) = refusal.nearest().and_then(|text| text.strip_prefix("the same with `"))
-            && let Some((argument, value)) = value.split_once(" = ")
-            && let Some((first, _)) = value.split_once('`')
-            && !first.starts_with('{')
+            && let Some(text) = refusal.nearest().and_then(|text| text.strip_prefix("the same with `"))
+            && !text.contains("without") && !text.contains("another") && !text.contains('{')
         {
-            let table: toml::Table = toml::from_str(&format!("v = {first}")).unwrap();
-            let value: Argument = table["v"].clone().try_into().unwrap();
             let mut advised = call.clone();
-            advised.arguments.insert(argument.to_owned(), value);
+            for change in text.split(", and with `") {
+                let (argument, value) = change.split_once(" = ").unwrap();
+                let first = value.split_once('`').unwrap().0;
+                let table: toml::Table = toml::from_str(&format!("v = {first}")).unwrap();
+                advised.arguments.insert(argument.to_owned(), table["v"].clone().try_into().unwrap());
+            }
             let answer = answer(&advised, &rules, &Ceilings::TOP);
             prop_assert!(!matches!(answer, Answer::Deny(_)), "{:?}", answer);
         }

@@ -75,6 +75,7 @@
 //! credentials = ["deploy-staging"]
 //! approvers   = { min = 1, from = ["group:release"], not_requester = true }
 //! expires     = "15m"             # how long a grant holds: 1m to 24h; this when not written
+//! narrows     = false             # true: only asks about what other rules grant; always so in a layer that only narrows
 //! why         = "Leaves the sandbox, so a person agrees to this very call."
 //! match       = [{ tool = "deploy", args = { env = "staging" } }]
 //! "#;
@@ -104,6 +105,14 @@
 //! rule matches is refused. Then the call must fit: what it needs of network, lane and credentials under the rules'
 //! grant and under `[limits]`, what it would change inside `write`. Isolation is raised to the strongest of call, rules
 //! and `[limits]`; budgets are cut to `[limits]`.
+//!
+//! A rule with `narrows = true` grants nothing by itself: it asks people about calls that other rules grant, and its terms
+//! are the most that is left of theirs.
+//!
+//! # Layers
+//!
+//! The builtin policy, the operator's file, the repository's `.cofferdam.toml`, the command line. The last two write no
+//! `allow` rule and no `[env]`, and ask for no more than what is granted before them: that is an error with both lines.
 //!
 //! # `when`
 //!

@@ -1,6 +1,9 @@
 //! One layer: a file of the policy, read and checked by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use cofferdam_contract::Guarantee;
 use toml::Spanned;
@@ -36,6 +39,40 @@ pub enum LayerName {
     Builtin,
     /// What the machine's owner wrote.
     Operator,
+    /// What lies in the workspace as `.cofferdam.toml`.
+    Repository,
+    /// What the server was started with.
+    CommandLine,
+}
+
+/// What a layer may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Power {
+    /// All of it.
+    Grants,
+    /// Only what takes away from the layers before it.
+    Narrows,
+}
+
+impl LayerName {
+    /// What such a layer may say.
+    pub(crate) fn power(self) -> Power {
+        match self {
+            Self::Builtin | Self::Operator => Power::Grants,
+            Self::Repository | Self::CommandLine => Power::Narrows,
+        }
+    }
+}
+
+impl fmt::Display for LayerName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Builtin => "builtin",
+            Self::Operator => "operator",
+            Self::Repository => "repository",
+            Self::CommandLine => "command line",
+        })
+    }
 }
 
 /// A tool as policy needs to know it, so that a rule about something that does not exist is an error.
@@ -79,7 +116,10 @@ impl Layer<'_> {
         let require = reader.require(&document);
         let protect = reader.protect(&document);
         let secrets = document.secrets.read(reader.source, &mut reader.problems);
-        let environment = reader.environment(&document);
+        let environment = match self.name.power() {
+            Power::Grants => reader.environment(&document),
+            Power::Narrows => reader.no_environment(&document),
+        };
         let mut problems = reader.problems;
         let in_force = limits.clone().over(earlier.clone());
         let tasks =
@@ -90,8 +130,13 @@ impl Layer<'_> {
         shapes.extend(tasks.iter().map(|named| (named.task.name.clone(), named.arguments())));
         let mut rules = Vec::new();
         for text in &document.rule {
-            let mut reader =
-                RuleReader { source: &source, shapes: &shapes, limits: &in_force, problems: &mut problems };
+            let mut reader = RuleReader {
+                source: &source,
+                layer: self.name,
+                shapes: &shapes,
+                limits: &in_force,
+                problems: &mut problems,
+            };
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
@@ -232,6 +277,19 @@ impl Reader<'_> {
             }
         }
         variables
+    }
+
+    /// A variable is something more in a sandbox, never something less; and no list of names that are safe to take from
+    /// a stranger's repository could be complete.
+    fn no_environment(&mut self, document: &Document) -> BTreeMap<String, Located<String>> {
+        for name in document.env.keys() {
+            let message = format!(
+                "[env] {} adds a variable, and this layer only narrows; set it in the operator's policy",
+                name.get_ref()
+            );
+            self.problems.add(&self.source.place(&name.span()), message);
+        }
+        BTreeMap::new()
     }
 
     fn located<T: Copy>(&self, value: &Spanned<T>) -> Located<T> {

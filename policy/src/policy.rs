@@ -9,11 +9,14 @@ use cofferdam_contract::{Guarantee, Kind, Limits, Network, Plan, Task};
 
 use crate::{
     ceilings::{Ceilings, Located, Stated, network_word},
+    difference::{self, Difference, TooManyCases},
     digest::sha256,
     effective,
+    explanation::{self, Explanation},
     git::Authorship,
+    in_part::{self, InPart, Unknown},
     judge::judge,
-    layer::{Layer, LayerName, Shapes, ToolShape, start_of},
+    layer::{Layer, LayerName, Power, Shapes, ToolShape, start_of},
     permit::Standing,
     problem::{LoadError, Place, Problem, Problems},
     protect::Protect,
@@ -35,6 +38,8 @@ pub struct Policy {
     /// Sorted by name.
     tasks: Vec<Named>,
     ceilings: Ceilings,
+    /// The ceilings with the lines that state them.
+    stated: Stated,
     required_budgets: BTreeSet<Guarantee>,
     standing: Arc<Standing>,
     warnings: Vec<Problem>,
@@ -59,7 +64,16 @@ impl Policy {
         let mut environment = BTreeMap::new();
         let mut authorship = Authorship::default();
         let mut rules = Vec::new();
+        let mut warnings = Vec::new();
+        let mut before = start_of(last);
         for layer in layers {
+            match layer.name.power() {
+                Power::Grants => {}
+                Power::Narrows => {
+                    limits = limits.settle(&before);
+                    ceilings = ceilings.settle();
+                }
+            }
             let content = layer.read(&shapes, &limits)?;
             for excess in limits.excess(&content.limits) {
                 problems.add(&excess.place, excess.message);
@@ -76,7 +90,8 @@ impl Policy {
             // The rules that come with tasks are as those of an earlier layer: the file's own replace or restrict them.
             rules.extend(task::implicit_rules(&content.tasks, &content.rules));
             tasks.extend(content.tasks);
-            rules = rules::combine(rules, content.rules, &mut problems);
+            rules = rules::combine(rules, content.rules, layer.name.power(), &mut problems, &mut warnings);
+            before = start_of(layer);
             problems.end_step()?;
         }
         let protect =
@@ -94,8 +109,9 @@ impl Policy {
             write: ceilings.write.clone(),
             authorship,
         };
-        let warnings = warnings(&rules, &ceilings, &shapes, &start_of(last));
-        let unsigned = Self { rules, tasks, ceilings, required_budgets, standing: Arc::new(standing), warnings };
+        warnings.extend(suspicions(&rules, &ceilings, &shapes, &start_of(last)));
+        let unsigned =
+            Self { rules, tasks, ceilings, stated: limits, required_budgets, standing: Arc::new(standing), warnings };
         Ok(unsigned.sign())
     }
 
@@ -168,6 +184,38 @@ impl Policy {
         &self.tasks
     }
 
+    /// Says how a plan is judged: each rule about it, each condition, what it would be granted, and what is nearest to
+    /// it that would be allowed.
+    #[must_use]
+    pub fn explain(&self, plan: &Plan) -> Explanation {
+        explanation::explain(self, plan)
+    }
+
+    /// Every call that `candidate` would answer otherwise, and every other setting that it changes.
+    ///
+    /// # Errors
+    /// [`TooManyCases`] when the rules of both tell apart more cases of a tool than are tried.
+    pub fn difference(&self, candidate: &Self) -> Result<Difference, TooManyCases> {
+        difference::between(self, candidate)
+    }
+
+    /// Judges a plan of which some arguments are not known.
+    #[must_use]
+    pub fn judge_in_part(&self, plan: &Plan, unknown: &BTreeMap<String, Unknown>) -> InPart {
+        in_part::judge(self, plan, unknown)
+    }
+
+    /// The ids of all rules that stand in files, with the places of their `[[rule]]` lines. The builtin's are left out.
+    #[must_use]
+    pub fn written_rules(&self) -> Vec<(&str, &Place)> {
+        let written = self.rules.iter().filter(|rule| rule.layer != LayerName::Builtin);
+        written.map(|rule| (rule.id.as_str(), &rule.place)).collect()
+    }
+
+    pub(crate) fn stated(&self) -> &Stated {
+        &self.stated
+    }
+
     pub(crate) fn rules(&self) -> &[Rule] {
         &self.rules
     }
@@ -233,14 +281,21 @@ fn add_variables(
     }
 }
 
-fn warnings(rules: &[Rule], ceilings: &Ceilings, shapes: &Shapes, last: &Place) -> Vec<Problem> {
+/// What is probably not meant. A tool that a rule denies without conditions is meant to be denied.
+fn suspicions(rules: &[Rule], ceilings: &Ceilings, shapes: &Shapes, last: &Place) -> Vec<Problem> {
     let granting = |tool: &str| {
         rules.iter().any(|rule| match rule.grant {
             Grant::Allow(_) | Grant::Approve(..) => rule.tools.contains(tool),
             Grant::Deny => false,
         })
     };
-    let ungranted = shapes.keys().filter(|tool| !granting(tool)).map(|tool| Problem {
+    let meant = |tool: &str| {
+        rules.iter().any(|rule| match rule.grant {
+            Grant::Allow(_) | Grant::Approve(..) => false,
+            Grant::Deny => rule.when.is_empty() && rule.tools.contains(tool),
+        })
+    };
+    let ungranted = shapes.keys().filter(|tool| !granting(tool) && !meant(tool)).map(|tool| Problem {
         place: last.clone(),
         message: format!("every call of `{tool}` is refused: no rule allows it"),
     });

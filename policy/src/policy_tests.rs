@@ -377,7 +377,7 @@ fn ids_are_taken_once() {
             "everyday",
             "decision = \"deny\"\nwhen = { runner = \"x\" }\nmatch = [{ tool = \"run_tests\", args = { runner = \"x\" } }]"
         )),
-        "policy.toml:2: the id `everyday` is taken by builtin:16; choose another"
+        "policy.toml:2: the id `everyday` is taken by builtin:22; choose another"
     );
 }
 
@@ -433,7 +433,7 @@ fn a_deny_that_nothing_allows_still_gives_its_reason() {
 fn a_limit_that_asks_for_more_than_the_builtin_names_both_lines() {
     assert_eq!(
         problems("[limits]\npids = 99999\nwall_seconds = 90"),
-        "policy.toml:3: [limits] pids = 99999 asks for more than builtin:13 allows: at most 16384"
+        "policy.toml:3: [limits] pids = 99999 asks for more than builtin:17 allows: at most 16384"
     );
     let narrow = Layer { text: "version = 1\n[limits]\nnetwork = \"off\"\nwrite = [\"src/**\"]", ..BASE };
     let operator = Layer {
@@ -479,6 +479,111 @@ fn variables_of_two_layers_add_up_and_never_replace() {
         with("version = 1\n[env]\nA = \"2\"").unwrap_err().to_string(),
         "policy.toml:3: [env] A is already set by builtin:3"
     );
+}
+
+fn load_three(operator: &str, repository: &str) -> Result<Policy, LoadError> {
+    let (operator, repository) = (format!("version = 1\n{operator}"), format!("version = 1\n{repository}"));
+    let layers = [
+        BASE,
+        Layer { name: LayerName::Operator, file: "policy.toml", text: &operator },
+        Layer { name: LayerName::Repository, file: ".cofferdam.toml", text: &repository },
+    ];
+    Policy::load(&layers, &shapes())
+}
+
+#[test]
+fn a_layer_that_narrows_may_not_allow_set_variables_or_ask_for_more() {
+    let ask = "tools = [\"deploy\"]\ndecision = \"approve\"\napprovers = { min = 1, from = [\"user:ana\"], not_requester = true }\n\
+               match = [{ tool = \"deploy\" }]";
+    let ship = rule("ship", &format!("{ask}\nnetwork = \"registry\"\ncredentials = [\"a\"]"));
+    let operator = format!("[limits]\npids = 64\nregistries = [\"npm\"]\n{ship}");
+    for (repository, expected) in [
+        (
+            rule("a", ""),
+            ".cofferdam.toml:6: a rule that allows belongs into the operator's policy; this layer only narrows, with \"deny\" or \"approve\"",
+        ),
+        (
+            "[env]\nA = \"1\"".to_owned(),
+            ".cofferdam.toml:3: [env] A adds a variable, and this layer only narrows; set it in the operator's policy",
+        ),
+        (
+            "[limits]\npids = 65".to_owned(),
+            ".cofferdam.toml:3: [limits] pids = 65 asks for more than policy.toml:3 allows: at most 64",
+        ),
+        (
+            "[limits]\nallow_hosts = [\"a.example\"]".to_owned(),
+            ".cofferdam.toml:3: [limits] allow_hosts = [\"a.example\"] asks for more than policy.toml:1 allows: none",
+        ),
+        (
+            rule("b", &format!("{ask}\nnetwork = \"allowlist\"")),
+            ".cofferdam.toml:2: the rule `b` asks for network = \"allowlist\" of `deploy`, and policy.toml:5 grants at most \"registry\"",
+        ),
+        (
+            rule("b", &format!("{ask}\ncredentials = [\"b\"]")),
+            ".cofferdam.toml:2: the rule `b` asks for the credential `b` of `deploy`, which policy.toml:5 does not grant",
+        ),
+        (
+            rule("b", &format!("{ask}\nlane = \"sensitive\"")),
+            ".cofferdam.toml:2: the rule `b` asks for the sensitive lane of `deploy`, and policy.toml:5 grants the routine lane only",
+        ),
+        (
+            rule("b", &format!("{ask}\nnarrows = false")),
+            ".cofferdam.toml:8: every rule of this layer narrows; remove this line",
+        ),
+    ] {
+        let found = load_three(&operator, &repository).map(|policy| policy.effective()).expect_err(&repository);
+        assert_eq!(found.to_string(), expected, "{repository}");
+    }
+}
+
+#[test]
+fn an_approval_of_a_layer_that_narrows_grants_nothing_of_its_own() {
+    let ask = |when: &str| {
+        rule(
+            "ask",
+            &format!(
+                "tools = [\"delete_file\", \"deploy\"]\ndecision = \"approve\"\n{when}\n\
+                 approvers = {{ min = 1, from = [\"user:ana\"], not_requester = true }}\nmatch = [{{ tool = \"delete_file\" }}]"
+            ),
+        )
+    };
+    let policy = load_three("", &ask("")).unwrap();
+    assert!(matches!(policy.judge(plan("delete_file")), Verdict::Ask(_)));
+    assert!(matches!(policy.judge(plan("deploy")), Verdict::Deny(_)), "nothing allows it, so nobody is asked");
+    // The same rule of the operator's is a grant.
+    assert!(matches!(load(&ask("")).unwrap().judge(plan("deploy")), Verdict::Ask(_)));
+}
+
+#[test]
+fn a_narrowing_rule_that_is_dead_under_somebodys_own_policy_is_a_warning() {
+    let deny = |id: &str, when: &str, example: &str| {
+        rule(
+            id,
+            &format!(
+                "tools = [\"delete_file\"]\ndecision = \"deny\"\n{when}\nmatch = [{{ tool = \"delete_file\", args = {{ {example} }} }}]"
+            ),
+        )
+    };
+    let tests = ("when = { path = { prefix = \"tests\" } }", "path = \"tests/a\"");
+    let policy = load_three(&deny("all", "", ""), &deny("mine", tests.0, tests.1)).unwrap();
+    let warnings: Vec<String> = policy.warnings().iter().map(ToString::to_string).collect();
+    assert!(
+        warnings.iter().any(|warning| warning.starts_with(
+            ".cofferdam.toml:2: the rule `mine` never decides under this machine's policy: wherever it matches"
+        )),
+        "{warnings:?}"
+    );
+    // In its own file it is an error as ever.
+    let both = format!("{}{}", deny("one", "", ""), deny("two", tests.0, tests.1));
+    let found = load_three("", &both).unwrap_err().to_string();
+    assert!(found.contains("the rule `two` never decides: wherever it matches, `one` decides"), "{found}");
+}
+
+#[test]
+fn a_tool_that_is_denied_on_purpose_is_no_cause_for_a_warning() {
+    let deny = "tools = [\"delete_file\"]\ndecision = \"deny\"\nmatch = [{ tool = \"delete_file\" }]";
+    let warned = |policy: &Policy| policy.warnings().iter().any(|warning| warning.message.contains("delete_file"));
+    assert!(!warned(&load(&rule("no", deny)).unwrap()));
 }
 
 #[test]
@@ -625,7 +730,13 @@ fn a_rich_policy_survives_its_effective_text() {
     assert_eq!(again.ceilings(), policy.ceilings());
     let bare = |policy: &Policy| -> Vec<Rule> {
         let place = Place { file: String::new(), line: 0 };
-        let bare = |rule: &Rule| Rule { place: place.clone(), matching: vec![], not_match: vec![], ..rule.clone() };
+        let bare = |rule: &Rule| Rule {
+            place: place.clone(),
+            layer: LayerName::Operator,
+            matching: vec![],
+            not_match: vec![],
+            ..rule.clone()
+        };
         policy.rules().iter().map(bare).collect()
     };
     assert_eq!(bare(&again), bare(&policy));

@@ -272,6 +272,12 @@ impl Protect {
         AUTO_EXECUTING.iter().copied().chain(std::iter::once(SHORT_NAME))
     }
 
+    /// Whether a pattern is compiled in. Others come from `[protect]` of a policy file.
+    #[must_use]
+    pub fn is_compiled_in(pattern: &str) -> bool {
+        Self::compiled_in().any(|compiled_in| compiled_in == pattern)
+    }
+
     /// The globs that policy added, sorted.
     #[must_use]
     pub fn added(&self) -> &[String] {

@@ -12,9 +12,9 @@ use crate::{
     ceilings::{Stated, isolation_word, network_word},
     condition::Condition,
     document::{ApproversText, ConditionText, DecisionText, ExampleText, RuleText, Source},
-    layer::Shapes,
+    layer::{LayerName, Power, Shapes},
     problem::{Place, Problems},
-    rule::{Approval, Example, Grant, Requester, Rule, Terms},
+    rule::{Approval, Example, Grant, Requester, Role, Rule, Terms},
 };
 
 /// Longest `why` and longest name of anything, in bytes: they reach agents and audit lines.
@@ -28,6 +28,7 @@ const EXPIRES_SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
 /// Reads the rules of one file.
 pub(crate) struct RuleReader<'a> {
     pub(crate) source: &'a Source<'a>,
+    pub(crate) layer: LayerName,
     pub(crate) shapes: &'a Shapes,
     /// The limits in force for this file: its own, else those of earlier layers.
     pub(crate) limits: &'a Stated,
@@ -43,12 +44,15 @@ impl RuleReader<'_> {
         let tools = self.tools(text, &place);
         let why = self.why(text, &place);
         let grant = self.grant(text, &place);
+        let role = self.role(text);
         let when = self.when(text, tools.as_ref());
         let matching = self.matching(text, &place);
         let not_match = self.examples(&text.not_match);
         let rule = Rule {
             id: id?,
             place,
+            layer: self.layer,
+            role: role?,
             tools: tools?,
             when: when?,
             grant: grant?,
@@ -132,6 +136,29 @@ impl RuleReader<'_> {
                 }
                 Some(Grant::Deny)
             }
+        }
+    }
+
+    /// Whether the rule grants by itself. In a layer that may only narrow none does.
+    fn role(&mut self, text: &RuleText) -> Option<Role> {
+        let written = text.narrows.as_ref().map(|narrows| *narrows.get_ref());
+        let decision = text.decision.as_ref()?;
+        match (*decision.get_ref(), self.layer.power()) {
+            (DecisionText::Allow, Power::Narrows) => self.refuse(
+                &decision.span(),
+                "a rule that allows belongs into the operator's policy; this layer only narrows, with \"deny\" or \"approve\"",
+            ),
+            (DecisionText::Allow | DecisionText::Deny, Power::Grants | Power::Narrows) => {
+                self.unwanted(text.narrows.as_ref().map(Spanned::span), "`narrows` belongs to \"approve\"")?;
+                Some(Role::Decides)
+            }
+            (DecisionText::Approve, Power::Narrows) if written == Some(false) => {
+                let span = text.narrows.as_ref().map(Spanned::span).unwrap_or_default();
+                self.refuse(&span, "every rule of this layer narrows; remove this line")
+            }
+            (DecisionText::Approve, Power::Narrows) => Some(Role::Narrows),
+            (DecisionText::Approve, Power::Grants) if written == Some(true) => Some(Role::Narrows),
+            (DecisionText::Approve, Power::Grants) => Some(Role::Decides),
         }
     }
 

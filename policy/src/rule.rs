@@ -10,6 +10,7 @@ use cofferdam_contract::{Arguments, Isolation, Lane, Network};
 use crate::{
     case::{self, Case, TooMany},
     condition::{Condition, Purpose},
+    layer::LayerName,
     problem::Place,
 };
 
@@ -19,12 +20,25 @@ pub(crate) struct Rule {
     pub(crate) id: String,
     /// The `[[rule]]` line.
     pub(crate) place: Place,
+    /// The layer whose file it stands in.
+    pub(crate) layer: LayerName,
+    pub(crate) role: Role,
     pub(crate) tools: BTreeSet<String>,
     pub(crate) when: BTreeMap<String, Condition>,
     pub(crate) grant: Grant,
     pub(crate) why: String,
     pub(crate) matching: Vec<Example>,
     pub(crate) not_match: Vec<Example>,
+}
+
+/// Whether a rule's grant stands by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The grant is the rule's own, as far as a rule as strict does not say less.
+    Decides,
+    /// The rule grants nothing: a call gets what the other rules grant, and of that no more than this one names. Every
+    /// `approve` rule of a layer that may only narrow is one. A denial needs no such role; it narrows by itself.
+    Narrows,
 }
 
 /// What a rule decides. Only what a decision can mean can be said with it: a denial carries no network, and a call
@@ -137,6 +151,14 @@ impl Grant {
             Self::Allow(_) => Severity::Allow,
             Self::Approve(..) => Severity::Approve,
             Self::Deny => Severity::Deny,
+        }
+    }
+
+    /// What a call that it grants may have; `None` for a denial.
+    pub(crate) fn terms(&self) -> Option<&Terms> {
+        match self {
+            Self::Allow(terms) | Self::Approve(terms, _) => Some(terms),
+            Self::Deny => None,
         }
     }
 

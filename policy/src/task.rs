@@ -20,7 +20,7 @@ use crate::{
     layer::{LayerName, Shapes},
     problem::{Place, Problems},
     read_rule::RuleReader,
-    rule::{Approval, Example, Grant, Rule, Terms},
+    rule::{Approval, Example, Grant, Role, Rule, Terms},
     write_scope::{Globs, WriteScope},
 };
 
@@ -131,6 +131,8 @@ impl Named {
             why: "The owner of this machine named it as a task.".to_owned(),
             matching: vec![example],
             not_match: Vec::new(),
+            layer: LayerName::Operator,
+            role: Role::Decides,
         }
     }
 }
@@ -479,8 +481,13 @@ impl TaskReader<'_> {
             }
             (Lane::Sensitive, Some(approvers)) => {
                 let shapes = self.shapes;
-                let mut reader =
-                    RuleReader { source: self.source, shapes, limits: self.limits, problems: self.problems };
+                let mut reader = RuleReader {
+                    source: self.source,
+                    layer: self.layer,
+                    shapes,
+                    limits: self.limits,
+                    problems: self.problems,
+                };
                 reader.approval(approvers.get_ref(), text.expires.as_ref()).map(Some)
             }
         }

@@ -85,7 +85,7 @@ pub struct Intent {
     /// The rule that decided, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Digest of the policy that judged.
+    /// Digest of the policy that judged; empty while the policy was invalid, which refuses every call.
     pub policy_sha256: String,
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     exit::Exit,
+    narrowing::Narrowing,
     terminal::{Colour, Mark, causes, note, print},
 };
 use crate::{
@@ -47,6 +48,15 @@ pub(super) struct Call {
     /// Prints the result and its facts as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    narrowing: Narrowing,
+}
+
+impl Call {
+    /// What the flags take away from the policy, as its last layer.
+    pub(super) fn narrowing(&self) -> String {
+        self.narrowing.text()
+    }
 }
 
 /// Makes the call and shows its result.
@@ -63,7 +73,7 @@ pub(super) fn run(call: &Call, setup: Setup) -> Exit {
     let server = match Server::open(&setup) {
         Ok(server) => Arc::new(server),
         Err(error) => {
-            note(format_args!("cofferdam: failed to {}", causes(&error)));
+            note(format_args!("cofferdam: failed to {}", plain::lines(&causes(&error))));
             return unusable(&error);
         }
     };
@@ -178,6 +188,7 @@ pub(super) fn unusable(error: &Unusable) -> Exit {
     match error {
         Unusable::Config(_)
         | Unusable::Policy(_)
+        | Unusable::Repository(_)
         | Unusable::Workspace(_)
         | Unusable::Session(_)
         | Unusable::Recover(_)

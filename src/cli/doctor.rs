@@ -144,6 +144,7 @@ fn show(report: &Report, setup: &Setup, refused: Option<&WorkspaceError>, colour
     }
     print(format_args!("  state:     {}", setup.folders.state.display()));
     print(format_args!("  policy:    {} (if it is there)", setup.folders.policy().display()));
+    print("             and .cofferdam.toml of the workspace (if it is there), which only takes away");
 }
 
 fn heading(text: &str, colour: Colour) {

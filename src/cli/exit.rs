@@ -11,7 +11,7 @@ pub enum Exit {
     Failed,
     /// The command line or the configuration is wrong. clap ends with the same status.
     Usage,
-    /// It waits for a person: changes are held, or the call needs an approval.
+    /// It waits for a person: changes are held, the call needs an approval, or a candidate policy allows more.
     Person,
     /// This machine cannot give a sandbox, or not one that is strong enough.
     NoSandbox,
@@ -43,7 +43,7 @@ impl Exit {
     #[must_use]
     pub fn for_failure(code: &str) -> Self {
         match code {
-            "invalid_arguments" | "unknown_tool" | "unusable" => Self::Usage,
+            "invalid_arguments" | "unknown_tool" | "unusable" | "policy_invalid" => Self::Usage,
             "approval_required" => Self::Person,
             "sandbox_unavailable" => Self::NoSandbox,
             "audit_unavailable" => Self::NoAudit,
@@ -65,7 +65,7 @@ Exit status:
   0    it was done
   1    the tool failed or was refused; a check found something wrong
   2    the command line, the workspace or the configuration is wrong
-  3    it waits for a person: changes are held, or an approval is needed
+  3    it waits for a person: changes are held, an approval is needed, or a candidate policy allows more
   4    this machine cannot give a sandbox that is strong enough (see `cofferdam doctor`)
   5    the audit log cannot be written
   6    the tool did its work and the result is not good: tests did not pass (some failed, could not be built, or none

@@ -14,6 +14,7 @@ use tracing_subscriber::{
 
 use super::{
     exit::Exit,
+    narrowing::Narrowing,
     terminal::{Colour, note},
 };
 use crate::{
@@ -32,6 +33,15 @@ pub(super) struct Serve {
     /// Sandboxes of one kind that are prepared ahead of need; 0 for none
     #[arg(long, value_name = "NUMBER", default_value_t = 2)]
     pool: usize,
+    #[command(flatten)]
+    narrowing: Narrowing,
+}
+
+impl Serve {
+    /// What the flags take away from the policy, as its last layer.
+    pub(super) fn narrowing(&self) -> String {
+        self.narrowing.text()
+    }
 }
 
 /// Serves until the client goes away.

@@ -14,6 +14,7 @@ mod harness;
 mod house;
 mod kill;
 mod mcp_json;
+mod policy;
 mod projects;
 mod secrets;
 mod stdio;

@@ -6,6 +6,7 @@ use std::{
     os::unix::ffi::{OsStrExt, OsStringExt},
 };
 
+use cofferdam_policy::Protect;
 use serde::{Deserialize, Serialize};
 
 use super::tree_path::TreePath;
@@ -314,17 +315,26 @@ impl fmt::Display for DropReason {
     }
 }
 
+/// Which list protects a path, and by which pattern.
+fn protected_by(pattern: &str) -> String {
+    match Protect::is_compiled_in(pattern) {
+        true => format!("protected by {pattern}, which is built in"),
+        false => format!("protected by {pattern} of [protect] in a policy file"),
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protected { pattern } => {
-                write!(
-                    formatter,
-                    "programs of your machine may act on it unasked, or your policy names it (protected by {pattern})"
-                )
+                let why = match Protect::is_compiled_in(pattern) {
+                    true => "programs of your machine may act on it unasked",
+                    false => "a policy file names it",
+                };
+                write!(formatter, "{why} ({})", protected_by(pattern))
             }
             Self::ContainsProtected { path, pattern } => {
-                write!(formatter, "it would take {path} with it (protected by {pattern})")
+                write!(formatter, "it would take {path} with it ({})", protected_by(pattern))
             }
             Self::Draft => formatter.write_str("it is a draft: all changes wait for a person here"),
             Self::Secret { pattern } => write!(
@@ -341,7 +351,7 @@ impl fmt::Display for Reason {
                 write!(formatter, "the link to {target} leads, or could lead, out of the workspace")
             }
             Self::LeadsToProtected { path, pattern } => {
-                write!(formatter, "the link leads to {path} (protected by {pattern})")
+                write!(formatter, "the link leads to {path} ({})", protected_by(pattern))
             }
             Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
             Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),

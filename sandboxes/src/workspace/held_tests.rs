@@ -299,11 +299,11 @@ fn a_diff_shows_both_sides() {
     let layers = session.layers().unwrap();
     assert_eq!(
         shown(&session, &layers, &TreePath::root()),
-        "held .envrc: programs of your machine may act on it unasked, or your policy names it (protected by .envrc)\n\
+        "held .envrc: programs of your machine may act on it unasked (protected by .envrc, which is built in)\n\
          mode 644 becomes 755\n\
          --- workspace/.envrc\n+++ held/.envrc\n@@ -1,3 +1,3 @@\n one\n-two\n-three\n+2\\u{1b}[2J\n+three\n\
          \\ no newline at the end of the file\n\
-         held .git/config: programs of your machine may act on it unasked, or your policy names it (protected by .git)\n\
+         held .git/config: programs of your machine may act on it unasked (protected by .git, which is built in)\n\
          workspace: a text of 4 bytes, mode 644\n\
          held: a binary file of 3 bytes, sha256 c9f9b2a0fcc3b7b2b9a3d1c2ef0d9c0e\n"
             .split("held .git/config")
@@ -311,11 +311,11 @@ fn a_diff_shows_both_sides() {
             .unwrap()
             .to_owned()
             + &shown(&session, &layers, &path(".git"))
-            + "held .npmrc: programs of your machine may act on it unasked, or your policy names it (protected by .npmrc)\n\
+            + "held .npmrc: programs of your machine may act on it unasked (protected by .npmrc, which is built in)\n\
                --- workspace/.npmrc\n+++ /dev/null\n@@ -1 +0,0 @@\n-gone\n\
-               held .vscode: programs of your machine may act on it unasked, or your policy names it (protected by .vscode)\n\
+               held .vscode: programs of your machine may act on it unasked (protected by .vscode, which is built in)\n\
                workspace: nothing\nheld: a folder, mode 755\n\
-               held .vscode/new: programs of your machine may act on it unasked, or your policy names it (protected by .vscode)\n\
+               held .vscode/new: programs of your machine may act on it unasked (protected by .vscode, which is built in)\n\
                --- /dev/null\n+++ held/.vscode/new\n@@ -0,0 +1 @@\n+n\n\
                held out: the link to /etc leads, or could lead, out of the workspace\n\
                workspace: nothing\nheld: a link to /etc\n"

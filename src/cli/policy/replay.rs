@@ -1,0 +1,355 @@
+//! `cofferdam policy replay`: what another policy would have said to the calls that are on record.
+//!
+//! The log holds arguments that name a place, a choice or a number, and of all else a digest. So a call is planned anew
+//! with what is there and with stand-ins for the rest, twice with different ones: what comes out differently depends on
+//! what is not known. Where a rule asks about that, the answer may be `unknown`, and is said to be.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use cofferdam_contract::{Argument, Plan};
+use cofferdam_policy::{Decided, InPart, Policy, Unknown};
+use cofferdam_tools::Project;
+use serde_json::{Map, Value};
+
+use super::{
+    super::{
+        exit::Exit,
+        terminal::{Colour, Mark, print},
+    },
+    ReadAs, load_as, plan, wrong,
+};
+use crate::{
+    audit::{self, Decision, Event, Intent, Record, preview::arguments_sha256},
+    plain,
+    server::Setup,
+};
+
+/// Judges the recorded calls by another policy file
+///
+/// The file is read as the operator's, over the builtin policy and nothing else. A call whose answer depends on an argument
+/// that the log does not hold (contents of files) is listed as unknown.
+#[derive(Debug, Args)]
+pub(in super::super) struct Replay {
+    /// The log, or the state folder that holds it; without it your own
+    log: Option<PathBuf>,
+    /// The policy file to judge by
+    #[arg(long, value_name = "FILE")]
+    candidate: PathBuf,
+}
+
+/// What became of a recorded call.
+#[derive(Debug, PartialEq, Eq)]
+enum Replayed {
+    /// The same answer.
+    Same,
+    /// Another.
+    Otherwise { now: Decided, rule: Option<String> },
+    /// It cannot be told, for this reason.
+    Unknown(String),
+    /// Policy was not asked.
+    NotAsked,
+}
+
+/// Replays the log.
+pub(super) fn run(replay: &Replay, setup: &Setup, colour: Colour) -> Exit {
+    let policy = match load_as(&replay.candidate, ReadAs::Operator, setup) {
+        Ok(policy) => policy,
+        Err(why) => return wrong(why),
+    };
+    let path = match &replay.log {
+        None => audit::path(&setup.folders.state),
+        Some(path) => {
+            let path = setup.environment.absolute_path(path);
+            if path.is_dir() { audit::path(&path) } else { path }
+        }
+    };
+    match replay_log(&path, &policy, colour) {
+        Ok(Counts { widened: 0, .. }) => Exit::Success,
+        Ok(_) => Exit::Person,
+        Err(error) => wrong(format_args!("failed to read {}: {error}", path.display())),
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    calls: usize,
+    same: usize,
+    widened: usize,
+    narrowed: usize,
+    unknown: usize,
+    not_asked: usize,
+    unreadable: usize,
+}
+
+fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<Counts> {
+    let mut log = BufReader::new(audit::open_between_batches(path)?);
+    let mut counts = Counts::default();
+    let mut line = Vec::new();
+    while log.read_until(b'\n', &mut line)? > 0 {
+        let record = serde_json::from_slice::<Record>(line.trim_ascii_end());
+        line.clear();
+        let (time, intent) = match record {
+            Ok(Record { time, event: Event::Intent(intent), .. }) => (time, intent),
+            Ok(Record {
+                event:
+                    Event::Outcome(_)
+                    | Event::Lost(_)
+                    | Event::ChangesOrdered(_)
+                    | Event::Changes(_)
+                    | Event::CommitOrdered(_)
+                    | Event::CommitTaken(_)
+                    | Event::Recovered(_),
+                ..
+            }) => continue,
+            Err(_) => {
+                counts.unreadable += 1;
+                continue;
+            }
+        };
+        counts.calls += 1;
+        let before = decided(intent.decision);
+        match judge(&intent, policy) {
+            Replayed::Same => counts.same += 1,
+            Replayed::NotAsked => counts.not_asked += 1,
+            Replayed::Unknown(why) => {
+                counts.unknown += 1;
+                show(&time, &intent, colour.paint(Mark::Warn, "unknown"), &why, colour);
+            }
+            Replayed::Otherwise { now, rule } => {
+                let less = before.is_some_and(|before| now > before);
+                *(if less { &mut counts.narrowed } else { &mut counts.widened }) += 1;
+                let (mark, word) = if less { (Mark::Good, "narrowed") } else { (Mark::Bad, "widened") };
+                let was = before.map_or_else(String::new, |before| before.to_string());
+                let rule = rule.map_or("no rule".to_owned(), |rule| format!("rule {rule}"));
+                show(&time, &intent, colour.paint(mark, word), &format!("{was} → {now}, {rule}"), colour);
+            }
+        }
+    }
+    let Counts { calls, same, widened, narrowed, unknown, not_asked, unreadable } = counts;
+    print(format_args!(
+        "{calls} calls: {same} answered alike, {widened} widened, {narrowed} narrowed, {unknown} unknown, {not_asked} never judged"
+    ));
+    if unreadable > 0 {
+        print(format_args!("{unreadable} lines cannot be read; see `cofferdam audit verify`"));
+    }
+    Ok(Counts { calls, same, widened, narrowed, unknown, not_asked, unreadable })
+}
+
+fn show(time: &str, intent: &Intent, word: String, what: &str, colour: Colour) {
+    let shown: Vec<String> = intent
+        .arguments
+        .iter()
+        .filter(|(_, value)| value.is_string())
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let call = plain::name(&format!("{} {}", intent.tool, shown.join(" ")));
+    print(format_args!("{} {word}  {call}  {}", colour.paint(Mark::Dim, time), plain::lines(what)));
+}
+
+fn decided(decision: Decision) -> Option<Decided> {
+    match decision {
+        Decision::Allowed => Some(Decided::Allow),
+        Decision::ApprovalRequired => Some(Decided::Approve),
+        Decision::Denied => Some(Decided::Deny),
+        Decision::InvalidArguments | Decision::UnknownTool => None,
+    }
+}
+
+/// Judges one recorded call.
+fn judge(intent: &Intent, policy: &Policy) -> Replayed {
+    let Some(before) = decided(intent.decision) else { return Replayed::NotAsked };
+    if intent.policy_sha256.is_empty() {
+        // It was refused because the policy was invalid.
+        return Replayed::NotAsked;
+    }
+    let (plan, unknown) = match rebuild(intent, policy) {
+        Ok(rebuilt) => rebuilt,
+        Err(why) => return Replayed::Unknown(why),
+    };
+    match policy.judge_in_part(&plan, &unknown) {
+        InPart::Sure { decided, .. } if decided == before => Replayed::Same,
+        InPart::Sure { decided, rule } => Replayed::Otherwise { now: decided, rule },
+        InPart::Unknown { arguments } => {
+            Replayed::Unknown(format!("it depends on {}, which the log does not hold", arguments.join(", ")))
+        }
+    }
+}
+
+/// A plan of the recorded call, and its arguments that are not known.
+fn rebuild(intent: &Intent, policy: &Policy) -> Result<(Plan, BTreeMap<String, Unknown>), String> {
+    let project = Project { workspace: intent.workspace.clone() };
+    let missing: Vec<&String> =
+        intent.arguments.iter().filter(|(_, value)| is_left_out(value)).map(|(n, _)| n).collect();
+    if missing.is_empty() {
+        let arguments: Map<String, Value> = intent.arguments.clone().into_iter().collect();
+        if arguments_sha256(&arguments) != intent.arguments_sha256 {
+            return Err("the log does not hold all its arguments".to_owned());
+        }
+        return Ok((plan(policy, &intent.tool, &arguments, &project)?, BTreeMap::new()));
+    }
+    let texts = |text: &str| stand_in(intent, &Value::from(text));
+    let lists = |text: &str| stand_in(intent, &Value::from(vec![text]));
+    let planned = |arguments: [Map<String, Value>; 2]| -> Result<[Plan; 2], String> {
+        let [one, other] = arguments;
+        Ok([plan(policy, &intent.tool, &one, &project)?, plan(policy, &intent.tool, &other, &project)?])
+    };
+    let [one, other] = planned([texts("stand-in-a"), texts("stand-in-b")])
+        .or_else(|_| planned([lists("stand-in-a"), lists("stand-in-b")]))
+        .map_err(|_| "arguments that the log does not hold shape the call".to_owned())?;
+    let unknown: BTreeMap<String, Unknown> = one
+        .arguments
+        .iter()
+        .filter(|(name, value)| other.arguments.get(*name) != Some(value))
+        .map(|(name, value)| (name.clone(), what_is_known(name, value, intent)))
+        .collect();
+    let without = |plan: &Plan| {
+        let mut plan = plan.clone();
+        plan.arguments.retain(|name, _| !unknown.contains_key(name));
+        plan
+    };
+    // Whatever else differs between the two stand-ins was made of what is not known.
+    if without(&one) != without(&other) {
+        return Err(format!("what it would change depends on {}, which the log does not hold", names(&missing)));
+    }
+    Ok((one, unknown))
+}
+
+fn names(names: &[&String]) -> String {
+    names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// What the log holds of an argument that it does not show. An argument that was called by another name is only known to
+/// be there.
+fn what_is_known(name: &str, value: &Argument, intent: &Intent) -> Unknown {
+    let digest = intent.arguments.get(name).filter(|value| is_replacement(value)).and_then(|value| {
+        let text = value.get("sha256")?.as_str()?;
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        (text.len() == 64).then_some(bytes)
+    });
+    match (value, digest) {
+        (Argument::Text(_), Some(sha256)) => Unknown::Text { sha256 },
+        (Argument::Bool(_) | Argument::Integer(_) | Argument::Text(_) | Argument::List(_) | Argument::Map(_), _) => {
+            Unknown::Anything
+        }
+    }
+}
+
+/// The recorded arguments with `text` for each that is not known.
+fn stand_in(intent: &Intent, text: &Value) -> Map<String, Value> {
+    let value = |value: &Value| match value {
+        Value::Array(elements) if is_left_out(value) => {
+            let elements = elements.iter().map(|element| {
+                let text = text.as_str().map_or_else(|| text[0].clone(), Value::from);
+                if is_replacement(element) { text } else { element.clone() }
+            });
+            Value::Array(elements.collect())
+        }
+        value if is_left_out(value) => text.clone(),
+        value => value.clone(),
+    };
+    intent.arguments.iter().map(|(name, given)| (name.clone(), value(given))).collect()
+}
+
+/// Whether the log shows something else in the value's place, wholly or in an element.
+fn is_left_out(value: &Value) -> bool {
+    match value {
+        Value::Array(elements) => elements.iter().any(is_replacement),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => is_replacement(value),
+    }
+}
+
+fn is_replacement(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| map.len() == 2 && map.contains_key("bytes") && map.contains_key("sha256"))
+}
+
+#[cfg(test)]
+mod tests {
+    use cofferdam_policy::{Layer, LayerName};
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::{Call, Client, preview::preview};
+
+    fn intent(tool: &str, arguments: Value, decision: Decision) -> Intent {
+        let arguments = arguments.as_object().unwrap();
+        Intent {
+            call: Call("c".into()),
+            server: "s".into(),
+            session: "default".into(),
+            client: Client { name: "test".into(), version: "1".into() },
+            workspace: "/work".into(),
+            tool: tool.into(),
+            plan_sha256: None,
+            arguments_sha256: arguments_sha256(arguments),
+            arguments: preview(arguments),
+            decision,
+            rule: None,
+            policy_sha256: "ab".into(),
+        }
+    }
+
+    fn policy(when: &str, example: &str) -> Policy {
+        let text = format!(
+            "version = 1\n[limits]\nwrite = [\"src/**\"]\n[[rule]]\nid = \"no\"\ntools = [\"write_file\"]\ndecision = \"deny\"\n\
+             when = {{ {when} }}\nwhy = \"x\"\nmatch = [{{ tool = \"write_file\", args = {{ {example} }} }}]\n"
+        );
+        crate::policy_files::load(std::iter::once(Layer {
+            name: LayerName::Operator,
+            file: "policy.toml",
+            text: &text,
+        }))
+        .unwrap()
+    }
+
+    fn allowed(arguments: Value, policy: &Policy) -> Replayed {
+        judge(&intent("write_file", arguments, Decision::Allowed), policy)
+    }
+
+    #[test]
+    fn contents_that_no_rule_asks_about_do_not_matter() {
+        let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
+        assert_eq!(allowed(json!({ "path": "src/a", "content": "secret" }), &policy), Replayed::Same);
+        let now = Replayed::Otherwise { now: Decided::Deny, rule: Some("no".into()) };
+        assert_eq!(allowed(json!({ "path": "/work/src/gen/b", "content": "secret" }), &policy), now);
+        // Outside of what may be written, and under another name of the argument.
+        let now = Replayed::Otherwise { now: Decided::Deny, rule: None };
+        assert_eq!(allowed(json!({ "file_path": "b", "content": "secret" }), &policy), now);
+    }
+
+    #[test]
+    fn contents_that_a_rule_asks_about_are_known_by_their_digest_or_unknown() {
+        let spelled_out = policy("content = \"secret\"", "content = \"secret\"");
+        let call = |content: &str, policy: &Policy| allowed(json!({ "path": "src/a", "content": content }), policy);
+        assert_eq!(call("other", &spelled_out), Replayed::Same);
+        assert!(matches!(call("secret", &spelled_out), Replayed::Otherwise { now: Decided::Deny, .. }));
+        let prefix = policy("content = { prefix = \"secret\" }", "content = \"secret/a\"");
+        let Replayed::Unknown(why) = call("secret/b", &prefix) else { panic!("{:?}", call("secret/b", &prefix)) };
+        assert!(why.contains("content"), "{why}");
+    }
+
+    #[test]
+    fn a_path_that_is_not_on_record_leaves_the_answer_unknown() {
+        let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
+        let long = format!("src/{}", "a".repeat(300));
+        assert!(matches!(allowed(json!({ "path": long, "content": "" }), &policy), Replayed::Unknown(_)));
+    }
+
+    #[test]
+    fn what_policy_was_never_asked_is_left_out() {
+        let policy = policy("path = \"x\"", "path = \"x\"");
+        for decision in [Decision::InvalidArguments, Decision::UnknownTool] {
+            assert_eq!(judge(&intent("write_file", json!({}), decision), &policy), Replayed::NotAsked);
+        }
+        let mut invalid = intent("read_file", json!({ "path": "a" }), Decision::Denied);
+        invalid.policy_sha256 = String::new();
+        assert_eq!(judge(&invalid, &policy), Replayed::NotAsked);
+    }
+}
