@@ -7,6 +7,7 @@ mod doctor;
 pub mod exit;
 mod install;
 mod policy;
+mod scratch;
 mod serve;
 pub mod terminal;
 
@@ -72,6 +73,9 @@ enum Command {
     /// Shows and decides about changes that were held
     #[command(subcommand)]
     Changes(changes::Changes),
+    /// Looks into scratch volumes (`target`, `node_modules`, package stores), takes files out, and empties them
+    #[command(subcommand)]
+    Scratch(scratch::Scratch),
     /// Shows what is enforced on this machine, and what is missing
     Doctor(doctor::Doctor),
     /// Checks or shows the policy
@@ -111,6 +115,7 @@ pub fn run(line: CommandLine) -> Exit {
         Command::Serve(serve) => serve::run(&serve, setup),
         Command::Call(call) => call::run(&call, setup),
         Command::Changes(changes) => changes::run(&changes, &setup, colour),
+        Command::Scratch(scratch) => scratch::run(&scratch, &setup, colour),
         Command::Doctor(doctor) => doctor::run(&doctor, &setup, colour),
         Command::Policy(policy) => policy::run(&policy, &setup, colour),
         Command::Audit(audit) => audit::run(&audit, &setup.folders.state, colour),

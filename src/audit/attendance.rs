@@ -153,7 +153,12 @@ impl Dead {
                 }
                 Event::Outcome(outcome) => open.retain(|lost| lost.call != outcome.call),
                 Event::Lost(known) => open.retain(|lost| lost.call != known.call),
-                Event::Intent(_) | Event::ChangesOrdered(_) | Event::Changes(_) | Event::Recovered(_) => {}
+                Event::Intent(_)
+                | Event::ChangesOrdered(_)
+                | Event::Changes(_)
+                | Event::ScratchOrdered(_)
+                | Event::ScratchCleared(_)
+                | Event::Recovered(_) => {}
             }
         }
     }

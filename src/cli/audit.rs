@@ -118,7 +118,11 @@ fn show_calls(path: &Path, last: usize, colour: Colour) -> Exit {
                     ends.entry(lost.call.clone()).or_insert(Ending::Lost);
                 }
             }
-            Event::ChangesOrdered(_) | Event::Changes(_) | Event::Recovered(_) => {}
+            Event::ChangesOrdered(_)
+            | Event::Changes(_)
+            | Event::ScratchOrdered(_)
+            | Event::ScratchCleared(_)
+            | Event::Recovered(_) => {}
         },
         Err(_) => unreadable += 1,
     });
