@@ -6,23 +6,22 @@
 //!
 //! Usage: hand_back ROUNDS FOLDER, with FOLDER empty and the caller's own.
 
+mod measured;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
     env,
     error::Error,
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
     process,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use cofferdam_contract::{
-    Arguments, Command, Exit, HandBack, Isolation, Lane, Limits, Network, Plan, Sandbox, Work, WorkspacePath,
-};
-use cofferdam_policy::{BUILTIN, Layer, LayerName, Policy, ToolShape, Verdict};
-use cofferdam_sandboxes::{Cancel, Session, Workspace, Yard, YardOptions, root::Host};
+use cofferdam_contract::{Exit, HandBack, Sandbox};
+use cofferdam_sandboxes::Cancel;
+
+use measured::{Measured, command};
 
 /// Files that one call changes.
 const FILES: usize = 1_000;
@@ -52,25 +51,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let rounds: usize = arguments.next().ok_or("name the rounds")?.parse()?;
     let folder = PathBuf::from(arguments.next().ok_or("name a folder")?).canonicalize()?;
-    let place = |name: &str| folder.join(name);
-    for name in ["work", "plain", "state", "home"] {
-        fs::create_dir(place(name))?;
-    }
-    let workspace = Workspace::open(&place("work"), &place("state"), &place("home"))?;
-    let session = Arc::new(Session::open(Arc::new(workspace), "default")?);
-    let host = Host { home: place("home"), state: place("state"), environment: env::vars_os().collect() };
-    let yard = Yard::new(YardOptions { host, pool_size: 0 })?;
-    let policy = Policy::load(&[Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN }], &shapes())?;
+    let measured = Measured::begin(&folder)?;
+    let session = &measured.session;
+    let plain_folder = folder.join("plain");
+    fs::create_dir(&plain_folder)?;
     let mut output = std::io::stdout().lock();
     for round in 0..rounds {
         let name = format!("round{round}");
         for (kind, script) in [("new", WRITE), ("edited", EDIT)] {
-            let plain = plain(script, &place("plain"), &name)?;
-            let Verdict::Allow(permit) = policy.judge(plan()) else { return Err("the builtin policy refuses".into()) };
+            let plain = plain(script, &plain_folder, &name)?;
+            let permit = measured.permit(HandBack::Tree)?;
             let begun = Instant::now();
-            let mut sandbox = yard.open(permit, &session, &Cancel::new())?;
+            let mut sandbox = measured.yard.open(permit, session, &Cancel::new())?;
             let opened = Instant::now();
-            let exit = sandbox.execute(&command(script, &name), &mut |_, _| {})?;
+            let exit = sandbox.execute(&command("sh", &script_arguments(script, &name)), &mut |_, _| {})?;
             let executed = Instant::now();
             let closed = sandbox.close()?;
             let done = Instant::now();
@@ -102,40 +96,6 @@ fn plain(script: &str, folder: &Path, name: &str) -> Result<Duration, Box<dyn Er
     if status.success() { Ok(took) } else { Err(format!("the plain program ended with {status}").into()) }
 }
 
-fn command(script: &str, name: &str) -> Command {
-    Command {
-        program: "sh".to_owned(),
-        arguments: script_arguments(script, name).to_vec(),
-        directory: WorkspacePath::workspace(),
-        environment: BTreeMap::new(),
-    }
-}
-
 fn script_arguments(script: &str, name: &str) -> [String; 6] {
     ["-ec", script, "sh", &FILES.to_string(), name, &FOLDERS.to_string()].map(str::to_owned)
-}
-
-fn plan() -> Plan {
-    Plan {
-        tool: "run_tests".to_owned(),
-        arguments: Arguments::new(),
-        work: Work::Execute,
-        reads: Vec::new(),
-        hand_back: HandBack::Tree,
-        network: Network::Off,
-        isolation: Isolation::Namespace,
-        lane: Lane::Routine,
-        limits: Limits::TESTS,
-        credentials: BTreeSet::new(),
-    }
-}
-
-/// The tools and arguments that the builtin policy speaks of.
-fn shapes() -> Vec<ToolShape> {
-    let names = ["read_file", "write_file", "edit_file", "list_files", "search_files", "move_file", "delete_file"];
-    let names = names.into_iter().chain(["run_tests", "list_changes", "get_run", "cancel_run"]);
-    let arguments = ["path", "content", "old_string", "new_string", "pattern", "source", "destination", "run_id"];
-    names
-        .map(|name| ToolShape { name: name.to_owned(), arguments: arguments.into_iter().map(str::to_owned).collect() })
-        .collect()
 }

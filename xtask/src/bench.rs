@@ -5,6 +5,7 @@
 //! their own: writing that log costs time.
 
 mod conversation;
+mod hand_back;
 mod table;
 
 use std::{
@@ -50,13 +51,17 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
         "cofferdam-sandboxes",
         "--example",
         "exec_once",
+        "--example",
+        hand_back::EXAMPLE,
     ]))?;
     let reference = install_reference()?;
     let place = Place::make()?;
     let exec = measure_exec(bench.rounds, &place)?;
     let calls = measure_calls(bench.rounds, &place, &reference)?;
     let steps = measure_steps(&place)?;
+    let handed_back = hand_back::measure(&place.folder)?;
     table::print(&exec, &calls, &steps);
+    table::print_differences(&handed_back);
     Ok(())
 }
 
