@@ -34,8 +34,8 @@ const RECORDED: usize = 20;
 const NAMED: usize = 20;
 
 const ABOUT: &str = "\
-Builds and tests write to private volumes, which lie over your own folders and never come back on their own. Look into them,
-take what was built, or have the next run begin anew:
+Builds and tests write to private volumes, which lie over your own folders and never come back on their own. Look into
+them, take what was built, or have the next run begin anew:
 
   cofferdam scratch list
   cofferdam scratch export target/debug/my-program
@@ -178,7 +178,7 @@ impl Desk {
         if volumes.volumes().is_empty() {
             print("there are no scratch volumes: the first run makes them");
         }
-        let of = limit.map(|limit| format!(" of {}", words(limit))).unwrap_or_default();
+        let of = limit.map(|limit| format!(", of {} at most", words(limit))).unwrap_or_default();
         let held = match &holder {
             ScratchHolder::Image { file, used: Ok(_) } => format!("in an image: {}", file.display()),
             ScratchHolder::Image { file, used: Err(why) } => {
