@@ -194,7 +194,7 @@ impl Desk {
     fn line(&self, volume: &ScratchVolume) -> String {
         let least = if volume.is_whole { "" } else { "at least " };
         let seeded = if volume.is_seeded { "over your folder" } else { "began empty" };
-        let used = volume.last_used.map_or_else(|| "unknown".to_owned(), |time| audit::time::rfc3339(time));
+        let used = volume.last_used.map_or_else(|| "unknown".to_owned(), audit::time::rfc3339);
         format!(
             "{} {least}{}  {}",
             self.colour.paint(Mark::Bold, format_args!("{:<24}", self.shown(volume))),
