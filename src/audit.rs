@@ -28,7 +28,7 @@ pub(crate) use log::LOCK_PATIENCE;
 pub use log::{AppendError, Log, OpenError, Underway};
 pub use record::{
     Action, Call, ChangeCounts, ChangesDecided, ChangesOrdered, Client, Decision, End, Enforcement, Event, Intent,
-    Lost, Outcome, OutputSummary, Record, Recovered,
+    Lost, Outcome, OutputSummary, Record, Recovered, ScratchCleared, ScratchOrdered,
 };
 pub use verify::{Broken, Verified, open_between_batches, verify};
 

@@ -10,6 +10,7 @@ mod init;
 mod install;
 mod narrowing;
 mod policy;
+mod scratch;
 mod serve;
 pub mod terminal;
 
@@ -76,6 +77,9 @@ enum Command {
     /// Shows and decides about changes that were held
     #[command(subcommand)]
     Changes(changes::Changes),
+    /// Looks into scratch volumes (`target`, `node_modules`, package stores), takes files out, and empties them
+    #[command(subcommand)]
+    Scratch(scratch::Scratch),
     /// Shows what is enforced on this machine, and what is missing
     Doctor(doctor::Doctor),
     /// Checks, shows, explains, tests and compares the policy
@@ -111,6 +115,7 @@ pub fn run(line: CommandLine) -> Exit {
             Command::Serve(serve) => serve.narrowing(),
             Command::Call(call) => call.narrowing(),
             Command::Changes(_)
+            | Command::Scratch(_)
             | Command::Doctor(_)
             | Command::Policy(_)
             | Command::Init(_)
@@ -127,6 +132,7 @@ pub fn run(line: CommandLine) -> Exit {
         Command::Serve(serve) => serve::run(&serve, setup),
         Command::Call(call) => call::run(&call, setup),
         Command::Changes(changes) => changes::run(&changes, &setup, colour),
+        Command::Scratch(scratch) => scratch::run(&scratch, &setup, colour),
         Command::Doctor(doctor) => doctor::run(&doctor, &setup, colour),
         Command::Policy(policy) => policy::run(&policy, &setup, colour),
         Command::Init(init) => init::run(&init, &setup, colour),

@@ -54,6 +54,15 @@ pub(crate) enum Standing {
     Apart,
 }
 
+/// How far the names so far lead.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    /// Bit i: the names so far may be followed by what segments[i..] match.
+    states: u64,
+    /// Whether the last name is written out in the glob.
+    by_literal: bool,
+}
+
 impl Glob {
     /// Parses `text`.
     ///
@@ -125,39 +134,68 @@ impl Glob {
 
     /// How the path with these names stands to the glob.
     pub(crate) fn standing(&self, names: &[&str]) -> Standing {
-        // Bit i: the names so far may be followed by what segments[i..] match.
-        let mut states = self.close(1);
-        let mut literal_step = false;
+        let mut reached = self.start();
         for name in names {
-            let mut next = 0u64;
-            literal_step = false;
-            for (index, segment) in self.segments.iter().enumerate() {
-                if states & (1 << index) == 0 {
-                    continue;
-                }
-                match segment {
-                    Segment::AnyDepth => next |= 1 << index,
-                    Segment::Literal(literal) if literal == name => {
-                        next |= 1 << (index + 1);
-                        literal_step = true;
-                    }
-                    Segment::Wild(pattern) if name_matches(pattern, name) => next |= 1 << (index + 1),
-                    Segment::Literal(_) | Segment::Wild(_) => {}
-                }
-            }
-            states = self.close(next);
-            if states == 0 {
+            reached = self.step(reached, name);
+            if reached.states == 0 {
                 return Standing::Apart;
             }
         }
+        self.stand(reached)
+    }
+
+    /// As [`Glob::standing`], where the glob also stands for all that is below what it matches: a path of which a folder
+    /// above matches, matches.
+    pub(crate) fn standing_with_below(&self, names: &[&str]) -> Standing {
+        let mut reached = self.start();
+        for name in names {
+            reached = self.step(reached, name);
+            if reached.states == 0 {
+                return Standing::Apart;
+            }
+            if self.is_end(reached) {
+                return Standing::Matches;
+            }
+        }
+        self.stand(reached)
+    }
+
+    fn start(&self) -> Reached {
+        Reached { states: self.close(1), by_literal: false }
+    }
+
+    fn step(&self, from: Reached, name: &str) -> Reached {
+        let mut next = Reached { states: 0, by_literal: false };
+        for (index, segment) in self.segments.iter().enumerate() {
+            if from.states & (1 << index) == 0 {
+                continue;
+            }
+            match segment {
+                Segment::AnyDepth => next.states |= 1 << index,
+                Segment::Literal(literal) if literal == name => {
+                    next.states |= 1 << (index + 1);
+                    next.by_literal = true;
+                }
+                Segment::Wild(pattern) if name_matches(pattern, name) => next.states |= 1 << (index + 1),
+                Segment::Literal(_) | Segment::Wild(_) => {}
+            }
+        }
+        Reached { states: self.close(next.states), ..next }
+    }
+
+    fn is_end(&self, reached: Reached) -> bool {
+        reached.states & (1 << self.segments.len()) != 0
+    }
+
+    fn stand(&self, reached: Reached) -> Standing {
         // States up to and including the first named segment say only "somewhere below the start".
         let first_named = self.segments.iter().position(|segment| *segment != Segment::AnyDepth);
         let started = first_named.map_or(0, |index| u64::MAX << (index + 1));
-        if states & (1 << self.segments.len()) != 0 {
+        if self.is_end(reached) {
             Standing::Matches
-        } else if literal_step {
+        } else if reached.by_literal {
             Standing::NamedAncestor
-        } else if states & started != 0 {
+        } else if reached.states & started != 0 {
             Standing::Ancestor
         } else {
             Standing::Apart
@@ -210,40 +248,34 @@ pub(crate) fn names(path: &str) -> Vec<&str> {
 }
 
 /// Whether `name` matches a pattern of characters, `*` and `?`.
+///
+/// A hand-back asks this of each changed path and some two hundred patterns, so it takes no memory: only the last `*` is
+/// ever tried again with one character more. What was before it matched as early as it could, and more room is all that
+/// another try of an earlier one would give.
 fn name_matches(pattern: &[char], name: &str) -> bool {
-    // reached[i]: the characters so far match pattern[..i].
-    let close = |reached: &mut Vec<bool>| {
-        for (index, symbol) in pattern.iter().enumerate() {
-            if *symbol == '*'
-                && reached.get(index) == Some(&true)
-                && let Some(next) = reached.get_mut(index + 1)
-            {
-                *next = true;
+    let (mut symbol, mut rest) = (0, name.chars());
+    let mut again = None;
+    loop {
+        let mut after = rest.clone();
+        match (pattern.get(symbol), after.next()) {
+            (Some('*'), _) => {
+                symbol += 1;
+                again = Some((symbol, rest.clone()));
+            }
+            (Some(wanted), Some(character)) if *wanted == '?' || *wanted == character => {
+                symbol += 1;
+                rest = after;
+            }
+            (None, None) => return true,
+            (Some(_) | None, _) => {
+                let Some((from, left)) = &mut again else { return false };
+                if left.next().is_none() {
+                    return false;
+                }
+                (symbol, rest) = (*from, left.clone());
             }
         }
-    };
-    let mut reached = vec![false; pattern.len() + 1];
-    if let Some(first) = reached.first_mut() {
-        *first = true;
     }
-    close(&mut reached);
-    for character in name.chars() {
-        let mut next = vec![false; pattern.len() + 1];
-        for (index, (symbol, _)) in pattern.iter().zip(&reached).enumerate().filter(|(_, (_, reached))| **reached) {
-            let target = match *symbol {
-                '*' => index,
-                '?' => index + 1,
-                symbol if symbol == character => index + 1,
-                _ => continue,
-            };
-            if let Some(state) = next.get_mut(target) {
-                *state = true;
-            }
-        }
-        close(&mut next);
-        reached = next;
-    }
-    reached.last() == Some(&true)
 }
 
 #[cfg(test)]
@@ -340,6 +372,21 @@ mod tests {
         assert!(!matches(&format!("{}b", "**/a/".repeat(29)), &path));
     }
 
+    /// The definition, with all alternatives tried.
+    fn name_matches_by_definition(pattern: &[char], name: &[char]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some(('*', others)), taken) => {
+                name_matches_by_definition(others, name)
+                    || taken.is_some_and(|(_, left)| name_matches_by_definition(pattern, left))
+            }
+            (Some((symbol, others)), Some((character, left))) => {
+                (*symbol == '?' || symbol == character) && name_matches_by_definition(others, left)
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     fn any_glob() -> impl Strategy<Value = String> {
         proptest::collection::vec(prop_oneof!["\\*\\*", "[ab*?]{1,3}", "[ab]"], 1..4)
             .prop_map(|names| names.join("/"))
@@ -347,6 +394,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_name_matches_as_the_definition_says(pattern in "[aé*?]{0,8}", name in "[aéb]{0,8}") {
+            let pattern: Vec<char> = pattern.chars().collect();
+            let expected = name_matches_by_definition(&pattern, &name.chars().collect::<Vec<_>>());
+            prop_assert_eq!(name_matches(&pattern, &name), expected);
+        }
+
+        #[test]
+        fn below_what_a_glob_matches_everything_matches(
+            text in any_glob(),
+            path in "([ab]{1,3}/){0,3}[ab]{1,2}",
+        ) {
+            let (text, path) = (glob(&text), names(&path));
+            let above = (1..path.len()).any(|end| text.matches(&path[..end]));
+            let expected = if above { Standing::Matches } else { text.standing(&path) };
+            prop_assert_eq!(text.standing_with_below(&path), expected);
+        }
+
         #[test]
         fn what_a_contained_glob_matches_its_container_matches(
             outer in any_glob(),

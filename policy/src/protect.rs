@@ -288,14 +288,13 @@ impl Protect {
         // An undecodable byte becomes U+FFFD: no listed name holds one, and a wildcard still matches it.
         let path = path.to_string_lossy();
         let (whole, cut) = (fold_path(&path), fold_path(&without_streams(&path)));
-        // As Linux reads the path, and as NTFS does.
-        let readings = [names(&whole), names(&cut)];
+        // As Linux reads the path, and as NTFS does where that is something else.
+        let mut readings = vec![names(&whole)];
+        if cut != whole {
+            readings.push(names(&cut));
+        }
         let pattern = self.patterns.iter().find(|pattern| {
-            readings.iter().any(|names| {
-                let above =
-                    (1..names.len()).filter_map(|end| names.get(..end)).any(|folder| pattern.glob.matches(folder));
-                above || (!names.is_empty() && counts(pattern.glob.standing(names)))
-            })
+            readings.iter().any(|names| !names.is_empty() && counts(pattern.glob.standing_with_below(names)))
         });
         match pattern {
             Some(pattern) => Some(&pattern.text),

@@ -28,7 +28,10 @@ mod yard;
 pub use cancel::Cancel;
 pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
-pub use scratch::{BeganEmpty, ScratchError, ScratchNote};
+pub use scratch::{
+    BeganEmpty, ExportError, Exported, Intention, LeftOut, PersonError, PersonWaiting, ScratchError, ScratchHolder,
+    ScratchNote, ScratchSize, ScratchVolume, ScratchVolumes, Skipped,
+};
 pub use view::{StageError, ViewMechanism};
 pub use workspace::{
     git::{CommitError, Committed, HostGit, ObjectId, RepositoryError, TakeError, Taken, Taking},

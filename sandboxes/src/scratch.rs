@@ -16,8 +16,11 @@
 //! next one ([`closer`]).
 
 mod closer;
+mod export;
 mod image;
 mod measure;
+mod merged;
+mod person;
 mod removal;
 mod turn;
 mod wanted;
@@ -39,7 +42,9 @@ use std::{
 use cofferdam_contract::{Ended, Limits};
 
 pub(crate) use closer::{Closer, LINGER};
+pub use export::{ExportError, Exported, LeftOut, Skipped};
 pub(crate) use image::Means;
+pub use person::{Intention, PersonError, PersonWaiting, ScratchHolder, ScratchSize, ScratchVolume, ScratchVolumes};
 pub(crate) use turn::{LONGEST_WAIT, Waiting};
 pub(crate) use watch::Watch;
 
@@ -167,11 +172,7 @@ impl Volumes {
             let path = path.to_path_buf();
             move |source| ScratchError::Prepare { path, source }
         };
-        fs::create_dir_all(&folder).map_err(prepare(&folder))?;
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(prepare(&folder))?;
-        let path = folder.join("turn");
-        let turn = File::options().create(true).truncate(false).write(true).open(&path).map_err(prepare(&path))?;
-        waiting.lock(&turn, &path, "waiting for another run on this workspace to end")?;
+        let turn = take_turn(&folder, &mut waiting)?;
         let wanted = wanted(&request);
         let bound = Usage::allowed(&request.limits);
         let (opened, why) = if wanted.is_empty() {
@@ -339,6 +340,20 @@ impl fmt::Display for ScratchNote {
     }
 }
 
+/// Waits until no other call, and no person, has the volumes in `folder`, which is made if it is not there.
+fn take_turn(folder: &Path, waiting: &mut Waiting<'_>) -> Result<File, ScratchError> {
+    let prepare = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| ScratchError::Prepare { path, source }
+    };
+    fs::create_dir_all(folder).map_err(prepare(folder))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(prepare(folder))?;
+    let path = folder.join("turn");
+    let turn = File::options().create(true).truncate(false).write(true).open(&path).map_err(prepare(&path))?;
+    waiting.lock(&turn, &path, "waiting for another run on this workspace to end")?;
+    Ok(turn)
+}
+
 /// Where volumes are made ready.
 #[derive(Debug, Clone, Copy)]
 enum Held<'a> {
@@ -372,6 +387,7 @@ impl Wanted {
         if old.as_ref() != Some(&identity) {
             fs::write(&noted, identity)?;
         }
+        person::note_place(&volume, &at)?;
         let volume = match held {
             Held::Image { .. } => PathBuf::from(name),
             Held::Folder(_) => volume,
@@ -411,3 +427,7 @@ fn folders_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
 #[cfg(test)]
 #[path = "scratch/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scratch/person_tests.rs"]
+mod person_tests;

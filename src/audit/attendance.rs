@@ -158,6 +158,8 @@ impl Dead {
                 | Event::Changes(_)
                 | Event::CommitOrdered(_)
                 | Event::CommitTaken(_)
+                | Event::ScratchOrdered(_)
+                | Event::ScratchCleared(_)
                 | Event::Recovered(_) => {}
             }
         }

@@ -39,6 +39,10 @@ pub enum Event {
     CommitOrdered(CommitMove),
     /// It moved.
     CommitTaken(CommitMove),
+    /// A person wants scratch volumes removed, and it is about to be done.
+    ScratchOrdered(ScratchOrdered),
+    /// Scratch volumes were removed by a person's order.
+    ScratchCleared(ScratchCleared),
     /// A line that was being written when its writer died was removed.
     Recovered(Recovered),
 }
@@ -245,6 +249,30 @@ pub struct ChangesDecided {
     /// The order's own identifier, with which it can be taken back itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<Call>,
+}
+
+/// A person's order to remove scratch volumes, before it is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScratchOrdered {
+    /// The workspace's absolute path.
+    pub workspace: String,
+    /// How many places were named; 0 for all volumes.
+    pub named: u64,
+    /// The first of them, at most 20.
+    pub places: Vec<String>,
+}
+
+/// What came of a person's order to remove scratch volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScratchCleared {
+    /// The workspace's absolute path.
+    pub workspace: String,
+    /// How many were removed.
+    pub done: u64,
+    /// The places of the first of them, at most 20.
+    pub places: Vec<String>,
+    /// What they held, bytes.
+    pub bytes: u64,
 }
 
 /// A torn line that was removed.

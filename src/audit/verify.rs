@@ -138,7 +138,12 @@ fn check(mut log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> 
                 found.lost += 1;
                 open.remove(&lost.call);
             }
-            Event::ChangesOrdered(_) | Event::Changes(_) | Event::CommitOrdered(_) | Event::CommitTaken(_) => {}
+            Event::ChangesOrdered(_)
+            | Event::Changes(_)
+            | Event::CommitOrdered(_)
+            | Event::CommitTaken(_)
+            | Event::ScratchOrdered(_)
+            | Event::ScratchCleared(_) => {}
             Event::Recovered(_) => found.recovered += 1,
         }
         missing = missing.filter(|head| *head != digest);

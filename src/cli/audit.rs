@@ -122,6 +122,8 @@ fn show_calls(path: &Path, last: usize, colour: Colour) -> Exit {
             | Event::Changes(_)
             | Event::CommitOrdered(_)
             | Event::CommitTaken(_)
+            | Event::ScratchOrdered(_)
+            | Event::ScratchCleared(_)
             | Event::Recovered(_) => {}
         },
         Err(_) => unreadable += 1,

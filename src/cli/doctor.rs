@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use cofferdam_contract::{Enforced, Guarantee, Kind, Strength};
-use cofferdam_policy::Verdict;
+use cofferdam_policy::{Permit, Verdict};
 use cofferdam_sandboxes::{Report, Session, WorkspaceError};
 use serde_json::{Map, json};
 
@@ -100,14 +100,19 @@ fn look(setup: &Setup) -> Result<(Report, Option<WorkspaceError>), Unusable> {
 
 /// Opens a sandbox as `run_tests` would get it, and closes it again.
 fn try_sandbox(setup: &Setup, state: &Path, session: &Arc<Session>) -> Result<Report, Unusable> {
+    let permit = permit_to_run(setup, session)?;
+    Ok(open_yard(setup, state)?.doctor(permit, session))
+}
+
+/// The permit of `run_tests` without arguments.
+pub(super) fn permit_to_run(setup: &Setup, session: &Session) -> Result<Permit, Unusable> {
     let policy = load_policy(setup, &setup.workspace)?;
-    let yard = open_yard(setup, state)?;
     let project = cofferdam_tools::Project { workspace: session.workspace().root().to_string_lossy().into_owned() };
     let toolbox = cofferdam_tools::Toolbox::default();
     let plan = toolbox.find("run_tests").map(|tool| tool.plan(&Map::new(), &project));
     match plan {
         Some(Ok(plan)) => match policy.judge(plan) {
-            Verdict::Allow(permit) => Ok(yard.doctor(permit, session)),
+            Verdict::Allow(permit) => Ok(permit),
             Verdict::Ask(_) | Verdict::Deny(_) => Err(Unusable::NothingToTry),
         },
         Some(Err(_)) | None => Err(Unusable::NothingToTry),

@@ -240,3 +240,56 @@ fn install_writes_an_entry_with_an_absolute_workspace_and_dry_run_writes_nothing
     let entry: Value = serde_json::from_str(&place.read(".mcp.json")).unwrap();
     assert!(entry["mcpServers"]["cofferdam"]["args"].to_string().contains(place.workspace().to_str().unwrap()));
 }
+
+/// A program with a test that needs it built.
+const PROGRAM: [(&str, &str); 3] = [
+    ("Cargo.toml", "[package]\nname = \"greet\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"),
+    ("src/main.rs", "fn main() {\n    println!(\"hello\");\n}\n"),
+    ("tests/greets.rs", "#[test]\nfn is_built() {\n    assert!(!env!(\"CARGO_BIN_EXE_greet\").is_empty());\n}\n"),
+];
+
+#[test]
+fn what_a_run_built_is_listed_taken_out_and_cleared() {
+    for place in Person::everyone().into_iter().map(|person| Place::of(person).and(&PROGRAM)) {
+        let (status, ran) = place.call("run_tests", &json!({}));
+        assert_eq!(status, 0, "{ran}");
+        let list = || -> Value {
+            let output = place.run(&["scratch", "list", "--json"]);
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+        };
+        let listed = list();
+        let volumes = listed["volumes"].as_array().unwrap();
+        let target = volumes.iter().find(|volume| volume["place"] == "target").unwrap_or_else(|| panic!("{listed}"));
+        assert!(target["own"]["bytes"].as_u64() > Some(10_000) && target["seeded"] == false, "{listed}");
+        assert!(listed["limit"]["bytes"].as_u64() > listed["total"]["bytes"].as_u64(), "{listed}");
+        assert!(text(&place.run(&["scratch", "list"])).contains("target"));
+        let where_it_is = place.run(&["scratch", "path", "target"]);
+        let shown = String::from_utf8_lossy(&where_it_is.stdout).trim().to_owned();
+        assert!(std::path::Path::new(&shown).starts_with(place.state()), "{}", text(&where_it_is));
+
+        let export = || place.run(&["scratch", "export", "target/debug/greet"]);
+        let exported = export();
+        assert!(exported.status.success(), "{}", text(&exported));
+        let program = place.workspace().join("greet");
+        let output = place.program(&program).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "hello\n");
+        let owner = |path: &std::path::Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
+        assert_eq!(owner(&program), owner(&place.workspace()));
+        let again = export();
+        assert!(again.status.code() == Some(1) && text(&again).contains("nothing is overwritten"), "{}", text(&again));
+        let absent = place.run(&["scratch", "export", "target/debug/absent"]);
+        assert_eq!(absent.status.code(), Some(1), "{}", text(&absent));
+        assert!(!place.workspace().join("target").exists());
+
+        let unknown = place.run(&["scratch", "clear", "src"]);
+        assert!(unknown.status.code() == Some(1) && text(&unknown).contains("target"), "{}", text(&unknown));
+        let cleared = place.run(&["scratch", "clear", "target"]);
+        assert!(cleared.status.success() && text(&cleared).contains("cleared target"), "{}", text(&cleared));
+        assert!(!list()["volumes"].to_string().contains("\"target\""));
+        assert!(place.run(&["scratch", "clear"]).status.success());
+        assert_eq!(list()["volumes"], json!([]));
+        let log = text(&place.run(&["audit", "show", "--json"]));
+        assert!(log.contains("scratch_ordered") && log.contains("scratch_cleared"), "{log}");
+        assert!(place.run(&["audit", "verify"]).status.success());
+    }
+}

@@ -5,6 +5,7 @@
 //! their own: writing that log costs time.
 
 mod conversation;
+mod hand_back;
 mod size;
 mod table;
 
@@ -51,12 +52,15 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
         "cofferdam-sandboxes",
         "--example",
         "exec_once",
+        "--example",
+        hand_back::EXAMPLE,
     ]))?;
     let reference = install_reference()?;
     let place = Place::make()?;
     let exec = measure_exec(bench.rounds, &place)?;
     let calls = measure_calls(bench.rounds, &place, &reference)?;
     let steps = measure_steps(&place)?;
+    let handed_back = hand_back::measure(&place.folder)?;
     let (small, large) = (size::tree(&place, 1_000)?, size::tree(&place, 100_000)?);
     let small_searches = size::measure_searches(bench.rounds, &place, &place.workspace())?;
     let searches = size::measure_searches(bench.rounds, &place, &large)?;
@@ -71,6 +75,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
         ],
         &steps,
     );
+    table::print_differences(&handed_back);
     Ok(())
 }
 

@@ -20,7 +20,8 @@ use rustix::{
 const GET_FREE: libc::Ioctl = 0x4C82;
 const CONFIGURE: libc::Ioctl = 0x4C0A;
 
-/// `LO_FLAGS_AUTOCLEAR` (linux/loop.h).
+/// `LO_FLAGS_READ_ONLY` and `LO_FLAGS_AUTOCLEAR` (linux/loop.h).
+const READ_ONLY: u32 = 1;
 const AUTOCLEAR: u32 = 4;
 
 /// How often a device is looked for: between being found free and being configured it may have become another's.
@@ -58,6 +59,14 @@ struct LoopConfig {
 pub(crate) struct LoopMount {
     mount: OwnedFd,
     device: PathBuf,
+    access: Access,
+}
+
+/// What may be done in a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
 }
 
 /// Why a file was not mounted.
@@ -84,12 +93,24 @@ pub(crate) enum LoopMountError {
 /// # Errors
 /// [`LoopMountError`]; the device is clear again.
 pub(crate) fn mount_file(file: &File, control: &Path) -> Result<LoopMount, LoopMountError> {
+    mount_with(file, control, Access::Write)
+}
+
+/// As [`mount_file`], to look at it: nothing in the file changes, whatever state its file system is in.
+///
+/// # Errors
+/// [`LoopMountError`]; the device is clear again.
+pub(crate) fn mount_file_to_read(file: &File, control: &Path) -> Result<LoopMount, LoopMountError> {
+    mount_with(file, control, Access::Read)
+}
+
+fn mount_with(file: &File, control: &Path, access: Access) -> Result<LoopMount, LoopMountError> {
     let attach = |source| LoopMountError::Attach { control: control.to_path_buf(), source };
-    let (opened, device) = attach_device(file, control).map_err(attach)?;
-    let mount = mount_device(&device).map_err(LoopMountError::Mount);
+    let (opened, device) = attach_device(file, control, access).map_err(attach)?;
+    let mount = mount_device(&device, access).map_err(LoopMountError::Mount);
     // From here on the mount, if there is one, is the device's only user.
     drop(opened);
-    Ok(LoopMount { mount: mount?, device })
+    Ok(LoopMount { mount: mount?, device, access })
 }
 
 impl LoopMount {
@@ -108,7 +129,7 @@ impl LoopMount {
     /// # Errors
     /// The kernel's answer; EBUSY when it has made the file system read-only.
     pub(crate) fn again(&self) -> io::Result<OwnedFd> {
-        let mount = mount_device(&self.device)?;
+        let mount = mount_device(&self.device, self.access)?;
         let devices = [&self.mount, &mount].map(|mount| rustix::fs::fstat(open_root(mount)?).map_err(io::Error::from));
         let [one, other] = devices;
         // A name in /dev is no proof of what is behind it.
@@ -121,7 +142,7 @@ fn open_root(mount: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(mount, c".", flags, Mode::empty())?)
 }
 
-fn attach_device(file: &File, control: &Path) -> io::Result<(File, PathBuf)> {
+fn attach_device(file: &File, control: &Path, access: Access) -> io::Result<(File, PathBuf)> {
     let devices = control.parent().ok_or(io::ErrorKind::NotFound)?;
     let opened = File::options().read(true).write(true).open(control)?;
     let mut tried = 0;
@@ -133,14 +154,18 @@ fn attach_device(file: &File, control: &Path) -> io::Result<(File, PathBuf)> {
         }
         let path = devices.join(format!("loop{number}"));
         let device = File::options().read(true).write(true).open(&path)?;
-        match configure(&device, file) {
+        match configure(&device, file, access) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && tried < TRIES => tried += 1,
             configured => return configured.map(|()| (device, path)),
         }
     }
 }
 
-fn configure(device: &File, file: &File) -> io::Result<()> {
+fn configure(device: &File, file: &File, access: Access) -> io::Result<()> {
+    let read_only = match access {
+        Access::Write => 0,
+        Access::Read => READ_ONLY,
+    };
     let config = LoopConfig {
         descriptor: u32::try_from(file.as_raw_fd()).map_err(io::Error::other)?,
         block_size: 0,
@@ -153,7 +178,7 @@ fn configure(device: &File, file: &File) -> io::Result<()> {
             number: 0,
             encrypt_type: 0,
             encrypt_key_size: 0,
-            flags: AUTOCLEAR,
+            flags: AUTOCLEAR | read_only,
             file_name: [0; 64],
             crypt_name: [0; 64],
             encrypt_key: [0; 32],
@@ -167,7 +192,7 @@ fn configure(device: &File, file: &File) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn mount_device(path: &Path) -> io::Result<OwnedFd> {
+fn mount_device(path: &Path, access: Access) -> io::Result<OwnedFd> {
     let context = rustix::mount::fsopen(c"ext4", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(&context, c"source", path)?;
     rustix::mount::fsconfig_set_string(&context, c"errors", c"remount-ro")?;
@@ -177,9 +202,16 @@ fn mount_device(path: &Path) -> io::Result<OwnedFd> {
     rustix::mount::fsconfig_set_flag(&context, c"nobarrier")?;
     // Otherwise a kernel thread fills the sparse file with zeroed inode tables.
     rustix::mount::fsconfig_set_flag(&context, c"noinit_itable")?;
-    rustix::mount::fsconfig_create(&context)?;
-    let attributes =
+    let mut attributes =
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOATIME;
+    match access {
+        Access::Write => {}
+        Access::Read => {
+            rustix::mount::fsconfig_set_flag(&context, c"ro")?;
+            attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+        }
+    }
+    rustix::mount::fsconfig_create(&context)?;
     Ok(rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 

@@ -44,7 +44,7 @@ use rustix::{
 pub(crate) use cgroup::Cgroups;
 pub(crate) use ids::agent_of;
 pub(crate) use layout::{Root, Seed};
-pub(crate) use loop_mount::{LoopMount, LoopMountError, mount_file};
+pub(crate) use loop_mount::{LoopMount, LoopMountError, mount_file, mount_file_to_read};
 
 use crate::{guest_program::GuestProgram, view::ViewMechanism};
 use cgroup::Cgroup;

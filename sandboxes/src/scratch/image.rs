@@ -25,7 +25,7 @@ use std::{
 use rustix::fs::{Mode, StatVfs, StatVfsMountFlags};
 
 use super::{BeganEmpty, ScratchError, closer::Closer, measure::Usage, turn::Waiting};
-use crate::namespace::{LoopMount, LoopMountError, mount_file};
+use crate::namespace::{LoopMount, LoopMountError, mount_file, mount_file_to_read};
 
 /// The part of an image that must be free when a call begins.
 const NEARLY_FULL_PART: u64 = 8;
@@ -68,6 +68,15 @@ pub(super) struct Opened {
     pub(super) mount: OwnedFd,
     /// Why it is fresh, if there was one before.
     pub(super) began_empty: Option<BeganEmpty>,
+}
+
+/// An image that is mounted for a person, as it is: of whatever size and age.
+#[derive(Debug)]
+pub(super) enum Still {
+    /// To look at. Nothing in it can change.
+    Read { _mounted: LoopMount, root: OwnedFd },
+    /// To remove volumes from.
+    Write(Image),
 }
 
 /// Why there is no image here, and folders are used.
@@ -201,8 +210,7 @@ impl Image {
         means: &Means,
     ) -> Result<(Self, OwnedFd), ImageError> {
         let prepare = |source| ScratchError::Prepare { path: path.to_path_buf(), source };
-        remove_if_there(&note_of(path)).map_err(prepare)?;
-        remove_if_there(path).map_err(prepare)?;
+        remove(path).map_err(prepare)?;
         let fresh = folder.join("image.new");
         remove_if_there(&fresh).map_err(prepare)?;
         let file = File::options().create_new(true).read(true).write(true).mode(0o600).open(&fresh).map_err(prepare)?;
@@ -271,6 +279,52 @@ impl Image {
             }
         }
     }
+}
+
+impl Still {
+    /// Mounts an image whose `file` is locked, so that nothing in it can change.
+    ///
+    /// # Errors
+    /// [`LoopMountError`].
+    pub(super) fn read(file: &File, means: &Means) -> Result<Self, LoopMountError> {
+        let mounted = mount_file_to_read(file, &means.control)?;
+        let root = mounted.open_root().map_err(LoopMountError::Mount)?;
+        Ok(Self::Read { _mounted: mounted, root })
+    }
+
+    /// Mounts an image whose `file` is locked, and at `path`, so that volumes can be removed from it.
+    ///
+    /// # Errors
+    /// [`LoopMountError`]; also for one that is not in good order, in which the kernel might make more of a mess.
+    pub(super) fn write(file: &File, path: &Path, means: &Means) -> Result<Self, LoopMountError> {
+        let mut state = [0; 2];
+        let read = file.read_exact_at(&mut state, STATE_AT);
+        if read.is_err() || state != STATE_CLEAN {
+            return Err(LoopMountError::Mount(io::Error::other("it was not unmounted in order")));
+        }
+        Ok(Self::Write(Image::mount(file, path, means)?.0))
+    }
+
+    /// Its root.
+    pub(super) fn root(&self) -> &OwnedFd {
+        match self {
+            Self::Read { root, .. } | Self::Write(Image { root, .. }) => root,
+        }
+    }
+
+    /// Writes back what was changed, and unmounts.
+    pub(super) fn close(self) {
+        match self {
+            Self::Read { .. } => {}
+            Self::Write(image) => image.close(),
+        }
+    }
+}
+
+/// Removes an image with all that is in it, and what is noted beside it.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    remove_if_there(&note_of(path))?;
+    remove_if_there(path)
 }
 
 /// Says why an image is of no use to a call with a budget of `size`, from what is noted beside it.

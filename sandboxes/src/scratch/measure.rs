@@ -31,6 +31,9 @@ const DEEPEST: usize = 32;
 /// Folders that are known and not yet looked into. A full `node_modules` has some thousands at a time.
 const MOST_PENDING: usize = 1 << 18;
 
+/// No bound.
+pub(super) const ENDLESS: Usage = Usage { bytes: u64::MAX, inodes: u64::MAX };
+
 /// Bytes, and files and folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Usage {

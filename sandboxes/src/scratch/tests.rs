@@ -8,20 +8,20 @@ use crate::cancel::Cancel;
 /// A disk budget that is soon used up.
 const SMALL_MB: u64 = 16;
 
-struct Site {
-    workspace: tempfile::TempDir,
-    state: tempfile::TempDir,
-    means: Means,
-    closer: Arc<Closer>,
+pub(super) struct Site {
+    pub(super) workspace: tempfile::TempDir,
+    pub(super) state: tempfile::TempDir,
+    pub(super) means: Means,
+    pub(super) closer: Arc<Closer>,
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(Means::default())
     }
 
     /// A machine where no image can be had, whoever the server is.
-    fn without_loop_devices() -> Self {
+    pub(super) fn without_loop_devices() -> Self {
         Self::with(Means { control: PathBuf::from("/dev/absent/loop-control"), ..Means::default() })
     }
 
@@ -31,11 +31,11 @@ impl Site {
         Self { workspace, state, means, closer: Arc::new(Closer::start(LINGER).unwrap()) }
     }
 
-    fn take(&self) -> Result<Volumes, ScratchError> {
+    pub(super) fn take(&self) -> Result<Volumes, ScratchError> {
         self.take_of(SMALL_MB)
     }
 
-    fn take_of(&self, disk_mb: u64) -> Result<Volumes, ScratchError> {
+    pub(super) fn take_of(&self, disk_mb: u64) -> Result<Volumes, ScratchError> {
         self.take_for("", disk_mb, &mut |_| {})
     }
 
@@ -67,7 +67,7 @@ impl Site {
         Volumes::take(request, Waiting { longest: LINGER * 2, cancel: &Cancel::new(), tell })
     }
 
-    fn scratch_folder(&self) -> PathBuf {
+    pub(super) fn scratch_folder(&self) -> PathBuf {
         self.state.path().join("scratch")
     }
 }
@@ -78,7 +78,7 @@ fn upper(volumes: &Volumes) -> PathBuf {
     reached(volumes, scratch)
 }
 
-fn reached(volumes: &Volumes, scratch: &Scratch) -> PathBuf {
+pub(super) fn reached(volumes: &Volumes, scratch: &Scratch) -> PathBuf {
     let folder = match &volumes.holder {
         Holder::Image { image, .. } => image.as_ref().unwrap().folder(),
         Holder::Folders { .. } => PathBuf::new(),
@@ -95,12 +95,12 @@ fn fill(volumes: &Volumes, mebibytes: usize) {
     }
 }
 
-fn is_root() -> bool {
+pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Loop devices whose file lies below `folder`.
-fn loop_devices_on(folder: &Path) -> usize {
+pub(super) fn loop_devices_on(folder: &Path) -> usize {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
     let files = devices.filter_map(|device| fs::read_to_string(device.path().join("loop/backing_file")).ok());
     files.filter(|file| Path::new(file.trim_end()).starts_with(folder)).count()

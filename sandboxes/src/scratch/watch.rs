@@ -8,14 +8,11 @@ use std::{
 
 use cofferdam_contract::Limits;
 
-use super::measure::{Measure, Usage, measure};
+use super::measure::{ENDLESS, Measure, Usage, measure};
 
 /// How long volumes may go without being measured. A walk that takes long is repeated less often: it may take a
 /// twentieth of the time.
 const UNMEASURED: Duration = Duration::from_secs(1);
-
-/// No bound.
-const ENDLESS: Usage = Usage { bytes: u64::MAX, inodes: u64::MAX };
 
 /// What is watched.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     Folder,
     Link,
@@ -43,28 +43,28 @@ pub(super) enum Kind {
 
 /// What `fstatat(2)` says about one name, without following it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
-    pub(super) device: u64,
-    pub(super) inode: u64,
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
     /// Device number of a device node.
-    pub(super) node: u64,
+    pub(crate) node: u64,
     /// All mode bits but the file type.
-    pub(super) mode: u32,
-    pub(super) owner: u32,
-    pub(super) group: u32,
+    pub(crate) mode: u32,
+    pub(crate) owner: u32,
+    pub(crate) group: u32,
     /// Names that it has; for a folder, as its file system counts.
-    pub(super) links: u64,
-    pub(super) size: u64,
+    pub(crate) links: u64,
+    pub(crate) size: u64,
     /// Bytes that it occupies.
-    pub(super) occupied: u64,
-    pub(super) changed: Time,
-    pub(super) modified: Time,
+    pub(crate) occupied: u64,
+    pub(crate) changed: Time,
+    pub(crate) modified: Time,
 }
 
 /// A file system time: seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub(super) struct Time {
+pub(crate) struct Time {
     pub(super) seconds: i64,
     pub(super) nanoseconds: i64,
 }
@@ -100,7 +100,7 @@ impl Entry {
     }
 
     /// The permission bits.
-    pub(super) fn permissions(&self) -> u32 {
+    pub(crate) fn permissions(&self) -> u32 {
         self.mode & 0o777
     }
 }
@@ -130,7 +130,7 @@ pub(super) enum Blocked {
 }
 
 /// Opens `path` below `root`. The empty path is `root` itself.
-pub(super) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+pub(crate) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     loop {
         match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), RESOLVE) {
@@ -142,7 +142,7 @@ pub(super) fn open(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> io::Resu
 }
 
 /// Opens a folder for calls relative to it.
-pub(super) fn folder(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn folder(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     open(root, path, OFlags::PATH | OFlags::DIRECTORY)
 }
 
@@ -152,7 +152,7 @@ pub(super) fn folder_of(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Own
 }
 
 /// Opens a regular file for reading. `O_NONBLOCK` keeps a FIFO from stopping us; the caller has seen a regular file.
-pub(super) fn file(root: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+pub(crate) fn file(root: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
     let file = File::from(open(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
@@ -161,7 +161,7 @@ pub(super) fn file(root: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
 }
 
 /// What `name` in `folder` is; `None` when there is nothing.
-pub(super) fn entry(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Entry>> {
+pub(crate) fn entry(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Entry>> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(status) => Entry::of(&status).map(Some),
         Err(Errno::NOENT) => Ok(None),
@@ -170,7 +170,7 @@ pub(super) fn entry(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<E
 }
 
 /// What `fd` is.
-pub(super) fn entry_of(fd: impl AsFd) -> io::Result<Entry> {
+pub(crate) fn entry_of(fd: impl AsFd) -> io::Result<Entry> {
     Entry::of(&rustix::fs::fstat(fd)?)
 }
 
@@ -221,7 +221,7 @@ fn blocked(error: io::Error) -> io::Result<Blocked> {
 }
 
 /// The names in a folder, sorted. An `O_PATH` descriptor is enough.
-pub(super) fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
+pub(crate) fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     let readable =
         rustix::fs::openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -237,7 +237,7 @@ pub(super) fn names(folder: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
 }
 
 /// Where a link points to, as it is written.
-pub(super) fn link_target(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<OsString> {
+pub(crate) fn link_target(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<OsString> {
     Ok(OsString::from_vec(rustix::fs::readlinkat(folder, name, Vec::new())?.into_bytes()))
 }
 
@@ -272,7 +272,7 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Removes `name` from `folder`, with all that is below it when it is a folder. Links are removed, not followed, and a
 /// mount below is an error. Nothing being there is fine.
-pub(super) fn remove_all(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+pub(crate) fn remove_all(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // POSIX says EPERM and Linux says EISDIR for a folder.
@@ -312,7 +312,7 @@ fn open_listable(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<OwnedFd> {
 
 /// Sets the permission bits of what an `O_PATH` descriptor holds, which `fchmod(2)` refuses: through its own
 /// `/proc/self/fd` entry, which leads to exactly that inode.
-pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
 }

@@ -14,7 +14,7 @@
 
 mod archive;
 mod assessment;
-mod beneath;
+pub(crate) mod beneath;
 mod change;
 mod changeset;
 mod copy;

@@ -103,6 +103,8 @@ fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<C
                     | Event::Changes(_)
                     | Event::CommitOrdered(_)
                     | Event::CommitTaken(_)
+                    | Event::ScratchOrdered(_)
+                    | Event::ScratchCleared(_)
                     | Event::Recovered(_),
                 ..
             }) => continue,

@@ -33,6 +33,18 @@ pub(super) fn print(tables: &[(&str, &[Row], usize)], steps: &[(String, Vec<Row>
     }
 }
 
+/// Prints tables whose second row is to be compared with the first: by how much it is longer.
+#[expect(clippy::print_stdout, reason = "the table is this chore's result")]
+pub(super) fn print_differences(tables: &[(String, Vec<Row>)]) {
+    for (title, table) in tables {
+        print!("{}", rows(title, table, 0));
+        if let [base, compared, ..] = table.as_slice() {
+            let beyond = compared.percentile(0.5) - base.percentile(0.5);
+            println!("beyond {}: {beyond:.0} ms (p50)\n", base.name);
+        }
+    }
+}
+
 /// A table whose ratios are to the row at `base`.
 fn rows(title: &str, rows: &[Row], base: usize) -> String {
     let mut text = format!(
