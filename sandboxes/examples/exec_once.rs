@@ -16,7 +16,7 @@ use cofferdam_contract::{
     Arguments, Command, Exit, HandBack, Isolation, Lane, Limits, Network, Plan, Sandbox, Work, WorkspacePath,
 };
 use cofferdam_policy::{BUILTIN, Layer, LayerName, Policy, ToolShape, Verdict};
-use cofferdam_sandboxes::{Cancel, Session, Workspace, Yard, YardOptions, root::Host};
+use cofferdam_sandboxes::{Cancel, Kernel, KernelSays, Session, Workspace, Yard, YardOptions, root::Host};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = env::args().skip(1);
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workspace = Workspace::open(&place("work"), &place("state"), &place("home"))?;
     let session = Arc::new(Session::open(Arc::new(workspace), "default")?);
     let host = Host { home: place("home"), state: place("state"), environment: env::vars_os().collect() };
-    let yard = Yard::new(YardOptions { host, pool_size: 0 })?;
+    let yard = Yard::new(YardOptions { host, pool_size: 0, kernel: Kernel::judge(&KernelSays::now()) })?;
     let policy = Policy::load(&[Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN }], &shapes())?;
     let command = Command {
         program: "true".to_owned(),
@@ -73,7 +73,7 @@ fn plan() -> Plan {
 /// The tools and arguments that the builtin policy speaks of.
 fn shapes() -> Vec<ToolShape> {
     let names = ["read_file", "write_file", "edit_file", "list_files", "search_files", "move_file", "delete_file"];
-    let names = names.into_iter().chain(["run_tests", "list_changes", "get_run", "cancel_run"]);
+    let names = names.into_iter().chain(["run_tests", "list_changes", "get_run", "cancel_run", "keep_changes"]);
     let arguments = ["path", "content", "old_string", "new_string", "pattern", "source", "destination", "run_id"];
     names
         .map(|name| ToolShape { name: name.to_owned(), arguments: arguments.into_iter().map(str::to_owned).collect() })
