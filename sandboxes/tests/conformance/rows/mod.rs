@@ -5,8 +5,10 @@ mod changes;
 mod files;
 mod kernel;
 mod lifecycle;
+mod planted;
 mod programs;
 mod races;
+mod sharing;
 mod surroundings;
 mod works;
 
@@ -33,6 +35,8 @@ pub(crate) fn all() -> Vec<Row> {
         lifecycle::ROWS,
         budgets::ROWS,
         kernel::ROWS,
+        planted::ROWS,
+        sharing::ROWS,
         works::ROWS,
         programs::ROWS,
     ]
