@@ -19,6 +19,7 @@ fn shapes() -> Vec<ToolShape> {
         ("list_changes", &[]),
         ("get_run", &["run_id", "wait_seconds"]),
         ("cancel_run", &["run_id"]),
+        ("keep_changes", &["call", "paths"]),
         ("deploy", &["env"]),
     ]
     .into_iter()
@@ -519,6 +520,7 @@ id = "everyday"
 tools = [
     "delete_file",
     "edit_file",
+    "keep_changes",
     "list_files",
     "move_file",
     "read_file",
