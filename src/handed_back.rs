@@ -179,12 +179,18 @@ fn listed(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
 pub(crate) fn note(note: &Note) -> String {
     match note {
         Note::Moved { from, to } => format!("the folder {from} was moved to {to}"),
-        Note::RunsOnYourMachine { file } => format!("{file} is executed by ordinary work outside the sandbox"),
+        Note::RunsOnYourMachine { file } => {
+            format!("{file} runs on your machine: ordinary work (a build, a test run, a check) executes it")
+        }
         Note::OddName { file, oddity } => format!("the name of {file} {oddity}"),
         Note::NotKept { file } => {
             format!(
                 "what was at {file} was too large to be kept, or could not be: `cofferdam changes undo` cannot bring it back"
             )
+        }
+        Note::Steers { file, how } => format!("{file} {how}"),
+        Note::Twin { file, other } => {
+            format!("{file} and {other} are one name to file systems that fold names, as on macOS and Windows")
         }
         Note::Leftover { file, error } => format!("what was replaced could not be removed wholly, see {file}: {error}"),
     }
@@ -240,7 +246,7 @@ mod tests {
         let mut output = Output { text: "done".into(), ..Output::default() };
         tell(&mut output, &handed, &HandBack::Nothing, &[], "c");
         let structured = Value::Object(output.structured).to_string();
-        for word in ["hook", "pipe", "left0", "build.rs"] {
+        for word in ["hook", "pipe", "left0", "build.rs runs on your machine"] {
             assert!(output.text.contains(word) && structured.contains(word), "{word}: {}", output.text);
         }
         assert!(output.text.contains("and 80 more") && structured.contains("\"count\":100"), "{}", output.text);

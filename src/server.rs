@@ -10,7 +10,8 @@ use std::{
 use cofferdam_contract::Ended;
 use cofferdam_policy::{LoadError, Policy};
 use cofferdam_sandboxes::{
-    Patience, RecoverError, Session, SessionError, Workspace, WorkspaceError, Yard, YardError, YardOptions, root::Host,
+    Kernel, KernelSays, Patience, RecoverError, Session, SessionError, Workspace, WorkspaceError, Yard, YardError,
+    YardOptions, root::Host,
 };
 use cofferdam_tools::Project;
 use serde_json::{Map, Value};
@@ -215,7 +216,8 @@ pub fn open_yard(setup: &Setup, state: &Path) -> Result<Yard, Unusable> {
         state: state.to_owned(),
         environment: setup.environment.variables.iter().cloned().collect(),
     };
-    Yard::new(YardOptions { host, pool_size: setup.pool }).map_err(Unusable::Yard)
+    Yard::new(YardOptions { host, pool_size: setup.pool, kernel: Kernel::judge(&KernelSays::now()) })
+        .map_err(Unusable::Yard)
 }
 
 /// Loads the policy of a workspace, every layer of it.

@@ -28,6 +28,7 @@ pub(crate) fn write(policy: &Policy) -> String {
     let required = policy.required_budgets().iter().map(|guarantee| match guarantee {
         Guarantee::Memory => "memory",
         Guarantee::Cpu => "cpu",
+        Guarantee::Kernel => "kernel",
         _ => "disk",
     });
     text.push_str(&format!("require = {}\n", list(required.map(quoted))));

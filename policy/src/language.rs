@@ -9,7 +9,7 @@
 //! # use cofferdam_policy::{BUILTIN, Layer, LayerName, Policy, ToolShape};
 //! let operator = r#"
 //! version = 1
-//! require = ["memory"]            # budgets that must not be absent: memory, cpu, disk
+//! require = ["memory"]            # must not be absent: memory, cpu, disk; kernel: fit, says `doctor`
 //!
 //! [limits]                        # what every call stays under
 //! network      = "allowlist"      # off < registry < allowlist

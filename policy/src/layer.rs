@@ -248,7 +248,7 @@ impl Reader<'_> {
                     required.insert(guarantee);
                 }
                 None => {
-                    let message = "`require` names budgets that must not be absent: \"memory\", \"cpu\", \"disk\"";
+                    let message = "`require` names what must not be absent: \"memory\", \"cpu\", \"disk\", \"kernel\"";
                     self.problems.add(&self.source.place(&word.span()), message);
                 }
             }
@@ -297,12 +297,13 @@ impl Reader<'_> {
     }
 }
 
-/// The budget that a word of `require` names.
+/// The budget that a word of `require` names, or the fitness of the kernel.
 fn required_budget(word: &str) -> Option<Guarantee> {
     match word {
         "memory" => Some(Guarantee::Memory),
         "cpu" => Some(Guarantee::Cpu),
         "disk" => Some(Guarantee::Disk),
+        "kernel" => Some(Guarantee::Kernel),
         _ => None,
     }
 }

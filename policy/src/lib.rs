@@ -86,7 +86,7 @@ pub use mode::Mode;
 pub use permit::Permit;
 pub use policy::{BUILTIN, Policy};
 pub use problem::{LoadError, Place, Problem};
-pub use protect::Protect;
+pub use protect::{Protect, fold_name};
 pub use rule::{Approval, Requester};
 pub use secrets::{Candidate, MARK, Mask, Redacted, Redactor, Secret, SecretFiles, Secrets};
 pub use verdict::{Question, Refusal, Verdict};

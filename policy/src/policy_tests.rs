@@ -242,7 +242,7 @@ fn wrong_values_are_errors_with_their_line_and_what_to_write() {
         ("[protect]\npaths = [\"!.git\"]", "policy.toml:3: the glob \"!.git\" starts with `!`; there is no negation"),
         (
             "require = [\"pids\"]",
-            "policy.toml:2: `require` names budgets that must not be absent: \"memory\", \"cpu\", \"disk\"",
+            "policy.toml:2: `require` names what must not be absent: \"memory\", \"cpu\", \"disk\", \"kernel\"",
         ),
         (
             "[env]\nA = \"1\"\nld_preload = \"x\"",
@@ -708,7 +708,7 @@ fn the_effective_text_shows_what_limits_leave_of_a_grant() {
 #[test]
 fn a_rich_policy_survives_its_effective_text() {
     let policy = load(&format!(
-        "require = [\"cpu\", \"memory\"]\n[limits]\nnetwork = \"allowlist\"\nallow_hosts = [\"b.example\", \"a.example:8443\"]\n\
+        "require = [\"cpu\", \"memory\", \"kernel\"]\n[limits]\nnetwork = \"allowlist\"\nallow_hosts = [\"b.example\", \"a.example:8443\"]\n\
          registries = [\"npm\"]\nisolation = \"container\"\nwrite = [\"src/**\", \"*.md\"]\npids = 64\n\
          [protect]\npaths = [\"Migrations/**\"]\n[secrets]\nfiles = \"absent\"\npaths = [\"*.cfg\"]\n\
          allow = [\"tests/.env\"]\n[env]\nQ = \"a\\\"b\\\\c\\nd\"\n{}{}{}",

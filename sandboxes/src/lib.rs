@@ -12,6 +12,7 @@ mod cancel;
 pub mod conversation;
 pub mod guest_program;
 mod hand_back;
+mod kernel;
 mod namespace;
 mod open;
 mod pool;
@@ -26,6 +27,7 @@ pub mod workspace;
 mod yard;
 
 pub use cancel::Cancel;
+pub use kernel::{Kernel, KernelSays, KernelWarning};
 pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
 pub use scratch::{

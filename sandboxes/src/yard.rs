@@ -23,6 +23,7 @@ use crate::{
     call_folder,
     cancel::Cancel,
     guest_program::GuestProgram,
+    kernel::{Kernel, KernelWarning},
     namespace::{Cgroups, Holding, Namespaces, Place, Root, StartError},
     open::{OpenSandbox, Parts},
     pool::{Access, Key, Pool},
@@ -52,6 +53,8 @@ pub struct YardOptions {
     pub host: Host,
     /// Sandboxes of one kind that are prepared ahead; 0 prepares none.
     pub pool_size: usize,
+    /// The kernel that sandboxes share with the host.
+    pub kernel: Kernel,
 }
 
 /// Opens sandboxes. One per server. Dropping it destroys what is prepared.
@@ -65,6 +68,7 @@ pub struct Yard {
 #[derive(Debug)]
 struct Ground {
     host: Host,
+    kernel: Kernel,
     namespaces: Namespaces,
     means: Means,
     closer: Arc<Closer>,
@@ -163,6 +167,8 @@ pub struct Report {
     pub toolchains: Vec<(String, Option<String>, PathBuf, String)>,
     /// What is missing, and what mends it.
     pub missing: Vec<(String, String)>,
+    /// What of the kernel makes attacks on it easier.
+    pub kernel: Vec<KernelWarning>,
     /// What is shown of the host.
     pub shown: Vec<PathBuf>,
     /// What was found and is not shown, and why.
@@ -211,6 +217,7 @@ impl Yard {
             .map_err(|source| StartError::Prepare { operation: "start the thread that unmounts", source })?;
         let ground = Arc::new(Ground {
             host: options.host,
+            kernel: options.kernel,
             namespaces: Namespaces::new(guest, cgroups)?,
             means,
             closer: Arc::new(closer),
@@ -262,7 +269,7 @@ impl Yard {
             return Err(OpenError::Submount(mount));
         }
         let repository = self.repository(&permit, session, cancel)?;
-        let (ready, stamp, volumes, refill, deadline) = match &plan.work {
+        let (mut ready, stamp, volumes, refill, deadline) = match &plan.work {
             work @ (Work::ReadRepository | Work::Commit) => {
                 let access = if *work == Work::Commit { Access::Write } else { Access::Read };
                 let (ready, stamp) = self.ready_for_repository(&permit, session, access, (deadline, cancel))?;
@@ -278,6 +285,7 @@ impl Yard {
                 (ready, stamp, None, Some(refill), deadline)
             }
         };
+        ready.enforced.guarantees.insert(Guarantee::Kernel, self.ground.kernel.mechanism());
         require(&permit, &ready.enforced)?;
         let memory = match self.ground.namespaces.cgroups() {
             Cgroups::Version1 { .. } | Cgroups::Version2(_) => Memory::Cgroup,
@@ -526,6 +534,7 @@ impl Yard {
                 .map(|tool| (tool.name.clone(), tool.version.clone(), tool.program.clone(), tool.found_by.clone()))
                 .collect(),
             missing: host_root.missing.iter().map(|missing| (missing.what.clone(), missing.mend.clone())).collect(),
+            kernel: self.ground.kernel.warnings().to_vec(),
             shown: host_root.shown.iter().map(|shown| shown.path.clone()).collect(),
             notes: host_root.notes.clone(),
         }
@@ -684,6 +693,9 @@ fn require(permit: &Permit, enforced: &Enforced) -> Result<(), OpenError> {
                 Kind::Budget => {
                     "run the server as root, or in a delegated cgroup (systemd-run --user --scope -p Delegate=yes), \
                      or take it out of `require`; `cofferdam doctor` says why there is no cgroup"
+                }
+                Kind::Fence if *guarantee == Guarantee::Kernel => {
+                    "`cofferdam doctor` says what mends it; or take \"kernel\" out of `require`"
                 }
                 Kind::Boundary | Kind::Fence => "see `cofferdam doctor`",
             };

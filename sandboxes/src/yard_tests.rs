@@ -10,6 +10,7 @@ use cofferdam_policy::{BUILTIN, Layer, LayerName, Permit, Policy, ToolShape, Ver
 
 use super::*;
 use crate::{
+    kernel::KernelSays,
     scratch::ScratchNote,
     workspace::{Patience, TreePath, Workspace},
 };
@@ -50,7 +51,7 @@ impl House {
         let session = Arc::new(Session::open(Arc::new(workspace), "default").unwrap());
         let environment = std::env::vars_os().collect();
         let host = Host { home: place("home"), state: place("state"), environment };
-        let yard = yard(YardOptions { host, pool_size: 0 }).unwrap();
+        let yard = yard(YardOptions { host, pool_size: 0, kernel: Kernel::judge(&KernelSays::now()) }).unwrap();
         Self { folder, session, yard }
     }
 
@@ -497,7 +498,7 @@ fn another_server_has_the_volumes_when_the_first_has_let_go_of_them() {
     let house = House::new(0);
     fs::write(house.work().join("Cargo.toml"), "").unwrap();
     let host = house.yard.ground.host.clone();
-    let other = Yard::new(YardOptions { host, pool_size: 0 }).unwrap();
+    let other = Yard::new(YardOptions { host, pool_size: 0, kernel: Kernel::judge(&KernelSays::now()) }).unwrap();
     let begun = Instant::now();
     for (round, yard) in [&house.yard, &other, &other, &house.yard].into_iter().enumerate() {
         let mut told = Vec::new();
@@ -588,6 +589,26 @@ fn a_call_that_requires_its_disk_budget_is_refused_where_it_would_be_watched() {
     let permit = permit_under(operator, Work::Execute, HandBack::Nothing, Limits::FILES);
     let opened = house.yard.open(permit, &house.session, &Cancel::new());
     assert!(matches!(opened, Err(OpenError::Floor { guarantee: Guarantee::Disk, .. })), "{opened:?}");
+}
+
+#[test]
+fn a_call_that_requires_a_fit_kernel_is_refused_where_the_kernel_is_not() {
+    let says = |release: &str| KernelSays { release: release.into(), ..KernelSays::default() };
+    for (release, refused) in [("4.19.0", true), ("6.18.0", false)] {
+        let house = House::made(|options| Yard::new(YardOptions { kernel: Kernel::judge(&says(release)), ..options }));
+        for work in [Work::Execute, Work::ReadFiles] {
+            let under = |operator| permit_under(operator, work.clone(), HandBack::Nothing, Limits::FILES);
+            let strict = under("version = 1\nrequire = [\"kernel\"]");
+            let opened = house.yard.open(strict, &house.session, &Cancel::new());
+            let floor = matches!(opened, Err(OpenError::Floor { guarantee: Guarantee::Kernel, .. }));
+            assert_eq!((floor, opened.is_ok()), (refused, !refused), "{release} {work:?}: {opened:?}");
+            drop(opened);
+            // Without the word it is told and refuses nothing.
+            let open = house.yard.open(under("version = 1"), &house.session, &Cancel::new()).unwrap();
+            let expected = if refused { Strength::Absent } else { Strength::Enforced };
+            assert_eq!(open.enforced().strength(Guarantee::Kernel), expected, "{release}");
+        }
+    }
 }
 
 #[test]

@@ -64,6 +64,7 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
                 .iter()
                 .map(|(what, mend)| json!({ "what": what, "mend": mend }))
                 .collect::<Vec<_>>(),
+            "kernel": report.kernel,
             "shown": report.shown,
             "notes": report.notes,
         }));
@@ -135,6 +136,17 @@ fn show(report: &Report, setup: &Setup, refused: Option<&WorkspaceError>, colour
         heading("Missing", colour);
         for (what, mend) in &report.missing {
             print(format_args!("  {} {what}\n    {mend}", colour.paint(Mark::Warn, "-")));
+        }
+    }
+    if !report.kernel.is_empty() {
+        heading("Kernel, which every sandbox shares (`require = [\"kernel\"]` refuses calls here)", colour);
+        for warning in &report.kernel {
+            print(format_args!(
+                "  {} {}\n    {}",
+                colour.paint(Mark::Warn, "-"),
+                plain::lines(&warning.what),
+                warning.mend
+            ));
         }
     }
     if !report.notes.is_empty() {

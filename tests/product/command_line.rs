@@ -200,8 +200,15 @@ fn the_doctor_says_what_is_enforced() {
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
         assert!(report.to_string().contains("user_namespace"), "{report}");
         assert!(output.status.success(), "{}", text(&output));
+        // What the kernel is warned of is also what it lacks as a guarantee.
+        let warned = report["kernel"].as_array().unwrap_or_else(|| panic!("{report}"));
+        let strength = &report["enforced"]["guarantees"]["kernel"]["strength"];
+        assert_eq!(strength, if warned.is_empty() { "enforced" } else { "absent" }, "{report}");
         let person = place.run(&["doctor"]);
         assert!(text(&person).contains("rust"), "{}", text(&person));
+        for warning in warned {
+            assert!(text(&person).contains(warning["mend"].as_str().unwrap()), "{}", text(&person));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use cofferdam_contract::{Arguments, Command, HandBack, Isolation, Lane, Limits, Network, Plan, Work, WorkspacePath};
 use cofferdam_policy::{BUILTIN, Layer, LayerName, Permit, Policy, ToolShape, Verdict};
-use cofferdam_sandboxes::{Session, Workspace, Yard, YardOptions, root::Host};
+use cofferdam_sandboxes::{Kernel, KernelSays, Session, Workspace, Yard, YardOptions, root::Host};
 
 /// Everything that a call needs.
 pub(crate) struct Measured {
@@ -30,7 +30,7 @@ impl Measured {
         let workspace = Workspace::open(&place("work"), &place("state"), &place("home"))?;
         let session = Arc::new(Session::open(Arc::new(workspace), "default")?);
         let host = Host { home: place("home"), state: place("state"), environment: env::vars_os().collect() };
-        let yard = Yard::new(YardOptions { host, pool_size: 0 })?;
+        let yard = Yard::new(YardOptions { host, pool_size: 0, kernel: Kernel::judge(&KernelSays::now()) })?;
         let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };
         let policy = Policy::load(&[builtin], &shapes()?)?;
         Ok(Self { session, yard, policy })

@@ -10,7 +10,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use cofferdam_policy::{Mode, Protect};
+use cofferdam_policy::{Mode, Protect, fold_name};
 use rustix::fs::OFlags;
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     stack::{Layers, Stack},
     stamp::Stamp,
     tree_path::TreePath,
+    twin,
     version::{HostVersion, MAX_ENTRIES},
     workspace::Workspace,
 };
@@ -473,8 +474,8 @@ impl Assessment<'_> {
         let mut named: HashMap<TreePath, BTreeSet<&str>> = HashMap::new();
         let held = self.stack.held.values().map(|held| (&held.change.path, &held.change.what));
         for (path, what) in changes.iter().chain(held) {
-            let name = path.name().to_string_lossy();
-            let Some(name) = NAMES.into_iter().find(|known| name.eq_ignore_ascii_case(known)) else { continue };
+            let name = fold_name(&path.name().to_string_lossy());
+            let Some(name) = NAMES.into_iter().find(|known| fold_name(known) == name) else { continue };
             if *what != What::Deleted {
                 named.entry(path.parent().unwrap_or_else(TreePath::root)).or_default().insert(name);
             }
@@ -499,6 +500,36 @@ impl Assessment<'_> {
             }
         }
         repositories
+    }
+
+    /// New names of the call that another file system would take for names which the workspace has, or will have.
+    pub(super) fn twins(&self, assessed: &[Assessed]) -> Vec<Note> {
+        let comes = |one: &&Assessed| match one.decision {
+            Decision::Apply | Decision::Hold(_) => true,
+            Decision::Unchanged => one.carrier != Carrier::No,
+            Decision::Settled | Decision::Drop | Decision::Leave => false,
+        };
+        let coming: Vec<&Assessed> = assessed.iter().filter(comes).collect();
+        let made = coming
+            .iter()
+            .filter(|one| one.expected == Expected::Absent && one.change.what != What::Deleted)
+            .map(|one| one.change.path.clone())
+            .collect();
+        let gone: BTreeSet<&TreePath> = coming
+            .iter()
+            .filter(|one| one.decision == Decision::Apply && one.change.what == What::Deleted)
+            .map(|one| &one.change.path)
+            .collect();
+        twin::notes(&made, |folder| {
+            // A folder that is new has no names on the host, and one that cannot be looked into shows none.
+            let opened = beneath::folder(self.workspace.fd(), folder.as_path());
+            let names = opened.and_then(|opened| beneath::names(opened.as_fd())).unwrap_or_default();
+            let held = self.stack.below(folder).filter(|path| path.parent().as_ref() == Some(folder));
+            let held =
+                held.filter(|path| self.stack.held.get(path).is_some_and(|held| held.change.what != What::Deleted));
+            let there = names.iter().map(|name| folder.join(name)).chain(held.cloned());
+            there.filter(|path| !gone.contains(path)).collect()
+        })
     }
 
     /// Folders that were deleted at one place and made with the same contents at another.

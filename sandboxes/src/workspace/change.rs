@@ -235,6 +235,20 @@ pub enum Note {
         /// Where.
         file: TreePath,
     },
+    /// The file steers programs or people without being a program: agents follow it, git chooses programs by it.
+    Steers {
+        /// Which file.
+        file: TreePath,
+        /// What reads it, as a clause: "is read as instructions by agents".
+        how: String,
+    },
+    /// A new name that file systems which fold names (macOS, Windows) take for another name in the same folder.
+    Twin {
+        /// The new name.
+        file: TreePath,
+        /// The other name, which the workspace has, the same call made, or is held.
+        other: TreePath,
+    },
     /// What was deleted or replaced could not be removed wholly; the rest lies at this temporary name.
     Leftover {
         /// Where.

@@ -90,7 +90,8 @@ impl Session {
             seen: order.seen,
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
-        let moves = assessment.moves(&assessed);
+        let mut noticed = assessment.moves(&assessed);
+        noticed.extend(assessment.twins(&assessed));
         drop(assessment);
         let bond = if selection.is_one_act() { Bond::OneAct } else { Bond::None };
         let origin = Origin { bond, ..order.origin.clone() };
@@ -118,7 +119,7 @@ impl Session {
                 tracing::warn!(%error, "what a run left could not be kept for a while");
             }
         }
-        Ok(report(order.changeset, delivered, sorted.held, sorted.left, moves))
+        Ok(report(order.changeset, delivered, sorted.held, sorted.left, noticed))
     }
 
     /// Sorts the assessed changes by what is done with them.
@@ -179,9 +180,9 @@ fn report(
     delivered: Delivered,
     held: Vec<Held>,
     left: Vec<Change>,
-    moves: Vec<Note>,
+    noticed: Vec<Note>,
 ) -> HandedBack {
-    let mut back = HandedBack { applied: delivered.applied, held, left, dropped: Vec::new(), notes: moves };
+    let mut back = HandedBack { applied: delivered.applied, held, left, dropped: Vec::new(), notes: noticed };
     back.held.extend(delivered.held);
     back.held.sort_by(|one, other| one.change.path.cmp(&other.change.path));
     back.dropped = relevant_drops(changeset, &back);

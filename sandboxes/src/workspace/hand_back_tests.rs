@@ -650,6 +650,37 @@ fn files_that_run_on_the_host_and_odd_names_are_pointed_out() {
 }
 
 #[test]
+fn a_new_name_that_another_file_system_would_fold_into_another_is_pointed_out() {
+    let ground = Playground::new();
+    ground.write("README", "mine");
+    ground.write("src/a", "1");
+    ground.write("renamed", "2");
+    let session = ground.session();
+    let upper = ground.upper();
+    upper.write("readme", "x").write("SRC/b", "y").delete("renamed").write("Renamed", "2").write("README", "edited");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &ground.stamp());
+    assert_eq!(
+        back.notes,
+        [
+            Note::Twin { file: path("SRC"), other: path("src") },
+            Note::Twin { file: path("readme"), other: path("README") },
+        ]
+    );
+    assert_eq!(applied(&back), ["README", "Renamed", "SRC", "SRC/b", "readme", "renamed"]);
+}
+
+#[test]
+fn a_new_name_is_compared_with_what_is_held() {
+    let ground = Playground::new();
+    let session = ground.session();
+    ground.hand_back(&session, ground.upper().write(".npmrc", "x"), &HandBack::Tree, &ground.stamp());
+    let upper = ground.upper();
+    upper.write(".NPMRC", "x");
+    let back = ground.hand_back(&session, &upper, &HandBack::Tree, &ground.stamp());
+    assert_eq!(back.notes, [Note::Twin { file: path(".NPMRC"), other: path(".npmrc") }]);
+}
+
+#[test]
 fn names_come_back_byte_for_byte() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
     let ground = Playground::new();

@@ -42,6 +42,7 @@ mod shelf;
 mod stack;
 mod stamp;
 mod tree_path;
+mod twin;
 mod undo;
 mod version;
 #[expect(clippy::module_inception, reason = "a file is named after its noun, and the room after its main noun")]

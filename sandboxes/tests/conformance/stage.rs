@@ -17,7 +17,8 @@ use cofferdam_contract::{
 };
 use cofferdam_policy::{Layer, LayerName, Permit, Policy, ToolShape, Verdict};
 use cofferdam_sandboxes::{
-    Cancel, Closed, HandedBack, OpenSandbox, Patience, Session, TreePath, Workspace, Yard, YardOptions, root::Host,
+    Cancel, Closed, HandedBack, Kernel, KernelSays, OpenSandbox, Patience, Session, TreePath, Workspace, Yard,
+    YardOptions, root::Host,
 };
 
 use crate::{canaries::Canaries, report::Report};
@@ -98,7 +99,8 @@ impl Stage {
         let (home, state) = (base.join("home"), base.join("state"));
         fs::create_dir_all(&home).unwrap();
         let canaries = Canaries::set_out(base, &home, probe);
-        let yard = Yard::new(YardOptions { host: host(&home, &state), pool_size: POOL }).unwrap();
+        let yard =
+            Yard::new(YardOptions { host: host(&home, &state), pool_size: POOL, kernel: this_kernel() }).unwrap();
         Self {
             user,
             base: base.to_path_buf(),
@@ -107,7 +109,7 @@ impl Stage {
             probe: probe.to_path_buf(),
             canaries,
             yard,
-            policy: policy(),
+            policy: policy(OPERATOR),
         }
     }
 
@@ -125,12 +127,17 @@ impl Stage {
     pub(crate) fn yard_with(&self, home: &Path, environment: &[(&str, &str)]) -> Yard {
         let mut host = host(home, &self.state);
         host.environment.extend(environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))));
-        Yard::new(YardOptions { host, pool_size: POOL }).unwrap()
+        Yard::new(YardOptions { host, pool_size: POOL, kernel: this_kernel() }).unwrap()
     }
 
     /// A yard that prepares sandboxes ahead.
     pub(crate) fn prepared_yard(&self) -> Yard {
-        Yard::new(YardOptions { host: host(&self.home, &self.state), pool_size: 2 }).unwrap()
+        Yard::new(YardOptions { host: host(&self.home, &self.state), pool_size: 2, kernel: this_kernel() }).unwrap()
+    }
+
+    /// A yard on a machine whose kernel says something else of itself.
+    pub(crate) fn yard_on(&self, kernel: Kernel) -> Yard {
+        Yard::new(YardOptions { host: host(&self.home, &self.state), pool_size: POOL, kernel }).unwrap()
     }
 
     /// A fresh workspace: a few files, and the probe.
@@ -157,24 +164,13 @@ impl Stage {
 
     /// A permit for what is asked.
     pub(crate) fn permit(&self, ask: &Ask) -> Permit {
-        let plan = Plan {
-            tool: "probe".to_owned(),
-            arguments: BTreeMap::new(),
-            work: ask.work.clone(),
-            reads: Vec::new(),
-            hand_back: ask.hand_back.clone(),
-            network: Network::Off,
-            isolation: Isolation::Namespace,
-            lane: Lane::Routine,
-            limits: ask.limits,
-            credentials: std::collections::BTreeSet::new(),
-        };
-        match self.policy.judge(plan) {
-            Verdict::Allow(permit) => permit,
-            other => panic!("the harness's policy does not allow its own tool: {other:?}"),
-        }
+        judged(&self.policy, ask)
     }
 
+    /// A permit under another operator's layer.
+    pub(crate) fn permit_under(&self, operator: &str, ask: &Ask) -> Permit {
+        judged(&policy(operator), ask)
+    }
     /// Runs the probe without any sandbox, as the control of a row. Rows that would do harm refuse to.
     pub(crate) fn outside(&self, arguments: &[&str]) -> Report {
         let folder = self.base.join("outside-control");
@@ -376,10 +372,34 @@ fn host(home: &Path, state: &Path) -> Host {
     Host { home: home.to_path_buf(), state: state.to_path_buf(), environment: environment.collect() }
 }
 
-fn policy() -> Policy {
+fn this_kernel() -> Kernel {
+    Kernel::judge(&KernelSays::now())
+}
+
+/// What a policy says to a plan of the one tool.
+fn judged(policy: &Policy, ask: &Ask) -> Permit {
+    let plan = Plan {
+        tool: "probe".to_owned(),
+        arguments: BTreeMap::new(),
+        work: ask.work.clone(),
+        reads: Vec::new(),
+        hand_back: ask.hand_back.clone(),
+        network: Network::Off,
+        isolation: Isolation::Namespace,
+        lane: Lane::Routine,
+        limits: ask.limits,
+        credentials: std::collections::BTreeSet::new(),
+    };
+    match policy.judge(plan) {
+        Verdict::Allow(permit) => permit,
+        other => panic!("the harness's policy does not allow its own tool: {other:?}"),
+    }
+}
+
+fn policy(operator: &str) -> Policy {
     let layers = [
         Layer { name: LayerName::Builtin, file: "builtin", text: ONE_TOOL },
-        Layer { name: LayerName::Operator, file: "operator", text: OPERATOR },
+        Layer { name: LayerName::Operator, file: "operator", text: operator },
     ];
     let tools = [ToolShape { name: "probe".to_owned(), arguments: std::collections::BTreeSet::new() }];
     Policy::load(&layers, &tools).unwrap()

@@ -38,6 +38,8 @@ pub enum Guarantee {
     WorkspaceView,
     /// A second fence around the file system.
     Landlock,
+    /// The kernel is of a line that is mended, and no setting of it helps attacks on it.
+    Kernel,
     /// Wall-clock deadline.
     WallClock,
     /// Cap on kept output.
@@ -57,7 +59,7 @@ pub enum Guarantee {
 pub enum Kind {
     /// Always required; a sandbox without it is not opened.
     Boundary,
-    /// A second fence: used where the machine has it.
+    /// A second fence, or firm ground: used where the machine has it, and required only where policy says so.
     Fence,
     /// Required only where policy says so.
     Budget,
@@ -97,7 +99,7 @@ pub struct Enforced {
 
 impl Guarantee {
     /// Every guarantee.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UserNamespace,
         Self::MountNamespace,
         Self::PidNamespace,
@@ -112,6 +114,7 @@ impl Guarantee {
         Self::ReadOnlyRoot,
         Self::WorkspaceView,
         Self::Landlock,
+        Self::Kernel,
         Self::WallClock,
         Self::Output,
         Self::Processes,
@@ -140,7 +143,7 @@ impl Guarantee {
             | Self::WallClock
             | Self::Output
             | Self::Processes => Kind::Boundary,
-            Self::Landlock => Kind::Fence,
+            Self::Landlock | Self::Kernel => Kind::Fence,
             Self::Memory | Self::Cpu | Self::Disk => Kind::Budget,
         }
     }

@@ -45,7 +45,8 @@ pub(super) fn odd_names(record: &mut Record, _: &[String]) {
     }
 }
 
-/// P07, P08: swaps a folder for a link (`link`) or exchanges it with another (`exchange`), until the time is over.
+/// P07, P08: swaps a folder for a link (`link`) or exchanges it with another (`exchange`), until the time is over or
+/// `/tmp/swapped-enough` is there.
 /// Arguments: how, folder, other, seconds, microseconds of pause at most between two bursts.
 pub(super) fn swap(record: &mut Record, arguments: &[String]) {
     let [how, folder, other, seconds, pause] = arguments else { return };
@@ -56,7 +57,7 @@ pub(super) fn swap(record: &mut Record, arguments: &[String]) {
     let mut swaps = 0_u64;
     let pause = pause.parse::<u64>().unwrap_or(0);
     let mut rest = 0_u64;
-    while Instant::now() < until {
+    while Instant::now() < until && !Path::new("/tmp/swapped-enough").exists() {
         if pause > 0 {
             rest = rest.wrapping_mul(1_103_515_245).wrapping_add(12_345) % pause;
             std::thread::sleep(Duration::from_micros(rest));

@@ -4,6 +4,7 @@ mod budgets;
 mod calls;
 mod files;
 mod namespaces;
+mod planted;
 mod processes;
 mod surroundings;
 mod works;
@@ -47,6 +48,7 @@ pub(crate) const ROWS: &[(&str, Where, Row)] = &[
     ("P18", Where::Anywhere, files::handles),
     ("P19", Where::Inside, files::read_only_places),
     ("P22", Where::Inside, files::forged_marks),
+    ("plant", Where::Anywhere, planted::plant),
     ("P24", Where::Anywhere, files::rename_parents),
     ("P32", Where::Inside, processes::daemons),
     ("P33", Where::Inside, processes::stubborn),

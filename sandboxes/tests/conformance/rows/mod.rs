@@ -5,9 +5,11 @@ mod changes;
 mod files;
 mod kernel;
 mod lifecycle;
+mod planted;
 mod programs;
 mod races;
 mod secrets;
+mod sharing;
 mod surroundings;
 mod works;
 
@@ -35,6 +37,8 @@ pub(crate) fn all() -> Vec<Row> {
         lifecycle::ROWS,
         budgets::ROWS,
         kernel::ROWS,
+        planted::ROWS,
+        sharing::ROWS,
         works::ROWS,
         programs::ROWS,
     ]
