@@ -357,10 +357,15 @@ impl Standing {
     }
 }
 
+/// Files of the state folder, but for what is kept of calls on purpose, within a retention of its own: what they replaced
+/// (`undo`) and what they left (`left`).
 fn files_below(folder: &Path) -> usize {
     let (mut count, mut folders) = (0, vec![folder.to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if ["undo", "left"].iter().any(|kept| entry.file_name() == *kept) {
+                continue;
+            }
             count += 1;
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
