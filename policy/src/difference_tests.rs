@@ -6,31 +6,10 @@ use proptest::{collection, option, prelude::*};
 use super::*;
 use crate::{
     judge::tests::plan,
-    layer::{Layer, LayerName, ToolShape},
-    policy::BUILTIN,
+    layer::{Layer, LayerName},
+    policy::{BUILTIN, tests::shapes},
     verdict::Verdict,
 };
-
-pub(crate) fn shapes() -> Vec<ToolShape> {
-    let shape = |name: &str, arguments: &[&str]| ToolShape {
-        name: name.to_owned(),
-        arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
-    };
-    vec![
-        shape("read_file", &["path"]),
-        shape("list_files", &["path"]),
-        shape("search_files", &["path"]),
-        shape("write_file", &["path"]),
-        shape("edit_file", &["path"]),
-        shape("move_file", &["source", "destination"]),
-        shape("delete_file", &["path"]),
-        shape("run_tests", &["path", "runner"]),
-        shape("list_changes", &[]),
-        shape("get_run", &[]),
-        shape("cancel_run", &[]),
-        shape("deploy", &["env"]),
-    ]
-}
 
 fn load(layers: &[(LayerName, &str)]) -> Result<Policy, crate::problem::LoadError> {
     let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };

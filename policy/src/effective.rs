@@ -249,3 +249,7 @@ fn quoted_key(name: &str) -> String {
     let bare = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
     if !name.is_empty() && name.chars().all(bare) { name.to_owned() } else { quoted(name) }
 }
+
+#[cfg(test)]
+#[path = "effective_tests.rs"]
+pub(crate) mod tests;

@@ -37,17 +37,12 @@ impl Authorship {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use crate::{Authorship, BUILTIN, Layer, LayerName, Policy, ToolShape};
+    use crate::{Authorship, BUILTIN, Layer, LayerName, Policy, policy::tests::shapes};
 
     fn load(operator: &str) -> Result<Policy, String> {
-        let names: Vec<&str> = BUILTIN.split('"').filter(|word| word.contains('_') && !word.contains(' ')).collect();
-        let tool = |name: &&str| ToolShape { name: (*name).to_owned(), arguments: BTreeSet::from(["path".to_owned()]) };
-        let shapes: Vec<ToolShape> = names.iter().map(tool).collect();
         let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };
         let operator = Layer { name: LayerName::Operator, file: "policy.toml", text: operator };
-        Policy::load(&[builtin, operator], &shapes).map_err(|error| error.to_string())
+        Policy::load(&[builtin, operator], &shapes()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -319,4 +319,4 @@ fn suspicions(rules: &[Rule], ceilings: &Ceilings, shapes: &Shapes, last: &Place
 
 #[cfg(test)]
 #[path = "policy_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -214,6 +214,10 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         "git_log",
         "git_show",
         "git_commit",
+        "lint",
+        "format",
+        "check_types",
+        "build",
     ];
     let arguments = [
         "path",

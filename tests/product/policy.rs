@@ -189,7 +189,7 @@ fn the_policy_is_shown_as_people_wrote_it_until_there_is_one_of_theirs() {
     let place = place();
     let builtin = run(&place, &["policy", "show"]).1;
     assert_eq!(builtin, fs::read_to_string(repository::folder().join("policy/src/builtin.toml")).unwrap());
-    assert!(builtin.lines().count() <= 40);
+    assert!(builtin.lines().count() <= 45);
     place.policy("version = 1\n[limits]\npids = 77\n");
     assert!(run(&place, &["policy", "show"]).1.contains("pids         = 77"));
     assert_eq!(run(&place, &["policy", "show", "--builtin"]).1, builtin);
