@@ -13,7 +13,7 @@ use std::{
 
 use cofferdam_contract::{
     Argument, Author, Ended, Enforced, Guarantee, Identity, Isolation, Kind, Limits, Network, Plan, Repository,
-    Strength, Work,
+    Strength, Work, WorkspacePath,
 };
 use cofferdam_policy::{Authorship, Permit};
 use serde::Serialize;
@@ -333,11 +333,15 @@ impl Yard {
                 self.identity(&git, session).map_or(Author::Unnamed, Author::Person)
             }
         };
+        let masks = session.workspace().masks(permit.secrets())?;
+        let spelled = |path: &TreePath| path.as_path().to_str().map(str::to_owned);
+        let masked = masks.paths().filter_map(spelled).filter_map(|path| WorkspacePath::try_from(path).ok()).collect();
         Ok(Some(Repository {
             session: session.name().to_owned(),
             reference: standing.reference,
             base: standing.base.map(String::from),
             author,
+            masked,
             warnings: standing.warnings,
         }))
     }

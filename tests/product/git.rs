@@ -751,3 +751,21 @@ fn any_small_repository_comes_back_as_the_same_tree() {
         git(&place, &["fsck", "--strict"]);
     }
 }
+
+#[test]
+fn a_tracked_file_that_is_masked_inside_is_no_change_and_is_never_committed_masked() {
+    for person in Person::everyone() {
+        let place = named(Place::of(person).and(&[("a.txt", "one\n"), (".env", "API_KEY=q8R7vLk2Zx91tY\n")]));
+        begin(&place, &[]);
+        let status = ask(&place, "git_status", json!({}));
+        assert_eq!(status["total"], json!(0), "{status}");
+        assert_eq!(ask(&place, "git_diff", json!({}))["total"], json!(0));
+        write(&place, "a.txt", "two\n");
+        let made = commit(&place, "Two");
+        assert_eq!(git(&place, &["show", &format!("{made}:.env")]), "API_KEY=q8R7vLk2Zx91tY");
+        let (code, words) = refused(&place, "git_commit", json!({ "message": "x", "paths": [".env"] }));
+        assert_eq!(code, "nothing_to_commit", "{words}");
+        let (status, taken) = take(&place, &[]);
+        assert_eq!((status, git(&place, &["status", "--porcelain"]).as_str()), (0, ""), "{taken}");
+    }
+}

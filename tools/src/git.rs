@@ -170,6 +170,27 @@ pub(crate) fn pathspec(path: &WorkspacePath) -> String {
     if path.is_workspace() { ":(top)".to_owned() } else { format!(":(top,literal){}", path.as_str()) }
 }
 
+/// What leaves the masked files of a repository out, after other paths.
+pub(crate) fn without_masked(repository: &Repository) -> Vec<String> {
+    repository.masked.iter().map(|path| format!(":(exclude,top,literal){}", path.as_str())).collect()
+}
+
+/// Takes the masked files out of a status: they only differ because they are masked. Gives a sentence about it, if
+/// there were any.
+pub(crate) fn leave_out_masked(entries: &mut Vec<Entry>, repository: &Repository) -> Vec<String> {
+    let before = entries.len();
+    entries.retain(|entry| !repository.masked.iter().any(|path| path.as_str() == entry.path));
+    match before - entries.len() {
+        0 => Vec::new(),
+        1 => vec!["A file that holds credentials is left out: it only differs since it is masked here.".to_owned()],
+        count => {
+            vec![format!(
+                "{count} files that hold credentials are left out: they only differ since they are masked here."
+            )]
+        }
+    }
+}
+
 /// What the server knows of the repository.
 pub(crate) fn repository(sandbox: &dyn Sandbox) -> Result<Repository, Failure> {
     sandbox.repository().cloned().ok_or_else(|| Failure::new("not_planned", "the sandbox is not for git"))

@@ -115,13 +115,18 @@ impl Tool for GitCommitTool {
         let form: GitCommitForm = arguments::recall(plan)?;
         let repository = git::repository(sandbox)?;
         let author = author(&repository)?;
-        let paths: Vec<String> = form.paths.iter().flatten().map(git::pathspec).collect();
+        let is_whole = form.paths.as_ref().is_none_or(Vec::is_empty);
+        let mut paths: Vec<String> = form.paths.iter().flatten().map(git::pathspec).collect();
+        if is_whole {
+            paths.push(git::pathspec(&WorkspacePath::workspace()));
+        }
+        paths.extend(git::without_masked(&repository));
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        stage(sandbox, if paths.is_empty() { &[":(top)"] } else { &paths })?;
+        stage(sandbox, &paths)?;
         sandbox.progress("committing");
         let message = with_trailer(&form.message, &repository.session);
         let mut arguments = vec!["commit", "--quiet", "--no-gpg-sign", "--cleanup=whitespace", "--message", &message];
-        if !paths.is_empty() {
+        if !is_whole {
             arguments.extend(["--only", "--"].iter().chain(&paths));
         }
         let who = [
@@ -155,7 +160,8 @@ fn told(
 ) -> Result<Output, Failure> {
     let numbers = git_show::show(sandbox, &commit, &["--numstat", "-z"])?;
     let status = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal"];
-    let status = git::read_status(&git::succeed(sandbox, Access::Read, &status)?.stdout);
+    let mut status = git::read_status(&git::succeed(sandbox, Access::Read, &status)?.stdout);
+    let masked = git::leave_out_masked(&mut status.entries, repository);
     let files = git::changed_files(&numbers.stdout);
     let totals = Totals::of(&files);
     let (list, files, _) = git::listed(files);
@@ -186,6 +192,7 @@ fn told(
         signed: false,
     };
     let mut output = Output::new(text, &structured);
+    output.add_notes(masked);
     let words = made.words();
     if !words.is_empty() {
         output.add_notes(vec![format!("while it was committed, this was said:\n{words}")]);

@@ -113,6 +113,7 @@ impl Tool for GitDiffTool {
             which.push(revision.as_str().to_owned());
         }
         which.extend(["--".to_owned(), path]);
+        which.extend(git::without_masked(&repository));
         let mut print = |form: &[&str]| {
             let arguments = [diff(form), which.clone()].concat();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

@@ -98,7 +98,8 @@ impl Tool for GitStatusTool {
         let repository = git::repository(sandbox)?;
         let arguments = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal"];
         let printed = git::succeed(sandbox, Access::Read, &arguments)?;
-        let status = git::read_status(&printed.stdout);
+        let mut status = git::read_status(&printed.stdout);
+        let masked = git::leave_out_masked(&mut status.entries, &repository);
         let ahead_of_base = match (&repository.base, &status.commit) {
             (Some(base), Some(commit)) if base != commit => {
                 let range = format!("{base}..HEAD");
@@ -154,6 +155,7 @@ impl Tool for GitStatusTool {
                 omitted,
             },
         );
+        output.add_notes(masked);
         if printed.omitted > 0 {
             output.add_notes(vec!["git listed more than is read; the list is not whole.".to_owned()]);
         }

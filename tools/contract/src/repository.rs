@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::WorkspacePath;
+
 /// The repository, as the server sees it from outside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
@@ -13,6 +15,8 @@ pub struct Repository {
     pub base: Option<String>,
     /// Whom a commit is by.
     pub author: Author,
+    /// Files that hold credentials, of which the view shows something else: no commit may take that for a change.
+    pub masked: Vec<WorkspacePath>,
     /// What is to be known about the session's history beside the person's, one sentence each.
     pub warnings: Vec<String>,
 }
