@@ -99,7 +99,14 @@ fn read() -> FileRequest {
 }
 
 fn list() -> FileRequest {
-    FileRequest::List(ListFiles { path: path("."), glob: None, depth: 1, offset: 0, max_entries: 2, ignoring: Ignoring::Everywhere })
+    FileRequest::List(ListFiles {
+        path: path("."),
+        glob: None,
+        depth: 1,
+        offset: 0,
+        max_entries: 2,
+        ignoring: Ignoring::Everywhere,
+    })
 }
 
 fn search(mode: OutputMode) -> FileRequest {
@@ -115,6 +122,7 @@ fn search(mode: OutputMode) -> FileRequest {
         offset: 0,
         head_limit: 2,
         max_line_bytes: 3,
+        ignoring: Ignoring::Everywhere,
     })
 }
 
