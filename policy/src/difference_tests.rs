@@ -65,6 +65,28 @@ fn every_setting_that_differs_is_named_with_its_direction() {
 }
 
 #[test]
+fn modes_secrets_authors_and_tasks_count_as_settings() {
+    let task = |argv: &str| format!("[[task]]\nname = \"t\"\ndescription = \"Does it.\"\nargv = [\"{argv}\"]\n");
+    let before =
+        format!("[limits]\nmode = \"draft\"\n[secrets]\nfiles = \"absent\"\npaths = [\"*.cfg\"]\n{}", task("./old"));
+    let after = format!("[secrets]\nallow = [\"a/.env\"]\n[git]\nauthor = \"agent\"\n{}", task("./new"));
+    assert_eq!(
+        told(&before, &after),
+        [
+            "[limits] mode: draft -> apply (widened)",
+            "[secrets] files: absent -> masked (widened)",
+            "[secrets] paths: *.cfg: there -> gone (widened)",
+            "[secrets] allow: a/.env: not there -> added (widened)",
+            "[git] author: person -> agent (widened)",
+            "[[task]] t: one command -> another (widened)",
+        ]
+    );
+    let back: Vec<String> =
+        told(&before, "").into_iter().filter(|line| line.contains("t:") || line.contains(" t")).collect();
+    assert!(back.iter().any(|line| line.starts_with("[[task]] t: there -> gone (narrowed)")), "{back:?}");
+}
+
+#[test]
 fn calls_that_are_answered_otherwise_are_named_once_and_in_words() {
     let deny = rule("no", "delete_file", "deny", "when = { path = { prefix = \"tests\" } }", "path = \"tests/a\"");
     assert_eq!(
