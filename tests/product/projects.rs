@@ -2,6 +2,8 @@
 //!
 //! `cargo xtask projects` fetches and prepares them. Each is run as it was published, and with two planted failures.
 
+mod day;
+
 use std::{
     collections::BTreeMap,
     fmt::Write,
