@@ -1,6 +1,7 @@
 //! `[git]`: whom an agent's commits are by.
 
 use serde::Deserialize;
+use toml::Spanned;
 
 /// Whom a commit is by. Either way it carries a trailer that names the agent's session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -17,7 +18,7 @@ pub enum Authorship {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GitText {
-    pub(crate) author: Option<Authorship>,
+    pub(crate) author: Option<Spanned<Authorship>>,
 }
 
 /// The table of a policy in force.

@@ -120,6 +120,15 @@ impl Layer<'_> {
             Power::Grants => reader.environment(&document),
             Power::Narrows => reader.no_environment(&document),
         };
+        let authorship = match (self.name.power(), &document.git.author) {
+            (_, None) => None,
+            (Power::Grants, Some(author)) => Some(*author.get_ref()),
+            (Power::Narrows, Some(author)) => {
+                let message = "this layer only takes away, and whom commits are by is the operator's choice; remove it";
+                reader.problems.add(&reader.source.place(&author.span()), message);
+                None
+            }
+        };
         let mut problems = reader.problems;
         let in_force = limits.clone().over(earlier.clone());
         let tasks =
@@ -140,7 +149,6 @@ impl Layer<'_> {
             rules.extend(reader.read(text));
         }
         problems.end_step()?;
-        let authorship = document.git.author;
         Ok(Content { limits, require, protect, secrets, environment, authorship, tasks, rules })
     }
 }

@@ -506,6 +506,10 @@ fn a_layer_that_narrows_may_not_allow_set_variables_or_ask_for_more() {
             ".cofferdam.toml:3: [env] A adds a variable, and this layer only narrows; set it in the operator's policy",
         ),
         (
+            "[git]\nauthor = \"person\"".to_owned(),
+            ".cofferdam.toml:3: this layer only takes away, and whom commits are by is the operator's choice; remove it",
+        ),
+        (
             "[limits]\npids = 65".to_owned(),
             ".cofferdam.toml:3: [limits] pids = 65 asks for more than policy.toml:3 allows: at most 64",
         ),

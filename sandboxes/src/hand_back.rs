@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use cofferdam_contract::Ended;
+use cofferdam_contract::{Ended, Work};
 use cofferdam_policy::Permit;
 
 use crate::{
     cancel::Cancel,
     open::Closed,
-    workspace::{HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
+    workspace::{Bond, HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
 };
 
 /// How long a call waits for others that hand back to the same workspace. One takes milliseconds, a large one seconds.
@@ -22,7 +22,11 @@ impl Session {
     /// [`SessionError`], as [`Session::hand_back`] says.
     pub fn hand_back_closed(&self, closed: &Closed, call: &str, cancel: &Cancel) -> Result<HandedBack, SessionError> {
         let Some(changeset) = &closed.changeset else { return Ok(HandedBack::default()) };
-        let origin = Origin::of_call(call);
+        let bond = match closed.permit.plan().work {
+            Work::WriteFiles => Bond::OneAct,
+            Work::ReadFiles | Work::ReadRepository | Work::Commit | Work::Execute | Work::Session(_) => Bond::None,
+        };
+        let origin = Origin { bond, ..Origin::of_call(call) };
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
         let permit = &closed.permit;

@@ -100,7 +100,12 @@ impl KernelSays {
     #[must_use]
     pub fn now() -> Self {
         let setting = |setting: &Setting| {
-            let text = fs::read_to_string(format!("/proc/sys/{}", setting.name)).ok()?;
+            let text = match fs::read_to_string(format!("/proc/sys/{}", setting.name)) {
+                Ok(text) => text,
+                // This kernel does not have it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+                Err(_) => "unreadable".to_owned(),
+            };
             Some((setting.name.to_owned(), text.trim().to_owned()))
         };
         Self {

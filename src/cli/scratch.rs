@@ -433,7 +433,7 @@ fn failed(error: &PersonError) -> Exit {
 }
 
 fn not_exported(error: &ExportError) -> Exit {
-    note(format_args!("cofferdam: nothing was copied: {}", causes(error)));
+    note(format_args!("cofferdam: nothing was copied: {}", crate::plain::lines(&causes(error))));
     match error {
         ExportError::Ended(_) => Exit::Interrupted,
         ExportError::Absent(_)

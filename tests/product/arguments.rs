@@ -466,6 +466,20 @@ fn text(dice: &mut Dice) -> String {
     }
 }
 
+/// Tools that find nothing to work on in this place: no project of their kind, no repository, no run that left something.
+const WITHOUT_WORK: [&str; 10] = [
+    "build",
+    "check_types",
+    "format",
+    "git_commit",
+    "git_diff",
+    "git_log",
+    "git_show",
+    "git_status",
+    "keep_changes",
+    "lint",
+];
+
 #[test]
 fn thrown_arguments_never_harm_a_tool_that_reads() {
     let place = place();
@@ -493,7 +507,8 @@ fn thrown_arguments_never_harm_a_tool_that_reads() {
         println!("{:<14} {CASES} cases, {right} of them right", tool.name);
         // Otherwise the cases do not come far enough to be worth throwing. No run is known here to ask about.
         let asks_about_runs = ["get_run", "cancel_run"].contains(&tool.name.as_str());
-        assert!(right > CASES / 50 || asks_about_runs, "{}: only {right}", tool.name);
+        let has_no_work = WITHOUT_WORK.contains(&tool.name.as_str());
+        assert!(right > CASES / 50 || asks_about_runs || has_no_work, "{}: only {right}", tool.name);
         let changed = place.tree().differences(&before);
         // `keep` may ask for what Python writes beside its sources, and then it is a right answer to hand it back.
         let asked =
@@ -537,7 +552,8 @@ fn thrown_arguments_never_make_a_writing_tool_write_elsewhere() {
             before = after;
         }
         println!("{:<14} {CASES} cases, {right} of them right", tool.name);
-        assert!(right > CASES / 100, "{}: only {right}", tool.name);
+        let has_no_work = WITHOUT_WORK.contains(&tool.name.as_str());
+        assert!(right > CASES / 100 || has_no_work, "{}: only {right}", tool.name);
         assert_eq!(place.outside(), outside, "{}", tool.name);
         assert!(!place.workspace().join(".git/hooks/pre-commit").exists(), "{}: protected", tool.name);
     }

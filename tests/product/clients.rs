@@ -33,7 +33,7 @@ fn drive(place: &Place, command: &mut Command) -> Value {
     assert!(output.status.success(), "{}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
     let seen: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap();
     println!("{seen}");
-    assert_eq!(seen["tools"].as_array().map(Vec::len), Some(16));
+    assert_eq!(seen["tools"].as_array().map(Vec::len), Some(21));
     assert_eq!((&seen["passed"], &seen["failed"]), (&Value::from(2), &Value::from(1)));
     assert!(seen["progress"].as_u64() >= Some(1));
     // It serves on long before the cancelled run would have ended. How soon a sandbox ends is tested in stdio.rs.

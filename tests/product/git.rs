@@ -767,5 +767,14 @@ fn a_tracked_file_that_is_masked_inside_is_no_change_and_is_never_committed_mask
         assert_eq!(code, "nothing_to_commit", "{words}");
         let (status, taken) = take(&place, &[]);
         assert_eq!((status, git(&place, &["status", "--porcelain"]).as_str()), (0, ""), "{taken}");
+        // The repository's own hook does not know what is masked.
+        let hook = place.workspace().join(".git/hooks/pre-commit");
+        fs::create_dir_all(hook.parent().unwrap()).unwrap();
+        fs::write(&hook, "#!/bin/sh\ngit add .env\n").unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        write(&place, "a.txt", "three\n");
+        let (_, words) = refused(&place, "git_commit", json!({ "message": "Three" }));
+        assert!(words.contains("masked"), "{words}");
+        assert_eq!(git(&place, &["rev-parse", "refs/agents/default"]), made);
     }
 }

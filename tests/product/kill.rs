@@ -190,6 +190,13 @@ fn state(place: &Place) -> BTreeSet<PathBuf> {
     let (mut names, mut folders) = (BTreeSet::new(), vec![place.state()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "scratch") {
+            // What hand-backs that came to their end replaced is kept on purpose; a draft of that is not.
+            let is_kept =
+                entry.path().parent().is_some_and(|folder| folder.ends_with("undo") || folder.ends_with("left"))
+                    && entry.file_name() != "draft";
+            if is_kept {
+                continue;
+            }
             if entry.file_type().unwrap().is_dir() {
                 folders.push(entry.path());
             }

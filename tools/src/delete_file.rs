@@ -45,8 +45,8 @@ impl Tool for DeleteFileTool {
     }
 
     fn description(&self) -> &str {
-        "Deletes a file, a link (not what it points to), or a folder with all that is in it. There is no undo besides \
-         version control, so look with list_files first when you delete a folder."
+        "Deletes a file, a link (not what it points to), or a folder with all that is in it. Only a person can undo \
+         it, so look with list_files first when you delete a folder."
     }
 
     fn annotations(&self) -> Annotations {

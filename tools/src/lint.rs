@@ -238,7 +238,8 @@ fn errand(chosen: &Chosen<Linter>, mode: LintMode) -> Result<Errand<'_>, Failure
         }
         Linter::Ruff => {
             let mut arguments = vec!["check", "--no-cache", "--output-format=json"];
-            arguments.extend(fixes.then_some("--fix"));
+            // Said either way: a project's own settings may mend unasked, and what is mended in the sandbox is not reported.
+            arguments.push(if fixes { "--fix" } else { "--no-fix" });
             arguments.push(&target);
             (checks::command(chosen, &arguments), read::ruff)
         }

@@ -125,8 +125,12 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
 }
 
 fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
+    // First, since only these ask for an order that names the path: another reason would hide what is at stake.
     if let Some(pattern) = facts.secret {
         return Some(Reason::Secret { pattern: pattern.to_owned() });
+    }
+    if let Host::Present(Present { below: Below::Secret { path }, .. }) = &facts.host {
+        return Some(Reason::ContainsSecret { path: path.to_string() });
     }
     if let Some(pattern) = facts.protected {
         return Some(Reason::Protected { pattern: pattern.to_owned() });

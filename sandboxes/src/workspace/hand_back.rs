@@ -47,7 +47,7 @@ pub struct Order<'a> {
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
-    /// Where the changes come from.
+    /// Where the changes come from. By its bond, paths that the plan names are one act.
     pub origin: &'a Origin,
 }
 
@@ -70,8 +70,8 @@ impl Session {
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
-        let selection =
-            Selection::of(order.allowed, order.write).map_err(|source| SessionError::Selection { source })?;
+        let selection = Selection::of(order.allowed, order.origin.bond, order.write)
+            .map_err(|source| SessionError::Selection { source })?;
         let _turn = self.turn(patience)?;
         self.workspace().still_there()?;
         let failed = |source| self.kernel("compare the call's changes with the workspace", source);
@@ -146,7 +146,12 @@ impl Session {
                 Decision::Hold(reason) => {
                     sorted.bytes = sorted.bytes.saturating_add(size);
                     sorted.held.push(Held { change: change.clone(), reason: reason.clone() });
-                    sorted.pieces.push(piece(self.workspace(), change, reason, origin, content)?);
+                    let mut piece = piece(self.workspace(), change, reason, origin, content)?;
+                    // What the host changed since the first of them is a conflict still, however often the agent went on.
+                    if let Some(earlier) = stack.held.get(&piece.held.change.path) {
+                        piece.held.host = earlier.host.clone();
+                    }
+                    sorted.pieces.push(piece);
                 }
                 Decision::Apply => {
                     sorted.bytes = sorted.bytes.saturating_add(size);

@@ -92,7 +92,10 @@ fn held_changes_outlive_the_process_and_keep_their_story() {
     let again = Session::open(ground.reopened(), "default").unwrap();
     let held = again.held().unwrap();
     assert_eq!(held.len(), 1);
-    assert_eq!(held[0].origin, super::playground::origin("call-1"));
+    assert_eq!(
+        (held[0].origin.call.as_str(), held[0].origin.at_ms),
+        ("call-1", super::playground::origin("call-1").at_ms)
+    );
     assert_eq!(held[0].reason, Reason::Protected { pattern: ".envrc".into() });
     assert_eq!(held[0].host, super::HostVersion::Absent);
     let other = Session::open(ground.reopened(), "somebody@example.org").unwrap();

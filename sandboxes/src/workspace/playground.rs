@@ -46,7 +46,7 @@ pub(crate) fn path(text: &str) -> TreePath {
 }
 
 pub(crate) fn origin(call: &str) -> Origin {
-    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000, bond: Bond::None }
+    Origin { call: call.to_owned(), at_ms: 1_700_000_000_000, bond: Bond::OneAct }
 }
 
 pub(crate) fn only(paths: &[&str]) -> HandBack {

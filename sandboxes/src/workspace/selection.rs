@@ -4,12 +4,13 @@ use cofferdam_contract::{HandBack, WorkspacePath};
 use cofferdam_policy::WriteScope;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::tree_path::TreePath;
+use super::{stack::Bond, tree_path::TreePath};
 
 /// What may come back, ready to be asked.
 #[derive(Debug)]
 pub(super) struct Selection<'a> {
     asked: Asked,
+    bond: Bond,
     write: &'a WriteScope,
 }
 
@@ -22,8 +23,8 @@ enum Asked {
 }
 
 impl<'a> Selection<'a> {
-    /// Parses a plan's hand-back.
-    pub(super) fn of(hand_back: &HandBack, write: &'a WriteScope) -> Result<Self, globset::Error> {
+    /// Parses the hand-back of a plan whose named paths, if it names any, belong together by this bond.
+    pub(super) fn of(hand_back: &HandBack, bond: Bond, write: &'a WriteScope) -> Result<Self, globset::Error> {
         let asked = match hand_back {
             HandBack::Nothing => Asked::Nothing,
             HandBack::Paths(paths) => {
@@ -38,7 +39,7 @@ impl<'a> Selection<'a> {
             }
             HandBack::Tree => Asked::Tree,
         };
-        Ok(Self { asked, write })
+        Ok(Self { asked, bond, write })
     }
 
     /// Whether a change at `path` may come back.
@@ -52,11 +53,12 @@ impl<'a> Selection<'a> {
         asked && self.may_be_written(path)
     }
 
-    /// Whether what is asked for is one act, whose changes make sense only together: a file tool names its paths.
+    /// Whether what is asked for is one act, whose changes make sense only together: a file tool's paths. A formatter
+    /// may name a folder too, and each file of it stands alone.
     pub(super) fn is_one_act(&self) -> bool {
-        match self.asked {
-            Asked::Paths(_) => true,
-            Asked::Nothing | Asked::Matching(_) | Asked::Tree => false,
+        match (&self.asked, self.bond) {
+            (Asked::Paths(_), Bond::OneAct) => true,
+            (Asked::Paths(_), Bond::None) | (Asked::Nothing | Asked::Matching(_) | Asked::Tree, _) => false,
         }
     }
 
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     fn wants(hand_back: &HandBack, path: &str) -> bool {
-        Selection::of(hand_back, &WriteScope::EVERYTHING).unwrap().wants(&TreePath::new(path).unwrap())
+        Selection::of(hand_back, Bond::None, &WriteScope::EVERYTHING).unwrap().wants(&TreePath::new(path).unwrap())
     }
 
     #[test]
@@ -98,6 +100,6 @@ mod tests {
             assert_eq!(wants(hand_back, path), expected, "{hand_back:?} {path}");
         }
         assert!(wants(&HandBack::Paths(vec![WorkspacePath::workspace()]), "a"));
-        assert!(Selection::of(&HandBack::Matching(vec!["[".into()]), &WriteScope::EVERYTHING).is_err());
+        assert!(Selection::of(&HandBack::Matching(vec!["[".into()]), Bond::None, &WriteScope::EVERYTHING).is_err());
     }
 }

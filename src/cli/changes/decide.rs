@@ -1,6 +1,6 @@
 //! `cofferdam changes apply|discard`.
 
-use cofferdam_sandboxes::{Released, TreePath};
+use cofferdam_sandboxes::{Reason, Released, TreePath};
 
 use super::{
     super::{
@@ -26,7 +26,15 @@ impl Desk {
         }
         for held in &held {
             let still = self.colour.paint(Mark::Warn, "still held");
-            print(format_args!("{still} {}: {}", held.change.path, held.reason));
+            let why = match &held.reason {
+                Reason::Conflict => {
+                    "you changed it since: `cofferdam changes diff` shows both sides, and ordering it again \
+                                     puts the agent's version in the place of yours"
+                        .to_owned()
+                }
+                reason => reason.to_string(),
+            };
+            print(format_args!("{still} {}: {why}", held.change.path));
         }
         for note in &notes {
             print(format_args!("note: {}", handed_back::note(note)));

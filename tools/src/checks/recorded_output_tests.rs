@@ -77,7 +77,7 @@ mod lint {
             "src/a.py:7:12-7:13 error F821 Undefined name `y`",
         ];
         assert_eq!(lines(&report), expected);
-        assert_eq!(report["equivalent_command"], "ruff check --no-cache --output-format=json .");
+        assert_eq!(report["equivalent_command"], "ruff check --no-cache --output-format=json --no-fix .");
     }
 
     #[test]

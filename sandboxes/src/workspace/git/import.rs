@@ -71,6 +71,12 @@ pub enum CommitError {
         /// The newest commit, shortened.
         current: String,
     },
+    /// A hook took masked copies for changes.
+    #[error(
+        "the commit would change files that hold credentials and are masked inside, so it would hold a masked copy; nothing \
+         of it is kept. The person commits those"
+    )]
+    Masked,
     /// Another git works in the host's repository.
     #[error("another git is at work in the repository ({file} exists); try again when it is done")]
     Locked {
@@ -112,13 +118,13 @@ impl Session {
         let Some(changeset) = &closed.changeset else { return Ok(None) };
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
-        self.take_from(changeset, call, git, &patience)
+        self.take_from((changeset, &closed.masks), call, git, &patience)
     }
 
     /// The same from what a sandbox wrote.
     pub(super) fn take_from(
         &self,
-        changeset: &Changeset,
+        (changeset, masks): (&Changeset, &crate::workspace::Masks),
         call: &str,
         git: &HostGit,
         patience: &Patience<'_>,
@@ -147,6 +153,10 @@ impl Session {
             && !store.is_ancestor(current, &commit)?
         {
             return Err(CommitError::Rewritten { current: current.short().to_owned() });
+        }
+        let masked: Vec<&Path> = masks.paths().map(TreePath::as_path).collect();
+        if !masked.is_empty() && !store.agree_at(current, &commit, &masked)? {
+            return Err(CommitError::Masked);
         }
         let mut reference_lock = self.lock_reference()?;
         place::packs(self.workspace(), &store.trusted()).map_err(kernel("put the objects into the repository"))?;

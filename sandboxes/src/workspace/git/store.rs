@@ -64,6 +64,24 @@ impl Store {
         program::ask(command, "compare two commits")
     }
 
+    /// Whether a commit has at these paths what `older` has there, or nothing where there is no older one.
+    pub(super) fn agree_at(
+        &self,
+        older: Option<&ObjectId>,
+        newer: &ObjectId,
+        paths: &[&Path],
+    ) -> Result<bool, GitError> {
+        // The name of a tree without entries, which git always knows.
+        let nothing = match newer.as_str().len() {
+            40 => "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+            _ => "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+        };
+        let mut command = self.in_trusted();
+        command.env("GIT_LITERAL_PATHSPECS", "1").args(["diff-tree", "-r", "--quiet", "--no-renames"]);
+        command.args([older.map_or(nothing, ObjectId::as_str), newer.as_str(), "--"]).args(paths);
+        program::ask(command, "compare what a commit has of masked files")
+    }
+
     /// Whether there is such a commit.
     pub(super) fn has_commit(&self, commit: &ObjectId) -> bool {
         let mut command = self.in_trusted();

@@ -102,7 +102,12 @@ impl Bench {
     }
 
     fn take(&self) -> Result<Option<Committed>, CommitError> {
-        self.session().take_from(&self.upper.changeset(), "call", &self.git, &patient(&|| false))
+        self.session().take_from(
+            (&self.upper.changeset(), &crate::workspace::Masks::none()),
+            "call",
+            &self.git,
+            &patient(&|| false),
+        )
     }
 
     fn reference(&self) -> Option<String> {

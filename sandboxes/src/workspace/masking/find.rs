@@ -202,9 +202,13 @@ impl Finder {
         let may_be_link = kind == FileType::Symlink || kind == FileType::Unknown;
         if may_be_link && let Some(name) = path.name().to_str() {
             let below: Vec<&str> = secrets.below_named(name).collect();
-            if !below.is_empty()
-                && matches!(beneath::find(root, path), Ok(Found::Entry(entry)) if entry.kind == Kind::Link)
-            {
+            // What cannot be looked at may be a link: it is looked at again, and then it is an error.
+            let is_link = || match beneath::find(root, path) {
+                Ok(Found::Entry(entry)) => entry.kind == Kind::Link,
+                Ok(Found::Absent { .. } | Found::Blocked(_)) => false,
+                Err(_) => true,
+            };
+            if !below.is_empty() && is_link() {
                 self.named.extend(below.into_iter().filter_map(|rest| TreePath::new(path.as_path().join(rest))));
             }
         }
@@ -289,7 +293,12 @@ impl Finder {
         let numbers: HashSet<u64> = wanted.keys().copied().collect();
         let mut pending = vec![TreePath::root()];
         while let Some(path) = pending.pop() {
-            let Ok(opened) = beneath::open(root, path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) else { continue };
+            let opened = match beneath::open(root, path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(opened) => opened,
+                // Gone, replaced, or another's: then it is not shown either.
+                Err(error) if beneath::is_moved(&error) => continue,
+                Err(error) => return Err(error),
+            };
             for entry in Dir::read_from(&opened)? {
                 let entry = entry?;
                 let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
