@@ -350,9 +350,9 @@ mod tests {
 
     #[test]
     fn vet_s_objects_and_the_compilers_lines_are_both_read() {
-        let text = "# x\n{\n\t\"x\": {\"printf\": [{\"posn\": \"/work/main.go:6:3\", \"message\": \"wrong type\"}]}\n}\n\
+        let text = "# x\n{\n\t\"x\": {\"printf\": [{\"posn\": \"/work/c.go:6:3\", \"message\": \"wrong type\"}]}\n}\n\
                     # x/sub\nvet: b.go:3:25: cannot use\n";
-        let expected = ["main.go:6:3: error printf: wrong type", "sub/b.go:3:25: error: cannot use"];
+        let expected = ["c.go:6:3: error printf: wrong type", "sub/b.go:3:25: error: cannot use"];
         assert_eq!(read(go_vet, Stream::Stderr, text), expected);
     }
 
