@@ -19,6 +19,9 @@ use super::{
 
 const NAME: &str = "journal.json";
 
+/// One that is being noted, before it has its name.
+const NOTED: &str = "journal.json.noted";
+
 /// Where one that cannot be read is put.
 const ASIDE: &str = "journal.json.unreadable";
 
@@ -52,8 +55,12 @@ pub(super) enum Phase {
 }
 
 impl Journal {
-    /// The journal that a stopped server left behind.
+    /// The journal that a stopped server left behind. One that it had not finished to note is removed: nothing had begun.
     pub(super) fn load(workspace: &Workspace) -> io::Result<Option<Self>> {
+        match fs::remove_file(workspace.state().join(NOTED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         match fs::read(workspace.state().join(NAME)) {
             // Noted, and the power failed before it was on the disk: nothing was committed.
             Ok(text) if text.is_empty() => Ok(None),
@@ -76,8 +83,8 @@ impl Journal {
     /// worst is a temporary file that nobody looks for.
     pub(super) fn note(&self, workspace: &Workspace) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
-        fs::write(workspace.state().join("journal.json.noted"), text)?;
-        fs::rename(workspace.state().join("journal.json.noted"), workspace.state().join(NAME))
+        fs::write(workspace.state().join(NOTED), text)?;
+        fs::rename(workspace.state().join(NOTED), workspace.state().join(NAME))
     }
 
     /// Writes the journal, on the disk when this returns.
