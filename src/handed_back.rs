@@ -92,12 +92,16 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, w
             json!({ "count": handed.left.len(), "paths": paths, "cache_files": cache_files, "call": call }),
         );
         let counted = if cache_files == 1 { "1 cache file".to_owned() } else { format!("{cache_files} cache files") };
+        let is_gone = handed.notes.iter().any(|note| matches!(note, Note::LeftIsGone { .. }));
         if others.is_empty() {
             text.push(format!("Written in the sandbox and not kept: {counted}"));
         } else {
-            text.push(format!(
-                "Written in the sandbox and not kept (keep_changes with call \"{call}\" brings it back):"
-            ));
+            text.push(match is_gone {
+                true => "Written in the sandbox and not kept:".to_owned(),
+                false => {
+                    format!("Written in the sandbox and not kept (keep_changes with call \"{call}\" brings it back):")
+                }
+            });
             text.extend(listed(others.iter().map(|change| format!("  {}", change.path))));
             text.extend((cache_files > 0).then(|| format!("  and {counted}")));
         }
@@ -186,6 +190,11 @@ pub(crate) fn note(note: &Note) -> String {
         Note::NotKept { file } => {
             format!(
                 "what was at {file} was too large to be kept, or could not be: `cofferdam changes undo` cannot bring it back"
+            )
+        }
+        Note::LeftIsGone { error } => {
+            format!(
+                "keep_changes cannot bring back what this call wrote and did not keep, it could not be put by: {error}"
             )
         }
         Note::Steers { file, how } => format!("{file} {how}"),
@@ -283,6 +292,19 @@ mod tests {
         let asked = HandBack::Matching(vec!["x".into(), "y".into()]);
         tell(&mut output, &HandedBack::default(), &asked, &["x".into()], "c");
         assert_eq!(output.text, "done\nKept: no files.\nNothing that the run changed matches `x`.");
+    }
+
+    #[test]
+    fn nothing_promises_what_could_not_be_put_by() {
+        let notes = vec![Note::LeftIsGone { error: "No space left on device".into() }];
+        let handed = HandedBack { left: vec![change("a")], notes, ..HandedBack::default() };
+        let mut output = Output { text: "done".into(), ..Output::default() };
+        tell(&mut output, &handed, &HandBack::Nothing, &[], "c");
+        assert_eq!(
+            output.text,
+            "done\nWritten in the sandbox and not kept:\n  a\nNote: keep_changes cannot bring back what this call wrote and \
+             did not keep, it could not be put by: No space left on device"
+        );
     }
 
     #[test]

@@ -6,12 +6,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Dice, Era, Person, Place, Process, Server};
 
@@ -196,7 +196,8 @@ fn state(place: &Place) -> BTreeSet<PathBuf> {
                     && entry.file_name() != "draft";
             // What is left of changes that were held and are not any more.
             let is_empty = || fs::read_dir(entry.path()).unwrap().next().is_none();
-            let was_held = entry.file_name() == "stack.json" || (entry.file_name() == "layers" && is_empty());
+            let was_held = (entry.file_name() == "stack.json" && holds_nothing(&entry.path()))
+                || (entry.file_name() == "layers" && is_empty());
             if is_kept || was_held {
                 continue;
             }
@@ -207,6 +208,12 @@ fn state(place: &Place) -> BTreeSet<PathBuf> {
         }
     }
     names
+}
+
+/// Whether a session's record says that nothing is held and no layer is left.
+fn holds_nothing(stack: &Path) -> bool {
+    let stack: Value = serde_json::from_slice(&fs::read(stack).unwrap()).unwrap();
+    ["held", "layers"].iter().all(|list| stack[list].as_array().is_some_and(Vec::is_empty))
 }
 
 /// The workspace holds what it held, and files of a run that are whole.

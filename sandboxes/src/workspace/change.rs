@@ -235,6 +235,11 @@ pub enum Note {
         /// Where.
         file: TreePath,
     },
+    /// What the call left could not be put by: `keep_changes` cannot bring it back.
+    LeftIsGone {
+        /// Why.
+        error: String,
+    },
     /// The file steers programs or people without being a program: agents follow it, git chooses programs by it.
     Steers {
         /// Which file.

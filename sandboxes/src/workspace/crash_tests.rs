@@ -219,6 +219,16 @@ fn a_folder_half_emptied_at_the_stop_is_emptied_and_not_put_back() {
 }
 
 #[test]
+fn a_journal_that_was_not_noted_to_its_end_is_removed() {
+    let (ground, ..) = prepare();
+    let again = ground.reopened();
+    let noted = again.state().join("journal.json.noted");
+    fs::write(&noted, "{\"half").unwrap();
+    assert_eq!(again.recover(&patient(&|| false)).unwrap(), super::Recovered::default());
+    assert!(!noted.exists());
+}
+
+#[test]
 fn a_journal_of_another_folder_is_put_aside() {
     let (ground, session, stamp, upper) = prepare();
     ground.try_hand_back(&session, &upper, &HandBack::Tree, &stamp, &StopAt::new(5)).unwrap_err();

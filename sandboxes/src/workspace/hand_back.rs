@@ -116,7 +116,7 @@ impl Session {
             let from = (self.workspace().as_ref(), order.changeset);
             // It is a convenience: the hand-back is done.
             if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &sorted.left) {
-                tracing::warn!(%error, "what a run left could not be kept for a while");
+                noticed.push(Note::LeftIsGone { error: error.to_string() });
             }
         }
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, noticed))

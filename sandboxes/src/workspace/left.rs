@@ -151,7 +151,8 @@ impl Session {
     }
 }
 
-/// Keeps what a call left, whose files are in its changeset. The caller has the workspace's turn.
+/// Keeps what a call left, whose files are in its changeset. The caller has the workspace's turn. It is an error when
+/// nothing of it can be kept.
 pub(super) fn keep(
     archive: &Archive,
     (workspace, changeset): (&Workspace, &Changeset),
@@ -173,7 +174,7 @@ pub(super) fn keep(
         }
     }
     if entries.is_empty() {
-        return Ok(());
+        return Err(io::Error::other("all of it is too large to be kept, or no file, folder or link"));
     }
     archive.remove(&DRAFT)?;
     let draft = archive.path(&DRAFT);

@@ -1,10 +1,13 @@
 //! What a run left is brought back through the gate, as long as the workspace is as it was.
 
+use std::fs;
+
 use cofferdam_contract::HandBack;
 use cofferdam_policy::WriteScope;
 
 use super::{
-    Keep, KeepError, Kept, Reason, Session,
+    Keep, KeepError, Kept, Note, Reason, Session,
+    left::LEFT,
     playground::{Playground, Upper, origin, path, patient},
 };
 
@@ -38,6 +41,18 @@ fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -
         origin: &origin("keeping"),
     };
     session.keep(&keep, &patient(&|| false))
+}
+
+#[test]
+fn what_cannot_be_put_by_is_told() {
+    let ground = Playground::new();
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    fs::write(session.ledger().folder().join(LEFT), "no folder").unwrap();
+    upper.write("a", "new");
+    let back = ground.hand_back(&session, &upper, &HandBack::Nothing, &stamp);
+    assert!(matches!(back.notes[..], [Note::LeftIsGone { .. }]), "{:?}", back.notes);
+    assert!(matches!(keep(&ground, &session, &["a"]), Err(KeepError::Unknown { .. } | KeepError::Read { .. })));
 }
 
 #[test]

@@ -380,7 +380,11 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
             // Some file systems do not say it here.
             FileType::Unknown => match rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(status) => FileType::from_raw_mode(status.st_mode),
-                Err(_) => FileType::Unknown,
+                // Deleted in between.
+                Err(Errno::NOENT) => continue,
+                // The folder can be listed and not entered: nobody gets to what lies below the name.
+                Err(Errno::ACCESS) => FileType::Unknown,
+                Err(error) => return Err(error.into()),
             },
             kind => kind,
         };

@@ -420,6 +420,7 @@ fn odd_names_are_named(stage: &Stage) -> Result<Cell, String> {
             | Note::Steers { .. }
             | Note::Twin { .. }
             | Note::NotKept { .. }
+            | Note::LeftIsGone { .. }
             | Note::Leftover { .. } => false,
         });
         ensure(told, || format!("{path:?} is not told of"))?;
