@@ -8,6 +8,7 @@ mod lifecycle;
 mod planted;
 mod programs;
 mod races;
+mod repository;
 mod secrets;
 mod sharing;
 mod surroundings;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<Row> {
         budgets::ROWS,
         kernel::ROWS,
         planted::ROWS,
+        repository::ROWS,
         sharing::ROWS,
         works::ROWS,
         programs::ROWS,

@@ -146,7 +146,7 @@ fn evil(paths: &[&'static str]) -> Vec<(&'static str, String)> {
 }
 
 /// Settings that run `program` when git reads or writes anything: every key that the table names.
-fn settings(program: &str) -> String {
+pub(super) fn settings(program: &str) -> String {
     let run = format!("\"touch {program} #\"");
     let through = format!("\"touch {program}; cat #\"");
     format!(
@@ -160,7 +160,7 @@ fn settings(program: &str) -> String {
 }
 
 /// git on the host, as a person runs it.
-fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("git");
     command.args(arguments).current_dir(folder).stdin(std::process::Stdio::null());
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
@@ -175,15 +175,17 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
+/// Makes a repository with one commit.
+pub(super) fn begin(folder: &Path) -> Result<(), String> {
+    git(folder, &["init", "--quiet", "."])?;
+    git(folder, &["add", "README", "other"])?;
+    git(folder, &["commit", "--quiet", "--message", "begin"]).map(drop)
+}
+
 fn git_is_untouched(stage: &Stage) -> Result<Cell, String> {
     let canary = stage.base.join("ran-by-git");
     let program = canary.display().to_string();
     let hook = format!("#!/bin/sh\ntouch {program}\n");
-    let begin = |folder: &Path| {
-        git(folder, &["init", "--quiet", "."])?;
-        git(folder, &["add", "README", "other"])?;
-        git(folder, &["commit", "--quiet", "--message", "begin"])
-    };
     let use_it = |folder: &Path| {
         fs::write(folder.join("README"), "edited by the person\n").map_err(|error| error.to_string())?;
         for arguments in [
@@ -232,7 +234,7 @@ fn git_is_untouched(stage: &Stage) -> Result<Cell, String> {
         &plants,
         |site, before| match before {
             Before::Absent => Ok(()),
-            Before::Present => begin(&site.workspace).map(drop),
+            Before::Present => begin(&site.workspace),
         },
         |site, before| {
             if before == Before::Present {
