@@ -17,12 +17,12 @@ use crate::{
     checks::{
         self,
         changed::Mark,
-        choice::{Chosen, Fit, Kind, choose},
+        choice::{Chosen, Fit, Kind, PythonFiles, choose},
         read,
         report::{Artifact, Ending, Errand, Report, ReportOutput, Verdict},
-        signs::Signs,
     },
     place::Place,
+    project_signs::Signs,
     run_tests::checked_glob,
     schema,
     transcript::Transcript,
@@ -106,7 +106,7 @@ impl Kind for Builder {
         }
     }
 
-    fn fit(self, signs: &Signs) -> Fit {
+    fn fit(self, signs: &Signs, _python: PythonFiles) -> Fit {
         let configured = match self {
             Self::Cargo => signs.has("Cargo.toml"),
             Self::Npm => signs.script("build").is_some(),

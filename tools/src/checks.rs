@@ -10,7 +10,6 @@ pub(crate) mod choice;
 pub(crate) mod diagnostic;
 pub(crate) mod read;
 pub(crate) mod report;
-pub(crate) mod signs;
 
 use cofferdam_contract::{Command, HandBack, Limits, WorkspacePath};
 

@@ -14,11 +14,11 @@ use crate::{
     checks::{
         self, PYTHON,
         changed::Mark,
-        choice::{Chosen, Fit, Kind, choose},
+        choice::{Chosen, Fit, Kind, PythonFiles, choose},
         read,
         report::{Ending, Errand, ReportOutput, Verdict},
-        signs::Signs,
     },
+    project_signs::Signs,
     schema,
 };
 
@@ -112,7 +112,7 @@ impl Kind for Formatter {
         }
     }
 
-    fn fit(self, signs: &Signs) -> Fit {
+    fn fit(self, signs: &Signs, python: PythonFiles) -> Fit {
         let configured = match self {
             Self::Rustfmt => signs.has("Cargo.toml"),
             Self::Ruff => signs.python_says("[tool.ruff.format"),
@@ -126,7 +126,7 @@ impl Kind for Formatter {
         };
         match self {
             _ if configured => Fit::Configured,
-            Self::Ruff | Self::Black if signs.has_python => Fit::IfInstalled,
+            Self::Ruff | Self::Black if python == PythonFiles::Present => Fit::IfInstalled,
             Self::Prettier if signs.needs("prettier") => Fit::IfInstalled,
             Self::Rustfmt | Self::Ruff | Self::Black | Self::Prettier | Self::Gofmt | Self::Npm | Self::Make => {
                 Fit::Not
