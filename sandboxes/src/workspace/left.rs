@@ -4,12 +4,7 @@
 //! back is a hand-back like any other, through the same gate; where the workspace is not as it was then, it is a
 //! conflict.
 
-use std::{
-    fs::{self, DirBuilder},
-    io,
-    os::{fd::AsFd, unix::fs::DirBuilderExt},
-    time::Duration,
-};
+use std::{fs, io, os::fd::AsFd, time::Duration};
 
 use cofferdam_contract::HandBack;
 use cofferdam_policy::{Mode, Protect, WriteScope};
@@ -42,8 +37,6 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// Files, folders, links and deletions of one run that are kept. Each costs some 50 µs.
 const MOST_ENTRIES: usize = 5_000;
-
-const DRAFT: &str = "draft";
 
 const RECORD: &str = "left.json";
 
@@ -176,9 +169,7 @@ pub(super) fn keep(
     if entries.is_empty() {
         return Err(io::Error::other("all of it is too large to be kept, or no file, folder or link"));
     }
-    archive.remove(&DRAFT)?;
-    let draft = archive.path(&DRAFT);
-    DirBuilder::new().recursive(true).mode(0o700).create(&draft)?;
+    let folder = archive.begin()?;
     let whats = entries.iter().map(|entry| (&entry.change.path, &entry.change.what)).collect();
     let contents = entries.iter().map(|entry| {
         let path = &entry.change.path;
@@ -189,11 +180,11 @@ pub(super) fn keep(
         (path, bytes)
     });
     let ground = Ground::as_it_is(workspace.fd());
-    layer::build_unsynced(&draft.join(LAYER), ground, &whats, &contents.collect())?;
+    layer::build_unsynced(&folder.join(LAYER), ground, &whats, &contents.collect())?;
     let omitted = left.len() - entries.len();
     let record = Record { origin: origin.clone(), entries, omitted };
-    fs::write(draft.join(RECORD), serde_json::to_vec(&record)?)?;
-    archive.file(DRAFT, origin.at_ms, bytes)
+    fs::write(folder.join(RECORD), serde_json::to_vec(&record)?)?;
+    archive.file(origin.at_ms, bytes)
 }
 
 /// What the workspace has where a change was left; unknown when that is not what the call saw.
