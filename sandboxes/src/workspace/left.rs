@@ -6,8 +6,6 @@
 
 use std::{fs, io, os::fd::AsFd, time::Duration};
 
-use cofferdam_contract::HandBack;
-use cofferdam_policy::{Mode, Protect, WriteScope};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,9 +13,9 @@ use super::{
     beneath::{self, Found},
     change::{Change, HandedBack, What},
     changeset::{Bounds, Changeset, ChangesetError, Marks},
-    hand_back::Order,
+    hand_back::{Admission, Order},
     layer::{self, Bytes, Ground},
-    masking::{MaskError, Masks},
+    masking::MaskError,
     session::{Session, SessionError},
     stack::Origin,
     stamp::Stamp,
@@ -102,16 +100,8 @@ pub struct Kept {
 pub struct Keep<'a> {
     /// The call that left it.
     pub call: &'a str,
-    /// What may come back.
-    pub allowed: &'a HandBack,
-    /// Where the policy lets changes come back at all.
-    pub write: &'a WriteScope,
-    /// What is held for a person.
-    pub protect: &'a Protect,
-    /// How changes come back at all.
-    pub mode: Mode,
-    /// What calls see in place of files with credentials.
-    pub masks: &'a Masks,
+    /// What of it may come back, and how.
+    pub admission: Admission<'a>,
     /// The call that brings it back.
     pub origin: &'a Origin,
 }
@@ -131,11 +121,7 @@ impl Session {
         let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
         let order = Order {
             changeset: &changeset,
-            allowed: keep.allowed,
-            write: keep.write,
-            protect: keep.protect,
-            mode: keep.mode,
-            masks: keep.masks,
+            admission: keep.admission,
             stamp: &stamp,
             seen: Some(&seen),
             origin: keep.origin,

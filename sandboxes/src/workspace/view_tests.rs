@@ -39,11 +39,7 @@ pub(super) fn hand_back(
     let origin = super::playground::origin("call-1");
     let order = super::Order {
         changeset: &left.changeset,
-        allowed,
-        write: &cofferdam_policy::WriteScope::EVERYTHING,
-        protect: &ground.protect,
-        mode: ground.mode,
-        masks: &super::Masks::none(),
+        admission: ground.admission(allowed),
         stamp,
         seen: None,
         origin: &origin,
