@@ -86,8 +86,8 @@ fn call_in_overlay(ground: &Playground, script: &str) -> (Left, String) {
     for name in ["work", "view"] {
         fs::create_dir(place.path().join(name)).unwrap();
     }
-    let lower: Vec<_> =
-        layers.paths().chain([ground.workspace.root()]).map(|path| path.display().to_string()).collect();
+    let below = ground.masks.layer_path().into_iter().chain([ground.workspace.root()]);
+    let lower: Vec<_> = layers.paths().chain(below).map(|path| path.display().to_string()).collect();
     let mount = format!(
         "mount -t overlay overlay -o userxattr,lowerdir={},upperdir={},workdir=work view\ncd view\n{script}\n",
         lower.join(":"),
