@@ -34,7 +34,8 @@ pub(crate) struct BuildTool;
 /// Where exports of build folders go that never come back themselves.
 const EXPORTED: &str = "exported";
 
-/// Build folders that are caches of the sandbox.
+/// Build folders that are caches of the sandbox: of the scratch folders the one that a build fills. The others hold
+/// packages, and nobody asks a build for those.
 const CACHES: [&str; 1] = ["target"];
 
 /// Files of such folders that one call copies at most.

@@ -12,10 +12,10 @@ use crate::{
     Annotations, ArgumentError, Failure, Output, Project, Tool, Written,
     arguments::{self, Form},
     checks::{
-        self, PYTHON,
+        self, PYTHON, SCRIPTS,
         changed::Mark,
         choice::{Chosen, Fit, Kind, PythonFiles, choose},
-        read,
+        joined, read,
         report::{Ending, Errand, ReportOutput, Verdict},
     },
     project_signs::Signs,
@@ -83,17 +83,13 @@ enum Formatter {
 const NAMES: &[&str] = &["format", "fmt", "format:write", "format:fix"];
 
 /// The endings that prettier rewrites, of files that are worked on by hand.
-const PRETTIER: &[&str] = &[
-    "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte", "json", "jsonc", "json5", "css", "scss",
-    "less", "html", "md", "mdx", "yaml", "yml", "graphql", "gql",
-];
+const PRETTIER: &[&str] = &joined::<23>(&[
+    SCRIPTS,
+    &["json", "jsonc", "json5", "css", "scss", "less", "html", "md", "mdx", "yaml", "yml", "graphql", "gql"],
+]);
 
 /// The endings of what some formatter here rewrites.
-const ALL: &[&str] = &[
-    "rs", "py", "pyi", "ipynb", "go", "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte", "json",
-    "jsonc", "json5", "css", "scss", "less", "html", "md", "mdx", "yaml", "yml", "graphql", "gql", "c", "h", "cc",
-    "cpp", "hpp",
-];
+const ALL: &[&str] = &joined::<33>(&[&["rs"], PYTHON, &["go"], PRETTIER, &["c", "h", "cc", "cpp", "hpp"]]);
 
 impl Kind for Formatter {
     const ALL: &'static [Self] =

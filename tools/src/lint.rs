@@ -14,7 +14,7 @@ use crate::{
         self, PYTHON, SCRIPTS,
         changed::Mark,
         choice::{Chosen, Fit, Kind, PythonFiles, choose},
-        read,
+        joined, read,
         report::{Ending, Errand, ReportOutput, Verdict},
     },
     project_signs::Signs,
@@ -143,8 +143,7 @@ impl Kind for Linter {
 }
 
 /// The endings of the files that some linter here can mend.
-const MENDED: &[&str] =
-    &["rs", "py", "pyi", "ipynb", "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte"];
+const MENDED: &[&str] = &joined::<14>(&[&["rs"], PYTHON, SCRIPTS]);
 
 impl Tool for LintTool {
     fn name(&self) -> &str {

@@ -3,7 +3,9 @@
 use cofferdam_contract::{EntryKind, Ignoring, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
 
 use crate::{
-    Failure, change, folders, plain_text,
+    Failure, change,
+    checks::SCRIPTS,
+    folders, plain_text,
     project_files::{names, text},
     project_signs::Signs,
     search_files,
@@ -311,7 +313,7 @@ impl TestSigns {
             let unittest = self.within_unittest || !matches!(scope, Scope::Whole) || wanted == Some(Runner::Unittest);
             fitting.extend(first.into_iter().filter(|runner| *runner != Runner::Unittest || unittest));
         }
-        if language(&["js", "mjs", "cjs", "ts", "mts", "cts", "jsx", "tsx", "json", "vue", "svelte"]) {
+        if language(SCRIPTS) || language(&["json"]) {
             // The one that the script runs is the project's choice; of others that it needs the first may do.
             let scripted = self.scripted.iter().map(|(runner, _)| *runner);
             let own = matches!(self.script, Script::Node(_)).then_some(Runner::Node).filter(|_| by_node);
