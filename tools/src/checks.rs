@@ -10,7 +10,6 @@ pub(crate) mod choice;
 pub(crate) mod diagnostic;
 pub(crate) mod read;
 pub(crate) mod report;
-pub(crate) mod signs;
 
 use cofferdam_contract::{Command, HandBack, Limits, WorkspacePath};
 
@@ -43,6 +42,22 @@ pub(crate) fn mended(path: Option<&WorkspacePath>, extensions: &[&str]) -> HandB
             HandBack::Matching(changed.map(|extension| format!("**/*.{extension}")).collect())
         }
     }
+}
+
+/// Lists of endings, one after the other, `N` in all.
+pub(crate) const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut list, mut filled) = (0, 0);
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[filled] = lists[list][at];
+            (at, filled) = (at + 1, filled + 1);
+        }
+        list += 1;
+    }
+    assert!(filled == N, "as many endings as are said");
+    all
 }
 
 /// The endings of JavaScript's and TypeScript's files.

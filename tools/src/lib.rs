@@ -38,6 +38,7 @@ mod nearest;
 mod place;
 mod plain_text;
 mod project_files;
+mod project_signs;
 mod read_file;
 pub mod run_tests;
 mod schema;

@@ -5,9 +5,10 @@
 
 use cofferdam_contract::{EntryKind, Sandbox, Status, WorkspacePath};
 
-use crate::{Failure, change, folders};
+use crate::{Failure, change, folders, project_files::names, project_signs::Signs};
 
-use super::signs::Signs;
+/// Folder levels in which files of a language are looked for.
+const DEPTH: u32 = 6;
 
 /// A kind of tool: linters, formatters, type checkers, builders.
 pub(crate) trait Kind: Copy + Eq + 'static {
@@ -20,7 +21,7 @@ pub(crate) trait Kind: Copy + Eq + 'static {
     fn name(self) -> &'static str;
 
     /// Whether a project with these signs uses it.
-    fn fit(self, signs: &Signs) -> Fit;
+    fn fit(self, signs: &Signs, python: PythonFiles) -> Fit;
 
     /// The endings of the files that it is for; empty for any.
     fn extensions(self) -> &'static [&'static str];
@@ -30,6 +31,21 @@ pub(crate) trait Kind: Copy + Eq + 'static {
 
     /// The signs, for the error of a place where nothing fits.
     fn looked_for(self) -> &'static str;
+}
+
+/// Whether a Python project can begin in a folder, and there are Python files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PythonFiles {
+    Present,
+    Absent,
+}
+
+impl PythonFiles {
+    fn of(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, signs: &Signs) -> Result<Self, Failure> {
+        let begins = directory.is_workspace() || signs.has_python_mark();
+        let found = begins && !names(sandbox, directory, Some("*.py"), DEPTH)?.is_empty();
+        Ok(if found { Self::Present } else { Self::Absent })
+    }
 }
 
 /// How well a tool fits a project.
@@ -118,11 +134,12 @@ pub(crate) fn choose<T: Kind>(
     let mut fitting_elsewhere = Vec::new();
     for directory in folders::ancestors(&folder) {
         let signs = Signs::read(sandbox, &directory)?;
+        let python = PythonFiles::of(sandbox, &directory, &signs)?;
         let mut found: Vec<(Fit, T, String)> = Vec::new();
         let mut missing = Vec::new();
         for tool in T::ALL.iter().copied() {
             let is_wanted = wanted == Some(tool);
-            let fit = tool.fit(&signs);
+            let fit = tool.fit(&signs, python);
             if fit == Fit::Not || !(is_for(tool) || is_wanted) {
                 continue;
             }
