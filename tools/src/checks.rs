@@ -14,6 +14,7 @@ pub(crate) mod report;
 use cofferdam_contract::{Command, HandBack, Limits, WorkspacePath};
 
 use self::choice::{Chosen, Kind};
+use crate::part::Part;
 
 /// Seconds that a run may take when the call does not say.
 pub(crate) const DEFAULT_SECONDS: u64 = 600;
@@ -85,10 +86,10 @@ pub(crate) fn cargo_command<T: Kind>(chosen: &Chosen<T>, arguments: &[&str]) -> 
 pub(crate) fn go_packages<T: Kind>(chosen: &Chosen<T>) -> String {
     match &chosen.part {
         None => "./...".to_owned(),
-        Some(choice::Part::Folder(folder)) => {
+        Some(Part::Folder(folder)) => {
             format!("./{}/...", crate::folders::relative(folder, &chosen.directory).trim_start_matches("./"))
         }
-        Some(choice::Part::File(file)) => {
+        Some(Part::File(file)) => {
             let relative = crate::folders::relative(file, &chosen.directory);
             let folder = relative.trim_start_matches("./").rsplit_once('/').map_or("", |(folder, _)| folder);
             if folder.is_empty() { ".".to_owned() } else { format!("./{folder}") }

@@ -35,6 +35,7 @@ mod list_files;
 mod matching;
 mod move_file;
 mod nearest;
+mod part;
 mod place;
 mod plain_text;
 mod project_files;

@@ -3,9 +3,9 @@
 //! A tool that the project is set up for comes before one that merely is installed. What is set up and not installed is
 //! an error that says so: another tool in its place would judge by other rules.
 
-use cofferdam_contract::{EntryKind, Sandbox, Status, WorkspacePath};
+use cofferdam_contract::{Sandbox, WorkspacePath};
 
-use crate::{Failure, change, folders, project_files::names, project_signs::Signs};
+use crate::{Failure, change, folders, part::Part, project_files::names, project_signs::Signs};
 
 /// Folder levels in which files of a language are looked for.
 const DEPTH: u32 = 6;
@@ -74,21 +74,6 @@ pub(crate) struct Chosen<T> {
     pub(crate) signs: Signs,
 }
 
-/// A part of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part {
-    File(WorkspacePath),
-    Folder(WorkspacePath),
-}
-
-impl Part {
-    pub(crate) fn path(&self) -> &WorkspacePath {
-        match self {
-            Self::File(path) | Self::Folder(path) => path,
-        }
-    }
-}
-
 impl<T: Kind> Chosen<T> {
     /// The part as an argument of a tool that takes files and folders: relative to the project's folder, `.` for all.
     pub(crate) fn target(&self) -> String {
@@ -112,13 +97,7 @@ pub(crate) fn choose<T: Kind>(
     path: &WorkspacePath,
     wanted: Option<T>,
 ) -> Result<Chosen<T>, Failure> {
-    let (folder, part) = match change::status(sandbox, path)? {
-        None => return Err(Failure::new("not_found", format!("`{path}` does not exist; look with list_files"))),
-        Some(Status { kind: EntryKind::Folder, .. }) => (path.clone(), Part::Folder(path.clone())),
-        Some(Status { kind: EntryKind::File | EntryKind::Link(_) | EntryKind::Other, .. }) => {
-            (folders::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
-        }
-    };
+    let part = Part::at(sandbox, path)?;
     let extension = match &part {
         Part::File(file) => file.as_str().rsplit_once('.').map(|(_, extension)| extension.to_owned()),
         Part::Folder(_) => None,
@@ -132,7 +111,7 @@ pub(crate) fn choose<T: Kind>(
     };
     let mut there = Vec::new();
     let mut fitting_elsewhere = Vec::new();
-    for directory in folders::ancestors(&folder) {
+    for directory in part.folders() {
         let signs = Signs::read(sandbox, &directory)?;
         let python = PythonFiles::of(sandbox, &directory, &signs)?;
         let mut found: Vec<(Fit, T, String)> = Vec::new();
@@ -156,7 +135,7 @@ pub(crate) fn choose<T: Kind>(
             missing.first().filter(|_| wanted.is_none() && taken.is_some_and(|at| found[at].0 == Fit::IfInstalled));
         if let (Some(at), None) = (taken, set_up) {
             let (_, tool, program) = found.remove(at);
-            let is_whole = matches!(&part, Part::Folder(folder) if *folder == directory);
+            let is_whole = part.is_folder(&directory);
             let others = found.into_iter().map(|(_, tool, _)| tool).collect();
             return Ok(Chosen { tool, directory, program, part: (!is_whole).then_some(part), others, signs });
         }

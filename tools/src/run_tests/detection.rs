@@ -1,11 +1,13 @@
 //! Which runner a project's tests are for, told from its files.
 
-use cofferdam_contract::{EntryKind, Ignoring, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
+use cofferdam_contract::{Ignoring, OutputMode, Sandbox, SearchFiles, WorkspacePath};
 
 use crate::{
     Failure, change,
     checks::SCRIPTS,
-    folders, plain_text,
+    folders,
+    part::Part,
+    plain_text,
     project_files::{names, text},
     project_signs::Signs,
     search_files,
@@ -52,15 +54,6 @@ impl Detected {
     }
 }
 
-/// A file or folder of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
-    /// A file.
-    File(WorkspacePath),
-    /// A folder.
-    Folder(WorkspacePath),
-}
-
 /// What is looked for, for the error of a project without tests.
 const LOOKED_FOR: &str = "looked for: Cargo.toml (cargo test); pytest.ini, [tool.pytest], conftest.py, test_*.py or *_test.py \
                           (pytest, unittest); package.json whose scripts.test runs `node --test`, or *.test.js, test-*.js, \
@@ -73,16 +66,10 @@ pub(super) fn detect(
     path: &WorkspacePath,
     wanted: Option<Runner>,
 ) -> Result<Detected, Failure> {
-    let (folder, part) = match change::status(sandbox, path)? {
-        None => return Err(Failure::new("not_found", format!("`{path}` does not exist; look with list_files"))),
-        Some(Status { kind: EntryKind::Folder, .. }) => (path.clone(), Part::Folder(path.clone())),
-        Some(Status { kind: EntryKind::File | EntryKind::Link(_) | EntryKind::Other, .. }) => {
-            (folders::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
-        }
-    };
+    let part = Part::at(sandbox, path)?;
     let mut other_scripts = Vec::new();
     let mut fitting_otherwise = Vec::new();
-    for directory in folders::ancestors(&folder) {
+    for directory in part.folders() {
         let signs = TestSigns::read(sandbox, &directory)?;
         if let (Script::Other { program }, None) = (&signs.script, &signs.scripted) {
             other_scripts.push(format!(
@@ -90,7 +77,7 @@ pub(super) fn detect(
                 plain_text::one_line(program)
             ));
         }
-        let whole = matches!(&part, Part::Folder(folder) if *folder == directory);
+        let whole = part.is_folder(&directory);
         let scope = match &part {
             Part::File(file) => Scope::File(file.as_str().rsplit_once('.').map(|(_, extension)| extension)),
             Part::Folder(_) if whole => Scope::Whole,
