@@ -87,6 +87,7 @@ fn show(found: &Explanation, colour: Colour) {
     if let Some(grants) = &found.grants {
         print(format_args!("grants: {}", granted(grants)));
     }
+    print(format_args!("changes: {}", found.changes));
     match (found.decided, &found.nearest) {
         (Decided::Deny, Some(nearest)) => print(format_args!("allowed instead: {}", plain::lines(nearest))),
         (Decided::Deny, None) => print("allowed instead: no change of one or two arguments; only another policy"),
