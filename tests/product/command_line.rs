@@ -353,6 +353,60 @@ const PROGRAM: [(&str, &str); 3] = [
 ];
 
 #[test]
+fn what_is_built_comes_to_where_the_call_says() {
+    let place = Place::with(&PROGRAM);
+    let build = |arguments: Value| {
+        let (status, built) = place.call("build", &arguments);
+        (status, built["structured"]["artifacts"][0]["exported_as"].as_str().map(str::to_owned), built.to_string())
+    };
+    let glob = "target/debug/greet";
+    let (status, exported, told) = build(json!({ "export": [glob] }));
+    assert_eq!((status, exported.as_deref()), (0, Some("exported/target/debug/greet")), "{told}");
+    assert!(place.workspace().join("exported/target/debug/greet").is_file());
+    let (status, exported, told) = build(json!({ "export": [glob], "export_to": "bin" }));
+    assert_eq!((status, exported.as_deref()), (0, Some("bin/greet")), "{told}");
+    assert!(place.program(place.workspace().join("bin/greet")).status().unwrap().success());
+    assert_eq!(place.call("build", &json!({ "export_to": "bin" })).0, 2, "nothing says what");
+    // A person's own way to the same.
+    let absent = place.run(&["scratch", "export", glob, "--to", "new/"]);
+    assert!(absent.status.code() == Some(2) && text(&absent).contains("there is no folder"), "{}", text(&absent));
+    assert!(!place.workspace().join("new").exists());
+}
+
+#[test]
+fn names_that_turn_the_reading_direction_show_in_every_form() {
+    let place = place();
+    let path = ".github/workflows/a\u{202e}b.yml";
+    place.call("write_file", &json!({ "path": path, "content": "# \u{202e}\n" }));
+    let policy = "version = 1\n[protect]\npaths = [\"a\u{202e}b/**\"]\n[[rule]]\nid = \"no\"\ntools = [\"delete_file\"]\ndecision = \"deny\"\n\
+                  when = { path = \"x\u{202e}y\" }\nwhy = \"Kept\u{202e}.\"\nmatch = [{ tool = \"delete_file\", args = { path = \"x\u{202e}y\" } }]\n";
+    place.policy(policy);
+    let call = "{\"tool\": \"delete_file\", \"args\": {\"path\": \"x\u{202e}y\"}}";
+    for arguments in [
+        &["changes", "list"][..],
+        &["changes", "diff"],
+        &["changes", "list", "--json"],
+        &["changes", "diff", "--json"],
+        &["policy", "show"],
+        &["policy", "explain", call],
+        &["audit", "show"],
+    ] {
+        let shown = text(&place.run(arguments));
+        assert!(!shown.contains('\u{202e}') && shown.to_lowercase().contains("202e"), "{arguments:?}: {shown}");
+        if arguments.contains(&"--json") {
+            let value: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(value[0]["path"], path, "a program reads the name as it is: {shown}");
+        }
+    }
+    // What is shown is a policy, and the same one.
+    let shown = text(&place.run(&["policy", "show"]));
+    let digest = |place: &Place| text(&place.run(&["policy", "check"]));
+    let before = digest(&place);
+    place.policy(&shown);
+    assert_eq!(digest(&place), before);
+}
+
+#[test]
 fn what_a_run_built_is_listed_taken_out_and_cleared() {
     for place in Person::everyone().into_iter().map(|person| Place::of(person).and(&PROGRAM)) {
         let (status, ran) = place.call("run_tests", &json!({}));

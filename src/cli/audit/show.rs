@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, BufReader},
+    io::{self, BufReader, IsTerminal},
     num::NonZeroUsize,
     path::Path,
     time::Duration,
@@ -114,9 +114,12 @@ pub(super) fn run(show: &Show, path: &Path, colour: Colour) -> Exit {
             return Exit::Usage;
         }
     };
+    let to_program = !io::stdout().is_terminal();
     for entry in &found.entries {
         match (show.json, &show.call) {
-            (true, _) => entry.lines.iter().for_each(print),
+            // A program may want to compute the digests that stand in them.
+            (true, _) if to_program => entry.lines.iter().for_each(print),
+            (true, _) => entry.lines.iter().for_each(|line| print(plain::json_text(line))),
             (false, Some(_)) => entry.details().iter().for_each(|(key, value)| {
                 print(format_args!("{} {}", colour.paint(Mark::Bold, format_args!("{key:<10}")), plain::name(value)));
             }),
