@@ -466,6 +466,7 @@ fn shown(value: &Value) -> String {
 fn several(names: &[String], all: u64) -> String {
     match names.split_first() {
         None => "nothing".to_owned(),
+        Some((first, [])) if all <= 1 && first == "." => "all".to_owned(),
         Some((first, [])) if all <= 1 => first.clone(),
         Some((first, _)) => format!("{first} and {} more", all.saturating_sub(1)),
     }

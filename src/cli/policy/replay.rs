@@ -271,18 +271,22 @@ fn what_is_known(name: &str, value: &Argument, intent: &Intent) -> Unknown {
 
 /// The recorded arguments with `text` for each that is not known.
 fn stand_in(intent: &Intent, text: &Value) -> Map<String, Value> {
-    let value = |value: &Value| match value {
-        Value::Array(elements) if is_left_out(value) => {
-            let elements = elements.iter().map(|element| {
-                let text = text.as_str().map_or_else(|| text[0].clone(), Value::from);
-                if is_replacement(element) { text } else { element.clone() }
-            });
-            Value::Array(elements.collect())
+    let value = |at: usize, value: &Value| {
+        // Each argument has its own: an edit whose two texts are the same is none.
+        let own = |text: &Value| Value::from(format!("{}{at}", text.as_str().unwrap_or_default()));
+        match (value, text) {
+            (Value::Array(elements), text) if is_left_out(value) => {
+                let text = own(if text.is_array() { &text[0] } else { text });
+                let elements = elements.iter().map(|e| if is_replacement(e) { text.clone() } else { e.clone() });
+                Value::Array(elements.collect())
+            }
+            (value, Value::Array(texts)) if is_left_out(value) => texts.iter().map(own).collect(),
+            (value, text) if is_left_out(value) => own(text),
+            (value, _) => value.clone(),
         }
-        value if is_left_out(value) => text.clone(),
-        value => value.clone(),
     };
-    intent.arguments.iter().map(|(name, given)| (name.clone(), value(given))).collect()
+    let arguments = intent.arguments.iter().enumerate();
+    arguments.map(|(at, (name, given))| (name.clone(), value(at, given))).collect()
 }
 
 /// Whether the log shows something else in the value's place, wholly or in an element.
@@ -361,6 +365,13 @@ mod tests {
         let prefix = policy("content = { prefix = \"secret\" }", "content = \"secret/a\"");
         let Replayed::Unknown(why) = call("secret/b", &prefix) else { panic!("{:?}", call("secret/b", &prefix)) };
         assert!(why.contains("content"), "{why}");
+    }
+
+    #[test]
+    fn an_edit_whose_texts_are_not_on_record_is_judged_by_its_path() {
+        let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
+        let edit = json!({ "path": "src/a", "old_string": "one", "new_string": "two" });
+        assert_eq!(judge(&intent("edit_file", edit, Decision::Allowed), &policy), Replayed::Same);
     }
 
     #[test]
