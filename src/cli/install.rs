@@ -211,6 +211,9 @@ enum Name {
 /// The name of every entry, or what it begins with.
 const NAME: &str = "cofferdam";
 
+/// How an entry names the folder that its file lies in: Claude Code puts the path there. No other client reads it so.
+const OWN_FOLDER: &str = "${CLAUDE_PROJECT_DIR:-.}";
+
 /// What of a folder's name an entry's shows, bytes: hosts cut `mcp__ENTRY__TOOL` at 64, and a tool has 30 at most.
 const FOLDER_BYTES: usize = 14;
 
@@ -227,7 +230,7 @@ fn named_after(workspace: &Path) -> String {
 
 /// Whether an entry starts a server on this workspace.
 fn is_for(entry: &Value, workspace: &Path) -> bool {
-    workspace_of(entry).is_some_and(|named| Path::new(named) == workspace)
+    workspace_of(entry).is_some_and(|named| Path::new(named) == workspace || named == OWN_FOLDER)
 }
 
 /// The workspace of an entry that starts this server, as written.
@@ -491,6 +494,17 @@ mod tests {
         let second = write(&other).unwrap().unwrap();
         assert!(second.ends_with("config.json.before-cofferdam-2"), "{second:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left over");
+    }
+
+    #[test]
+    fn an_entry_for_the_folder_that_holds_the_file_is_this_workspaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".mcp.json");
+        let args = json!(["serve", "--workspace", OWN_FOLDER]);
+        let file = json!({ "mcpServers": { "ours": { "command": "/bin/cofferdam", "args": args } } });
+        fs::write(&path, file.to_string()).unwrap();
+        let planned = prepared(&path).unwrap();
+        assert!(planned.is_there() && planned.name == "ours", "{planned:?}");
     }
 
     #[test]
