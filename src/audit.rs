@@ -16,6 +16,7 @@
 
 pub mod attendance;
 mod commit_taken;
+pub mod lines;
 pub mod log;
 pub mod preview;
 pub mod record;
@@ -24,11 +25,12 @@ pub mod verify;
 
 pub use attendance::Attendance;
 pub use commit_taken::CommitMove;
+pub use lines::{Line, Lines};
 pub(crate) use log::LOCK_PATIENCE;
 pub use log::{AppendError, Log, OpenError, Underway};
 pub use record::{
     Action, Call, ChangeCounts, ChangesDecided, ChangesOrdered, Client, Decision, End, Enforcement, Event, Intent,
-    Lost, Outcome, OutputSummary, Record, Recovered, ScratchCleared, ScratchOrdered,
+    Lost, Outcome, OutputSummary, PolicyAccepted, Record, Recovered, ScratchCleared, ScratchOrdered,
 };
 pub use verify::{Broken, Verified, open_between_batches, verify};
 

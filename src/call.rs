@@ -72,7 +72,7 @@ impl Server {
         {
             return Err(invalid(text));
         }
-        entry.planned(&plan);
+        entry.planned(&plan, arguments);
         Ok(plan)
     }
 

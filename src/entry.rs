@@ -2,6 +2,7 @@
 
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
 use cofferdam_tools::{Failure, Output};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -43,7 +44,7 @@ impl Entry {
     pub(crate) fn new(server: &Server, request: &Request, run: &Run, judging: &Judging) -> Self {
         // While the policy is invalid there is none to name.
         let policy_sha256 = judging.as_ref().map(|in_force| hex(&in_force.policy.sha256())).unwrap_or_default();
-        let nothing = serde_json::Map::new();
+        let nothing = Map::new();
         let arguments = request.arguments.as_ref().unwrap_or(&nothing);
         let mut client = request.client.clone();
         client.name = shorten(&client.name, NAME_BYTES);
@@ -58,6 +59,7 @@ impl Entry {
                 tool: shorten(&request.tool, NAME_BYTES),
                 plan_sha256: None,
                 arguments_sha256: arguments_sha256(arguments),
+                standard_sha256: None,
                 arguments: preview(arguments),
                 decision: Decision::InvalidArguments,
                 rule: None,
@@ -71,8 +73,15 @@ impl Entry {
         }
     }
 
-    /// Notes what was planned.
-    pub(crate) fn planned(&mut self, plan: &Plan) {
+    /// Notes what was planned of these arguments. Those that came under another name than the tool's own are recorded under
+    /// the tool's: the log shows some by their names, and rules are about them.
+    pub(crate) fn planned(&mut self, plan: &Plan, given: &Map<String, Value>) {
+        if given.keys().any(|name| !plan.arguments.contains_key(name)) {
+            let standard: Map<String, Value> =
+                plan.arguments.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            self.intent.standard_sha256 = Some(arguments_sha256(&standard));
+            self.intent.arguments = preview(&standard);
+        }
         self.intent.plan_sha256 = Some(hex(&cofferdam_policy::digest(plan)));
         self.work = Some(plan.work.clone());
     }

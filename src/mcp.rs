@@ -5,11 +5,12 @@
 //! handler, so a call is ended by its own switch; after the client's end it would wait 5 s; it answers nothing that it
 //! cannot read.
 
+mod answer_schema;
 mod request_id;
 pub mod streams;
 mod transport;
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use cofferdam_contract::Ended;
 use cofferdam_tools::{Failure, Output, Toolbox};
@@ -18,9 +19,9 @@ use rmcp::{
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, CustomRequest, CustomResult,
         DiscoverResult, Implementation, ListToolsResult, MetaObject, PaginatedRequestParams, ProgressNotificationParam,
-        ProgressToken, ProtocolVersion, ServerCapabilities, ServerConfig, ToolAnnotations,
+        ProgressToken, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter, ToolAnnotations,
     },
-    service::{Peer, RequestContext},
+    service::{Peer, RequestContext, SubscriptionContext},
 };
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -54,8 +55,11 @@ const FIRST_NEWS: Duration = Duration::from_millis(150);
 /// A client that does not read does not get progress messages; the call must not wait for it.
 const PROGRESS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The list of tools does not change while a server runs.
-const LIST_TTL_MS: u64 = 3_600_000;
+/// What the server is does not change while it runs.
+const DISCOVER_TTL_MS: u64 = 3_600_000;
+
+/// A client that does not listen for changes asks for the tools again after this long: a person may change the tasks.
+const LIST_TTL_MS: u64 = 300_000;
 
 /// After the client's end, calls may take this long to end by themselves and still be answered.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -69,12 +73,19 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 pub async fn serve(opening: Opening, input: Input, output: OutputStream, stop: CancellationToken) {
     let gone = CancellationToken::new();
     let lines = Lines::new(input, output, gone.clone());
-    let adapter = Adapter { opening: opening.clone() };
+    let adapter = Adapter { opening: opening.clone(), gone: gone.clone() };
+    let telling = adapter.clone();
     let protocol = CancellationToken::new();
     let serving = adapter.serve_with_ct(lines, protocol.clone());
     let mut service = tokio::spawn(async move {
         match serving.await {
-            Ok(running) => drop(running.waiting().await),
+            Ok(running) => {
+                let peer = running.peer().clone();
+                tokio::select! {
+                    ended = running.waiting() => drop(ended),
+                    never = telling.tell_of_tools(|| tell_legacy(&peer)) => match never {},
+                }
+            }
             // The client left before its first request.
             Err(error) => tracing::info!(error = &error as &dyn std::error::Error, "the client did not begin"),
         }
@@ -99,6 +110,8 @@ pub async fn serve(opening: Opening, input: Input, output: OutputStream, stop: C
 #[derive(Debug, Clone)]
 struct Adapter {
     opening: Opening,
+    /// Cancelled when the client goes away.
+    gone: CancellationToken,
 }
 
 impl Adapter {
@@ -136,16 +149,64 @@ impl Adapter {
     }
 }
 
+impl Adapter {
+    /// Tells of each change of the tools, for as long as it is polled. Looks for one now and then, since nobody may call.
+    async fn tell_of_tools<F: Future<Output = ()>>(&self, tell: impl Fn() -> F) -> Infallible {
+        let Ok(server) = self.opening.wait().await else { return std::future::pending().await };
+        let mut changes = server.policy.tool_changes();
+        let mut looks = tokio::time::interval(policy_in_force::LOOKS_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // Its sender is the server's, which is held here.
+                _ = changes.changed() => tell().await,
+                _ = looks.tick() => {
+                    let server = Arc::clone(&server);
+                    // A file of a network may take its time.
+                    let _ = tokio::task::spawn_blocking(move || server.policy.look_between_calls()).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tells a client of the era of sessions, which did not ask for it.
+async fn tell_legacy(peer: &Peer<RoleServer>) {
+    let is_legacy =
+        peer.peer_info().is_some_and(|info| info.protocol_version.as_str() < ProtocolVersion::V_2026_07_28.as_str());
+    if is_legacy {
+        let _ = tokio::time::timeout(PROGRESS_PATIENCE, peer.notify_tool_list_changed()).await;
+    }
+}
+
 impl ServerHandler for Adapter {
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(requested.intersection(&SubscriptionFilter::builder().tools_list_changed().build()))
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let sink = context.sink();
+        let tell = || async {
+            // A client that asked for something else is not told, and that is no error.
+            let _ = tokio::time::timeout(PROGRESS_PATIENCE, sink.notify_tool_list_changed()).await;
+        };
+        tokio::select! {
+            // rmcp waits for what was asked when the client has gone.
+            () = self.gone.cancelled() => Ok(()),
+            () = context.cancelled() => Ok(()),
+            never = self.tell_of_tools(tell) => match never {},
+        }
+    }
+
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build())
             .with_server_info(implementation())
             .with_instructions(cofferdam_tools::INSTRUCTIONS)
     }
 
     async fn discover(&self, _context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
         let versions = self.supported_protocol_versions().into_owned();
-        Ok(DiscoverResult::from_server_info(versions, self.get_info()).with_ttl_ms(LIST_TTL_MS))
+        Ok(DiscoverResult::from_server_info(versions, self.get_info()).with_ttl_ms(DISCOVER_TTL_MS))
     }
 
     async fn list_tools(
@@ -333,92 +394,8 @@ fn describe(tool: &dyn cofferdam_tools::Tool) -> rmcp::model::Tool {
         .open_world(hints.open_world);
     rmcp::model::Tool::new(tool.name().to_owned(), tool.description().to_owned(), Arc::new(tool.input_schema()))
         .with_title(tool.title())
-        .with_raw_output_schema(Arc::new(answer_schema(tool.output_schema())))
+        .with_raw_output_schema(Arc::new(answer_schema::outline(&tool.output_schema())))
         .with_annotations(annotations)
-}
-
-/// The schema of what a call really answers: the tool's own fields, or those of a run that goes on, and what the
-/// server adds. So no field is required. (A choice between two shapes would be exact, and break clients.)
-fn answer_schema(mut schema: Map<String, Value>) -> Map<String, Value> {
-    schema.remove("required");
-    let properties = schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
-    if let Value::Object(properties) = properties {
-        for (name, schema) in added_properties() {
-            properties.entry(name).or_insert(schema);
-        }
-    }
-    schema
-}
-
-fn added_properties() -> [(&'static str, Value); 8] {
-    let text = |description: &str| json!({ "type": "string", "description": description });
-    let list =
-        |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
-    let places = |description: &str| {
-        json!({
-            "type": "array",
-            "description": description,
-            "items": {
-                "type": "object",
-                "properties": { "path": text("The path, relative to the workspace."), "reason": text("Why.") },
-            },
-        })
-    };
-    [
-        ("status", text("`running` when the call goes on and get_run gives its result.")),
-        ("run_id", text("The run, for get_run and cancel_run.")),
-        ("tool", text("The tool that is running.")),
-        ("elapsed_seconds", json!({ "type": "integer", "description": "How long it has been running." })),
-        ("tail", list("The last lines of output of a call that goes on.")),
-        (
-            "workspace_changed_during_call",
-            json!({ "type": "boolean", "description": "Whether the workspace changed on the host meanwhile." }),
-        ),
-        (
-            "workspace_changes",
-            json!({
-                "type": "object",
-                "description": "Changes that did not simply reach the workspace.",
-                "properties": {
-                    "held": places("Waiting for a person."),
-                    "dropped": places("Never kept."),
-                    "kept": json!({
-                        "type": "object",
-                        "description": "Written in the sandbox and kept as asked.",
-                        "properties": {
-                            "count": { "type": "integer", "description": "How many paths." },
-                            "paths": list("The first of them."),
-                        },
-                    }),
-                    "keep_matched_nothing": list("Globs of `keep` that no change matches."),
-                    "not_kept": json!({
-                        "type": "object",
-                        "description": "Written in the sandbox and not asked to be kept.",
-                        "properties": {
-                            "count": { "type": "integer", "description": "How many paths." },
-                            "paths": list("The first of them."),
-                            "cache_files": { "type": "integer", "description": "How many caches of tools." },
-                            "call": text("The call, for keep_changes."),
-                        },
-                    }),
-                    "notes": list("What to notice about changed files."),
-                },
-            }),
-        ),
-        (
-            "sandbox",
-            json!({
-                "type": "object",
-                "description": "What confined the programs that ran.",
-                "properties": {
-                    "backend": text("What made the sandbox."),
-                    "isolation": text("How strong the boundary is."),
-                    "watched": list("Limits that are checked from time to time."),
-                    "absent": list("Limits that this machine cannot set."),
-                },
-            }),
-        ),
-    ]
 }
 
 #[cfg(test)]

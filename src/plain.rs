@@ -3,6 +3,8 @@
 //! Programs colour their output, redraw lines and can, on purpose, move the cursor, set titles or turn the reading
 //! direction. None of that gets through here.
 
+use serde_json::Value;
+
 /// One line of output as it would look after it was printed: escape sequences gone, redrawn parts replaced.
 #[must_use]
 pub fn line(bytes: &[u8]) -> String {
@@ -31,6 +33,34 @@ pub fn name(text: &str) -> String {
         escaped
     };
     text.chars().flat_map(escape).collect()
+}
+
+/// Lines as one may print them where every character counts: what would act on a terminal is escaped, as [`name`] does.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    text.split('\n').map(name).collect::<Vec<_>>().join("\n")
+}
+
+/// JSON as one may print it: what would act on a terminal or hide is an escape of JSON's own, so a program reads the same.
+#[must_use]
+pub fn json(value: &Value) -> String {
+    json_text(&value.to_string())
+}
+
+/// A line of JSON, as [`json`] shows it.
+#[must_use]
+pub fn json_text(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        // JSON text without spaces has none of these outside of texts.
+        if is_invisible(character) {
+            let mut units = [0; 2];
+            escaped.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// Removes ECMA-48 escape sequences: `ESC [ … final`, `ESC ] … BEL|ST`, `ESC P|X|^|_ … ST`, and two-character ones.
@@ -82,7 +112,7 @@ fn is_invisible(character: char) -> bool {
     (character.is_control() && character != '\t')
         || matches!(
             character,
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}'
+            '\u{ad}' | '\u{e0000}'..='\u{e007f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}'
                 | '\u{2028}' | '\u{2029}'
         )
 }
@@ -101,6 +131,19 @@ mod tests {
         assert_eq!(line(b"a\tb\x08\x00c"), "a\tbc");
         assert_eq!(line("a\u{202e}b\u{200b}".as_bytes()), "ab");
         assert_eq!(line(b"\xff\xfe"), "\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn json_is_the_same_to_a_program_and_harmless_to_a_terminal() {
+        let value = serde_json::json!({ "a\u{202e}": ["\u{1b}[2J\u{9b}\u{7f}\u{e0041}", "ü\t\"\\"] });
+        let text = json(&value);
+        assert_eq!(text, r#"{"a\u202e":["\u001b[2J\u009b\u007f\udb40\udc41","ü\t\"\\"]}"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn lines_stay_lines_where_every_character_counts() {
+        assert_eq!(visible("a\u{202e}b\nc\u{1b}"), "a\\u{202e}b\nc\\u{1b}");
     }
 
     #[test]

@@ -180,6 +180,12 @@ pub fn remember_repository(state: &Path, workspace: &Path, found: Option<&str>) 
     }
 }
 
+/// Whether it is remembered that a workspace had its own file.
+#[must_use]
+pub fn remembers_repository(state: &Path, workspace: &Path) -> bool {
+    note(state, workspace).symlink_metadata().is_ok()
+}
+
 /// Forgets that a workspace had its own file. Gives whether it was remembered.
 ///
 /// # Errors

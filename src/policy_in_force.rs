@@ -2,7 +2,8 @@
 //!
 //! Each call looks at the file (one `stat`). A changed file that loads judges this call and those after it; one that does
 //! not load, or is gone, refuses every call with its line until it is mended. There is no falling back to the policy
-//! before: it is not what the machine's owner wants any more. A run that is under way keeps its permit.
+//! before: it is not what the machine's owner wants any more. A run that is under way keeps its permit. Clients that want
+//! to know of changed tools have the file looked at between calls too.
 //!
 //! The repository's file and the command line are what they were when the session began.
 
@@ -11,11 +12,12 @@ use std::{
     os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::{Arc, LazyLock, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use cofferdam_policy::{LoadError, Policy};
 use cofferdam_tools::Toolbox;
+use tokio::sync::watch;
 
 use crate::{
     cli::terminal::causes,
@@ -28,12 +30,17 @@ use crate::{
 /// system's clock ticks every 10 ms at most (`CONFIG_HZ=100`), the rest is for clocks that differ.
 const SETTLES_AFTER: Duration = Duration::from_millis(100);
 
+/// How often the file is looked at while nobody calls and somebody wants to know of changed tools.
+pub(crate) const LOOKS_EVERY: Duration = Duration::from_secs(2);
+
 /// The policy that judges.
 #[derive(Debug)]
 pub(crate) struct PolicyInForce {
     setup: Setup,
     workspace: PathBuf,
     found: Mutex<Found>,
+    /// How often the tools changed.
+    tools: watch::Sender<u64>,
 }
 
 /// A policy, and the tools that there are under it.
@@ -66,6 +73,7 @@ struct Found {
     judging: Judging,
     /// What the operator's file was then; `None` when that is not settled, so that it is read again.
     stamp: Option<Stamp>,
+    at: Instant,
 }
 
 /// A file's identity and state.
@@ -81,19 +89,43 @@ impl PolicyInForce {
     /// Begins with files that were just read, and the policy that they gave.
     pub(crate) fn new(setup: &Setup, workspace: PathBuf, files: PolicyFiles, policy: Policy) -> Self {
         // The first call looks again, since the file may have changed since it was read.
-        let found = Mutex::new(Found { files, judging: Ok(InForce::new(policy)), stamp: None });
-        Self { setup: setup.clone(), workspace, found }
+        let found = Mutex::new(Found { files, judging: Ok(InForce::new(policy)), stamp: None, at: Instant::now() });
+        Self { setup: setup.clone(), workspace, found, tools: watch::Sender::new(0) }
     }
 
     /// The policy for a call that comes now.
     pub(crate) fn now(&self) -> Judging {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        self.look_if_changed(&mut found);
+        found.judging.clone()
+    }
+
+    /// Looks at the file, unless somebody did within [`LOOKS_EVERY`]: for those who want to know of changed tools, however
+    /// many they are.
+    pub(crate) fn look_between_calls(&self) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        // A tick comes a little early or late; half of the time is late enough.
+        if found.at.elapsed() >= LOOKS_EVERY / 2 {
+            self.look_if_changed(&mut found);
+        }
+    }
+
+    /// Changes from now on of what a list of tools shows.
+    pub(crate) fn tool_changes(&self) -> watch::Receiver<u64> {
+        self.tools.subscribe()
+    }
+
+    fn look_if_changed(&self, found: &mut Found) {
         let stamp = self.stamp();
         if stamp.is_none() || found.stamp != stamp {
-            self.look(&mut found);
+            let before = found.judging.clone();
+            self.look(found);
             found.stamp = stamp.filter(|stamp| stamp.is_settled(SystemTime::now()));
+            if !toolbox(&before).is_listed_as(toolbox(&found.judging)) {
+                self.tools.send_modify(|changes| *changes += 1);
+            }
         }
-        found.judging.clone()
+        found.at = Instant::now();
     }
 
     /// Reads the operator's file. A file that changes between the stamp and the reading has another stamp at the next call.
@@ -264,6 +296,32 @@ mod tests {
         // What the session asks for is more than this allows.
         write(&playground, &TIGHT.replace("64", "16"));
         assert!(policy.now().unwrap_err().contains(".cofferdam.toml:3"));
+    }
+
+    #[test]
+    fn only_what_a_list_of_tools_shows_is_a_change_of_the_tools() {
+        let playground = Playground::with_policy(TIGHT);
+        let policy = in_force(&playground);
+        let mut changes = policy.tool_changes();
+        let mut changed = |text: &str| {
+            write(&playground, text);
+            let _ = policy.now();
+            let changed = changes.has_changed().unwrap();
+            changes.mark_unchanged();
+            changed
+        };
+        let task = |description: &str, memory_mb: u64| {
+            format!(
+                "version = 1\n[[task]]\nname = \"look\"\ndescription = \"{description}\"\nargv = [\"true\"]\n\
+                 memory_mb = {memory_mb}\n"
+            )
+        };
+        assert!(!changed(TIGHT) && !changed("version = 1\n"));
+        assert!(changed(&task("Looks.", 100)));
+        assert!(!changed(&task("Looks.", 200)), "its budgets are not listed");
+        assert!(changed(&task("Looks on.", 200)));
+        assert!(changed("version = 2\n"), "without a policy there are the builtin tools");
+        assert!(!changed("version = 1\n"));
     }
 
     #[test]

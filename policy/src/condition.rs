@@ -135,12 +135,23 @@ pub(crate) fn quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            character if character.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(character))),
+            character if character.is_control() || hides(character) => {
+                quoted.push_str(&format!("\\U{:08X}", u32::from(character)));
+            }
             character => quoted.push(character),
         }
     }
     quoted.push('"');
     quoted
+}
+
+/// Whether a character has no width, or turns the reading direction (Unicode TR 36 §2.10): who reads a policy reads all of it.
+fn hides(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
 }
 
 #[cfg(test)]

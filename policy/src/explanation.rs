@@ -12,8 +12,9 @@ use crate::{
     case::{self, Case},
     ceilings::{Ceilings, Located, Stated, isolation_word, network_word},
     condition::written,
-    judge::{Finding, deciding, find},
+    judge::{Finding, changes_something, deciding, find},
     layer::LayerName,
+    mode::Mode,
     policy::Policy,
     problem::Place,
     rule::{Grant, Rule, Terms},
@@ -46,6 +47,8 @@ pub struct Explanation {
     pub grants: Option<Grants>,
     /// Every rule about the tool, by id.
     pub rules: Vec<RuleView>,
+    /// What becomes of changes that the call makes.
+    pub changes: Changes,
     /// `[limits]` as they are in force, each with the line that states it.
     pub ceilings: Vec<Ceiling>,
 }
@@ -119,6 +122,30 @@ pub struct Ceiling {
     pub place: Option<Place>,
 }
 
+/// What becomes of a call's changes, as the plan and `[limits] mode` say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// It brings none back.
+    None,
+    /// They reach the workspace at its end; protected paths and conflicts wait for a person.
+    Applied,
+    /// Each waits for a person.
+    Held,
+    /// It is refused, since nothing may come back.
+    Refused,
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::None => "the call brings none back",
+            Self::Applied => "they reach the workspace at its end; protected paths and conflicts wait for a person",
+            Self::Held => "each waits for a person ([limits] mode = \"draft\")",
+            Self::Refused => "a call that brings some back is refused ([limits] mode = \"read_only\")",
+        })
+    }
+}
+
 impl fmt::Display for Decided {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -158,7 +185,13 @@ pub(crate) fn explain(policy: &Policy, plan: &Plan) -> Explanation {
         Finding::Denied(_) | Finding::Unmatched => None,
     };
     let rules = about.iter().map(|rule| view(rule, plan, &cases, deciding.contains(rule.id.as_str()))).collect();
-    Explanation { decided, rule, why, nearest, grants, rules, ceilings: ceilings(policy) }
+    let changes = match (changes_something(plan), policy.ceilings().mode) {
+        (false, _) => Changes::None,
+        (true, Mode::Apply) => Changes::Applied,
+        (true, Mode::Draft) => Changes::Held,
+        (true, Mode::ReadOnly) => Changes::Refused,
+    };
+    Explanation { decided, rule, why, nearest, grants, rules, changes, ceilings: ceilings(policy) }
 }
 
 fn answer(policy: &Policy, plan: &Plan) -> (Decided, Option<String>, String, Option<String>) {
@@ -239,6 +272,7 @@ fn ceilings(policy: &Policy) -> Vec<Ceiling> {
     let words = [
         ("network", network_word(in_force.network).to_owned(), place(&stated.network)),
         ("isolation", isolation_word(in_force.isolation).to_owned(), place(&stated.isolation)),
+        ("mode", in_force.mode.word().to_owned(), place(&stated.mode)),
         ("write", in_force.write.to_string(), place(&stated.write)),
     ];
     let numbers = numbers.into_iter().map(|(key, value, located)| (key, value.to_string(), place(located)));

@@ -154,8 +154,7 @@ pub(crate) fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceiling
         let why = format!("the call needs the credential `{credential}`, which the rule does not grant");
         return Some(Refusal::by_rule(id, why, None));
     }
-    let changes = plan.hand_back != HandBack::Nothing || plan.work == Work::Commit;
-    if ceilings.mode == Mode::ReadOnly && changes {
+    if ceilings.mode == Mode::ReadOnly && changes_something(plan) {
         let why = "the call would change the workspace, and [limits] mode = \"read_only\" lets nothing come back";
         return Some(Refusal::by_default(why, None));
     }
@@ -164,6 +163,11 @@ pub(crate) fn misfit(plan: &Plan, terms: &Terms, rule: &Rule, ceilings: &Ceiling
         return Some(Refusal::by_default(why, Some(format!("changes inside {}", ceilings.write))));
     }
     None
+}
+
+/// Whether anything of the call is to come back.
+pub(crate) fn changes_something(plan: &Plan) -> bool {
+    plan.hand_back != HandBack::Nothing || plan.work == Work::Commit
 }
 
 /// Most pairs of values that are tried for two arguments together: a denial must stay cheap.

@@ -9,14 +9,15 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use super::{
+    lines::Lines,
     log::{Log, OpenError},
-    record::{Event, Lost, MAX_LINE_BYTES, Record, hex},
+    record::{Event, Lost, Record, hex},
 };
 
 /// A server's presence. Dropping it releases the lock and leaves the file, which is how a dead server looks: only
@@ -137,16 +138,11 @@ impl Dead {
         // A log that is shorter now is another one.
         let from = if from > file.metadata()?.len() { 0 } else { from };
         file.seek(SeekFrom::Start(from))?;
-        let mut lines = BufReader::with_capacity(1 << 16, file);
+        let mut lines = Lines::new(BufReader::with_capacity(1 << 16, file));
         let mut open: Vec<Lost> = Vec::new();
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            if (&mut lines).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)? == 0 {
-                return Ok(open);
-            }
+        while let Some(line) = lines.read()? {
             // Lines that are no records are for `cofferdam audit verify` to find.
-            let Ok(Record { time, event, .. }) = serde_json::from_slice(&line) else { continue };
+            let Some(Record { time, event, .. }) = line.record() else { continue };
             match event {
                 Event::Intent(intent) if intent.server == self.server => {
                     open.push(Lost { call: intent.call, tool: intent.tool, since: time });
@@ -160,9 +156,11 @@ impl Dead {
                 | Event::CommitTaken(_)
                 | Event::ScratchOrdered(_)
                 | Event::ScratchCleared(_)
+                | Event::PolicyAccepted(_)
                 | Event::Recovered(_) => {}
             }
         }
+        Ok(open)
     }
 }
 

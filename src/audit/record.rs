@@ -43,6 +43,8 @@ pub enum Event {
     ScratchOrdered(ScratchOrdered),
     /// Scratch volumes were removed by a person's order.
     ScratchCleared(ScratchCleared),
+    /// A person accepted that a workspace's policy file is gone, and it is about to be forgotten.
+    PolicyAccepted(PolicyAccepted),
     /// A line that was being written when its writer died was removed.
     Recovered(Recovered),
 }
@@ -82,6 +84,9 @@ pub struct Intent {
     pub plan_sha256: Option<String>,
     /// Digest of the arguments as they came, keys sorted.
     pub arguments_sha256: String,
+    /// Digest of the arguments under their standard names, when some came under others; `arguments` are those then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_sha256: Option<String>,
     /// The arguments, shortened and without contents.
     pub arguments: BTreeMap<String, Value>,
     /// What was decided.
@@ -273,6 +278,15 @@ pub struct ScratchCleared {
     pub places: Vec<String>,
     /// What they held, bytes.
     pub bytes: u64,
+}
+
+/// A person's order to go on without a workspace's policy file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAccepted {
+    /// The workspace's absolute path.
+    pub workspace: String,
+    /// The session's name.
+    pub session: String,
 }
 
 /// A torn line that was removed.

@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     LOCK_PATIENCE,
+    lines::{Line, Lines},
     record::{Call, Event, MAX_LINE_BYTES, NO_PREVIOUS, Record},
 };
 
@@ -94,7 +95,7 @@ pub fn open_between_batches(path: &Path) -> io::Result<Take<File>> {
     Ok(file.take(length))
 }
 
-fn check(mut log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> {
+fn check(log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> {
     let mut missing = kept.filter(|kept| *kept != NO_PREVIOUS);
     let mut found = Verified {
         records: 0,
@@ -105,20 +106,15 @@ fn check(mut log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> 
         head: NO_PREVIOUS.to_owned(),
     };
     let mut open: HashSet<Call> = HashSet::new();
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        (&mut log).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(Broken::Read)?;
-        if line.is_empty() {
-            found.intents_without_outcome = open.len() as u64;
-            return match missing {
-                Some(head) => Err(Broken::Shortened { head: head.to_owned() }),
-                None => Ok(found),
-            };
-        }
+    let mut lines = Lines::new(log);
+    while let Some(line) = lines.read().map_err(Broken::Read)? {
         let number = found.records + 1;
         let broken = |why: String| Broken::Line { line: number, why };
-        let body = line.strip_suffix(b"\n").ok_or_else(|| broken("it has no end".to_owned()))?;
+        let body = match line {
+            Line::Whole(body) => body,
+            Line::Torn(_) => return Err(broken("it has no end".to_owned())),
+            Line::TooLong => return Err(broken(format!("it is longer than {MAX_LINE_BYTES} bytes"))),
+        };
         let (record, digest) = Record::unseal(body).map_err(broken)?;
         if record.seq != number {
             return Err(broken(format!("it says that it is line {}", record.seq)));
@@ -143,12 +139,18 @@ fn check(mut log: impl BufRead, kept: Option<&str>) -> Result<Verified, Broken> 
             | Event::CommitOrdered(_)
             | Event::CommitTaken(_)
             | Event::ScratchOrdered(_)
-            | Event::ScratchCleared(_) => {}
+            | Event::ScratchCleared(_)
+            | Event::PolicyAccepted(_) => {}
             Event::Recovered(_) => found.recovered += 1,
         }
         missing = missing.filter(|head| *head != digest);
         found.head = digest;
         found.records = number;
+    }
+    found.intents_without_outcome = open.len() as u64;
+    match missing {
+        Some(head) => Err(Broken::Shortened { head: head.to_owned() }),
+        None => Ok(found),
     }
 }
 
@@ -169,6 +171,7 @@ pub(super) mod samples {
             tool: "read_file".into(),
             plan_sha256: None,
             arguments_sha256: "00".into(),
+            standard_sha256: None,
             arguments: [("path".to_owned(), json!("a"))].into(),
             decision: Decision::Allowed,
             rule: Some("builtin".into()),

@@ -156,7 +156,7 @@ fn footer(facts: &Facts) -> String {
 
 fn show_json(reply: &Reply) {
     let facts = Value::Object(reply.facts.whole());
-    print(match &reply.result {
+    print(plain::json(&match &reply.result {
         Ok(output) => {
             let mut shown = json!({ "ok": true, "text": output.text, "structured": output.structured, "facts": facts });
             if let Some(whole) = &output.whole {
@@ -165,7 +165,7 @@ fn show_json(reply: &Reply) {
             shown
         }
         Err(failure) => json!({ "ok": false, "code": failure.code, "text": failure.text, "facts": facts }),
-    });
+    }));
 }
 
 fn status(reply: &Reply) -> Exit {

@@ -44,7 +44,7 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
         }
     };
     if doctor.json {
-        print(json!({
+        print(plain::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "workspace": setup.workspace,
             "workspace_refused": refused.as_ref().map(|why| causes(why)),
@@ -67,7 +67,7 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
             "kernel": report.kernel,
             "shown": report.shown,
             "notes": report.notes,
-        }));
+        })));
     } else {
         show(&report, setup, refused.as_ref(), colour);
     }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use clap::Args;
-use cofferdam_contract::Limits;
 
 use super::{
     call::unusable,
@@ -104,10 +103,6 @@ const PROTECT: [(&str, &str); 9] = [
 /// Places of continuous integration.
 const PIPELINES: [&str; 5] = [".github/workflows", ".gitlab-ci.yml", ".circleci", "Jenkinsfile", "azure-pipelines.yml"];
 
-/// What a workspace's file asks for at most: what the tests of most projects need.
-const WANTED: Limits =
-    Limits { wall_seconds: 1800, cpu_seconds: 7200, memory_mb: 8192, disk_mb: 16_384, pids: 1024, output_kb: 65_536 };
-
 /// Runs the command.
 #[must_use]
 pub(super) fn run(init: &Init, setup: &Setup, colour: Colour) -> Exit {
@@ -141,12 +136,10 @@ pub(super) fn run(init: &Init, setup: &Setup, colour: Colour) -> Exit {
     Exit::Success
 }
 
-/// The workspace's file, no wider than what is in force without it.
+/// The workspace's file. It states no budget: one that is more than somebody's own policy allows would not load there.
 fn repository(setup: &Setup, found: &Found) -> Result<(PathBuf, String), Unusable> {
     let mut files = PolicyFiles::read(setup, &setup.workspace)?;
-    files.repository = None;
-    let in_force = files.load().map_err(Unusable::Policy)?;
-    let text = written(found, WANTED.min(in_force.limits()), REPOSITORY_HEAD, "");
+    let text = written(found, REPOSITORY_HEAD, "");
     files.repository = Some(text.clone());
     files.load().map_err(Unusable::Policy)?;
     Ok((setup.workspace.join(REPOSITORY_FILE), text))
@@ -159,7 +152,7 @@ fn own(setup: &Setup, found: &Found) -> Result<(PathBuf, String), Unusable> {
     let variables =
         if backtrace { "\n[env] # literal values, the same in every sandbox\nRUST_BACKTRACE = \"1\"\n" } else { "" };
     // What one project's folders are called is nothing for all of them.
-    let text = written(&Found::default(), WANTED, OPERATOR_HEAD, variables);
+    let text = written(&Found::default(), OPERATOR_HEAD, variables);
     let operator = Some(PolicyFile { path: path.clone(), text: text.clone() });
     let files = PolicyFiles { operator, repository: None, command_line: String::new() };
     files.load().map_err(Unusable::Policy)?;
@@ -179,13 +172,13 @@ version = 1
 # require = [\"memory\"] # refuses calls where the kernel itself cannot hold the budget
 ";
 
-fn written(found: &Found, limits: Limits, head: &str, variables: &str) -> String {
-    let Limits { wall_seconds, cpu_seconds, memory_mb, disk_mb, pids, output_kb: _ } = limits;
+fn written(found: &Found, head: &str, variables: &str) -> String {
     let mut text = format!(
-        "{head}\n[limits] # what every call stays under\nnetwork      = \"off\"\n\
+        "{head}\n[limits] # what every call stays under. A number that is more than the layer before allows is an error\n\
+         network      = \"off\"\n\
+         # mode       = \"draft\" # every change waits for a person; \"read_only\": nothing comes back\n\
          # write      = [\"src/**\", \"tests/**\", \"docs/**\"] # where changes may come back; everywhere unless written\n\
-         wall_seconds = {wall_seconds}\ncpu_seconds  = {cpu_seconds}\nmemory_mb    = {memory_mb}\ndisk_mb      = {disk_mb}\n\
-         pids         = {pids}\n"
+         # memory_mb  = 4096 # also wall_seconds, cpu_seconds, disk_mb, pids, output_kb\n"
     );
     text.push_str("\n[protect] # held for a person, beside what always is (.git, hooks, workflows, editor and agent settings, …)\n");
     let globs: Vec<String> = found.protect.iter().map(|glob| format!("\"{glob}\"")).collect();
@@ -261,11 +254,16 @@ mod tests {
         );
         let (path, text) = repository(&setup, &found).unwrap();
         assert_eq!(path, playground.path("workspace/.cofferdam.toml"));
-        for part in ["memory_mb    = 1000\n", "db/migrate/**", "no-deleting-tests"] {
+        for part in ["db/migrate/**", "no-deleting-tests"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let (_, text) = own(&setup, &found).unwrap();
-        assert!(text.contains("RUST_BACKTRACE") && text.contains("memory_mb    = 8192"), "{text}");
+        let (_, own_text) = own(&setup, &found).unwrap();
+        assert!(own_text.contains("RUST_BACKTRACE"), "{own_text}");
+        for text in [&text, &own_text] {
+            let table: toml::Table = toml::from_str(text).unwrap();
+            let stated: Vec<&String> = table["limits"].as_table().unwrap().keys().collect();
+            assert_eq!(stated, ["network"], "no budget that somebody else's policy or machine refuses: {text}");
+        }
         assert!(repository(&setup, &Found::default()).is_ok() && own(&setup, &Found::default()).is_ok());
     }
 

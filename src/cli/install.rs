@@ -15,7 +15,7 @@ use super::{
     exit::Exit,
     terminal::{Colour, Mark, causes, note, print},
 };
-use crate::{config::Folders, server::Setup};
+use crate::{config::Folders, plain, server::Setup};
 
 /// What to install.
 #[derive(Debug, Args)]
@@ -26,9 +26,13 @@ pub(super) struct Install {
     /// Shows what would be written, and writes nothing
     #[arg(long)]
     dry_run: bool,
-    /// The entry's name in the client
-    #[arg(long, default_value = "cofferdam")]
-    name: String,
+    /// The entry's name in the client; without it that of the entry for this workspace, else `cofferdam` for a client that
+    /// keeps a file a workspace, and `cofferdam-FOLDER` for one that keeps one file for all
+    #[arg(long)]
+    name: Option<String>,
+    /// Replaces an entry of that name that starts something else
+    #[arg(long)]
+    replace: bool,
 }
 
 /// A client whose configuration we know.
@@ -63,6 +67,16 @@ pub(super) enum InstallError {
         /// What is wrong with it.
         why: String,
     },
+    /// The name is somebody else's.
+    #[error("add to {path}: its entry `{name}` starts something else{other}; choose another --name, or --replace it")]
+    Taken {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// What it starts, as a clause; empty when that cannot be told.
+        other: String,
+    },
     /// The file, or its backup, cannot be written.
     #[error("write {path}")]
     Write {
@@ -77,10 +91,19 @@ pub(super) enum InstallError {
 /// Runs the command.
 #[must_use]
 pub(super) fn run(install: &Install, folders: &Folders, program: &Path, workspace: &Path, colour: Colour) -> Exit {
-    let written = plan(install, folders, program, workspace).and_then(|planned| Ok((write(&planned)?, planned)));
+    let written = plan(install, folders, program, workspace).and_then(|planned| {
+        let backup = if planned.is_there() { None } else { write(&planned)? };
+        Ok((backup, planned))
+    });
     match written {
+        Ok((_, planned)) if planned.is_there() => {
+            let there = colour.paint(Mark::Good, "there already:");
+            print(format_args!("{there} {} in {}", plain::name(&planned.name), planned.path.display()));
+            Exit::Success
+        }
         Ok((backup, planned)) => {
-            print(format_args!("{} {}", colour.paint(Mark::Good, "written"), planned.path.display()));
+            let written = colour.paint(Mark::Good, "written");
+            print(format_args!("{written} {} in {}", plain::name(&planned.name), planned.path.display()));
             if let Some(backup) = backup {
                 print(format_args!("the file as it was: {}", backup.display()));
             }
@@ -101,7 +124,7 @@ pub(super) fn show_only(install: &Install, setup: &Setup, colour: Colour) -> Exi
     match planned {
         Ok((planned, workspace)) => {
             show(&planned, colour);
-            hint(install.client, &install.name, program, &workspace, colour);
+            hint(install.client, &planned.name, program, &workspace, colour);
             Exit::Success
         }
         Err(error) => failed(&error),
@@ -158,7 +181,92 @@ fn plan(install: &Install, folders: &Folders, program: &Path, workspace: &Path) 
         ClientProgram::ClaudeDesktop => folders.config.join("Claude").join("claude_desktop_config.json"),
         ClientProgram::ClaudeCode => workspace.join(".mcp.json"),
     };
-    prepare(&path, &install.name, entry(program, workspace))
+    let chosen = Chosen {
+        name: match (&install.name, install.client) {
+            (Some(name), _) => Name::Given(name.clone()),
+            (None, ClientProgram::ClaudeCode) => Name::OfFile,
+            (None, ClientProgram::ClaudeDesktop) => Name::OfFolder,
+        },
+        replace: install.replace,
+    };
+    prepare(&path, &chosen, program, workspace)
+}
+
+/// What an entry is to be called, and what it may take the place of.
+struct Chosen {
+    name: Name,
+    replace: bool,
+}
+
+/// Where an entry's name comes from, unless the file has an entry for the workspace.
+enum Name {
+    /// The command line.
+    Given(String),
+    /// The file is this workspace's alone, so one name does.
+    OfFile,
+    /// The file is for all workspaces, so the name says which.
+    OfFolder,
+}
+
+/// The name of every entry, or what it begins with.
+const NAME: &str = "cofferdam";
+
+/// How an entry names the folder that its file lies in: Claude Code puts the path there. No other client reads it so.
+const OWN_FOLDER: &str = "${CLAUDE_PROJECT_DIR:-.}";
+
+/// What of a folder's name an entry's shows, bytes: hosts cut `mcp__ENTRY__TOOL` at 64, and a tool has 30 at most.
+const FOLDER_BYTES: usize = 14;
+
+/// A folder's name as an entry's: what all hosts take.
+fn named_after(workspace: &Path) -> String {
+    let folder = workspace.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let plain = |character: char| if character.is_ascii_alphanumeric() { character } else { '-' };
+    let folder: String = folder.chars().map(plain).take(FOLDER_BYTES).collect();
+    match folder.trim_matches('-') {
+        "" => NAME.to_owned(),
+        folder => format!("{NAME}-{folder}"),
+    }
+}
+
+/// Whether an entry starts a server on this workspace.
+fn is_for(entry: &Value, workspace: &Path) -> bool {
+    workspace_of(entry).is_some_and(|named| Path::new(named) == workspace || named == OWN_FOLDER)
+}
+
+/// The workspace of an entry that starts this server, as written.
+fn workspace_of(entry: &Value) -> Option<&str> {
+    let words: Vec<&str> = entry.get("args")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    if !words.contains(&"serve") {
+        return None;
+    }
+    let place = words.iter().position(|word| *word == "--workspace")?;
+    words.get(place + 1).copied()
+}
+
+impl Chosen {
+    /// The name under which the entry goes into `servers`.
+    fn settle(&self, servers: &Map<String, Value>, workspace: &Path) -> Result<String, (String, String)> {
+        let own = |(_, entry): &(&String, &Value)| is_for(entry, workspace);
+        let is_free = |name: &str| servers.get(name).is_none_or(|entry| is_for(entry, workspace));
+        let name = match &self.name {
+            Name::Given(name) => name.clone(),
+            Name::OfFile | Name::OfFolder if servers.iter().any(|entry| own(&entry)) => {
+                servers.iter().find(own).map(|(name, _)| name.clone()).unwrap_or_default()
+            }
+            Name::OfFile => NAME.to_owned(),
+            Name::OfFolder => {
+                let first = named_after(workspace);
+                let others = (2..100).map(|number| format!("{first}-{number}"));
+                std::iter::once(first.clone()).chain(others).find(|name| is_free(name)).unwrap_or(first)
+            }
+        };
+        if is_free(&name) || self.replace {
+            return Ok(name);
+        }
+        let other = servers.get(&name).and_then(workspace_of);
+        let other = other.map_or_else(String::new, |other| format!(" (on {})", plain::name(other)));
+        Err((name, other))
+    }
 }
 
 fn failed(error: &InstallError) -> Exit {
@@ -174,12 +282,21 @@ fn entry(program: &Path, workspace: &Path) -> Value {
 #[derive(Debug, PartialEq, Eq)]
 struct Planned {
     path: PathBuf,
+    /// The entry's name.
+    name: String,
     /// `None` when there is no file.
     before: Option<String>,
     after: String,
 }
 
-fn prepare(path: &Path, name: &str, entry: Value) -> Result<Planned, InstallError> {
+impl Planned {
+    /// Whether the file is as it is to be.
+    fn is_there(&self) -> bool {
+        self.before.as_ref() == Some(&self.after)
+    }
+}
+
+fn prepare(path: &Path, chosen: &Chosen, program: &Path, workspace: &Path) -> Result<Planned, InstallError> {
     let before = match fs::read_to_string(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -192,13 +309,30 @@ fn prepare(path: &Path, name: &str, entry: Value) -> Result<Planned, InstallErro
             serde_json::from_str(text).map_err(|error| not_ours(format!("it is not a JSON object ({error})")))?
         }
     };
-    file.entry("mcpServers")
+    let servers = file
+        .entry("mcpServers")
         .or_insert_with(|| Value::Object(Map::new()))
         .as_object_mut()
-        .ok_or_else(|| not_ours("its mcpServers is not an object".to_owned()))?
-        .insert(name.to_owned(), entry);
+        .ok_or_else(|| not_ours("its mcpServers is not an object".to_owned()))?;
+    let name = chosen.settle(servers, workspace).map_err(|(name, other)| InstallError::Taken {
+        path: path.to_owned(),
+        name,
+        other,
+    })?;
+    let command = json!(program);
+    match servers.get_mut(&name) {
+        // What a person added to it stays.
+        Some(there) if is_for(there, workspace) && there["command"] == command => {
+            let after = before.clone().unwrap_or_default();
+            return Ok(Planned { path: path.to_owned(), name, before, after });
+        }
+        Some(there) if is_for(there, workspace) => there["command"] = command,
+        Some(_) | None => {
+            servers.insert(name.clone(), entry(program, workspace));
+        }
+    }
     let after = serde_json::to_string_pretty(&file).map_err(|error| not_ours(error.to_string()))? + "\n";
-    Ok(Planned { path: path.to_owned(), before, after })
+    Ok(Planned { path: path.to_owned(), name, before, after })
 }
 
 /// Writes the file beside itself and renames it, after keeping what was there. Returns the backup's path.
@@ -292,8 +426,46 @@ fn quoted(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    fn of(path: &Path, workspace: &str, name: Name, replace: bool) -> Result<Planned, InstallError> {
+        prepare(path, &Chosen { name, replace }, Path::new("/bin/cofferdam"), Path::new(workspace))
+    }
+
     fn prepared(path: &Path) -> Result<Planned, InstallError> {
-        prepare(path, "cofferdam", entry(Path::new("/bin/cofferdam"), Path::new("/w")))
+        of(path, "/w", Name::OfFile, false)
+    }
+
+    #[test]
+    fn workspaces_have_entries_of_their_own_and_none_is_replaced_unasked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let add = |workspace: &str| {
+            let planned = of(&path, workspace, Name::OfFolder, false).unwrap();
+            write(&planned).unwrap();
+            planned.name
+        };
+        assert_eq!(add("/a/My Project!"), "cofferdam-my-project");
+        assert_eq!(add("/b/My Project!"), "cofferdam-my-project-2");
+        assert_eq!(add("/b/\u{e9}"), "cofferdam");
+        assert_eq!(named_after(Path::new("/a-very-long-name-of-a-folder")).len(), NAME.len() + 1 + FOLDER_BYTES);
+        let given = |name: &str| Name::Given(name.to_owned());
+        let Err(InstallError::Taken { other, .. }) = of(&path, "/c", given("cofferdam-my-project"), false) else {
+            panic!()
+        };
+        assert_eq!(other, " (on /a/My Project!)");
+        assert!(matches!(of(&path, "/c", Name::OfFile, false), Err(InstallError::Taken { .. })));
+        assert!(of(&path, "/c", given("cofferdam"), true).unwrap().after.contains("\"/c\""));
+        // Another program in the same place is the same entry, and what a person added stays.
+        let mut edited: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        edited["mcpServers"]["cofferdam-my-project"] =
+            json!({ "command": "/old", "args": ["serve", "--session", "mine", "--workspace", "/a/My Project!"] });
+        fs::write(&path, edited.to_string()).unwrap();
+        assert_eq!(add("/a/My Project!"), "cofferdam-my-project");
+        let after: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(
+            after["mcpServers"]["cofferdam-my-project"],
+            json!({ "command": "/bin/cofferdam", "args": ["serve", "--session", "mine", "--workspace", "/a/My Project!"] })
+        );
+        assert_eq!(after["mcpServers"].as_object().unwrap().len(), 3);
     }
 
     #[test]
@@ -317,9 +489,22 @@ mod tests {
         );
         assert_eq!(fs::read_to_string(backup).unwrap(), before);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        let second = write(&prepared(&path).unwrap()).unwrap().unwrap();
+        assert!(prepared(&path).unwrap().is_there(), "a second time there is nothing to write");
+        let other = of(&path, "/v", Name::Given("x".into()), false).unwrap();
+        let second = write(&other).unwrap().unwrap();
         assert!(second.ends_with("config.json.before-cofferdam-2"), "{second:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left over");
+    }
+
+    #[test]
+    fn an_entry_for_the_folder_that_holds_the_file_is_this_workspaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".mcp.json");
+        let args = json!(["serve", "--workspace", OWN_FOLDER]);
+        let file = json!({ "mcpServers": { "ours": { "command": "/bin/cofferdam", "args": args } } });
+        fs::write(&path, file.to_string()).unwrap();
+        let planned = prepared(&path).unwrap();
+        assert!(planned.is_there() && planned.name == "ours", "{planned:?}");
     }
 
     #[test]

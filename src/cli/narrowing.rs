@@ -8,8 +8,8 @@ use clap::Args;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Narrowing the policy")]
 pub(super) struct Narrowing {
-    /// A lower limit of the policy's [limits]: `memory_mb=2048`, `network=off`, `write='src/**,docs/**'` (`write=` for
-    /// nothing). Repeatable
+    /// A lower limit of the policy's [limits]: `memory_mb=2048`, `network=off`, `mode=draft` (or `read_only`),
+    /// `write='src/**,docs/**'` (`write=` for nothing). Repeatable
     #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = limit)]
     limits: Vec<String>,
     /// A budget that this machine must hold: memory, cpu or disk. Repeatable
@@ -25,7 +25,7 @@ pub(super) struct Narrowing {
 
 /// Keys whose value is a whole number, a word, and a list of words.
 const NUMBERS: [&str; 6] = ["wall_seconds", "cpu_seconds", "memory_mb", "disk_mb", "pids", "output_kb"];
-const WORDS: [&str; 2] = ["network", "isolation"];
+const WORDS: [&str; 3] = ["network", "isolation", "mode"];
 const LISTS: [&str; 3] = ["write", "registries", "allow_hosts"];
 
 impl Narrowing {
@@ -111,6 +111,8 @@ mod tests {
             "--limit",
             "network=off",
             "--limit",
+            "mode=draft",
+            "--limit",
             "write=src/**, docs/**",
             "--require",
             "cpu",
@@ -129,7 +131,9 @@ mod tests {
         .unwrap();
         assert_eq!(policy.limits().memory_mb, 100);
         let shown = policy.effective();
-        for part in ["[\"docs/**\", \"src/**\"]", "require = [\"cpu\"]", "id = \"command-line\""] {
+        for part in
+            ["mode         = \"draft\"", "[\"docs/**\", \"src/**\"]", "require = [\"cpu\"]", "id = \"command-line\""]
+        {
             assert!(shown.contains(part), "{part}: {shown}");
         }
     }

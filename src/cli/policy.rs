@@ -124,7 +124,7 @@ fn show(setup: &Setup) -> Exit {
             if files.operator.is_none() && files.repository.is_none() {
                 print(cofferdam_policy::BUILTIN.trim_end());
             } else {
-                print(policy.effective().trim_end());
+                print(plain::visible(policy.effective().trim_end()));
             }
             Exit::Success
         }

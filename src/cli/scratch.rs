@@ -169,7 +169,7 @@ impl Desk {
             }
         };
         if *json {
-            print(self.as_json(volumes.volumes(), &holder, total, limit));
+            print(plain::json(&self.as_json(volumes.volumes(), &holder, total, limit)));
             return Ok(Exit::Success);
         }
         for volume in volumes.volumes() {
@@ -279,7 +279,7 @@ impl Desk {
             volumes.reachable().map_err(|error| failed(&error))?;
             note(format_args!(
                 "cofferdam: {} lies in no scratch volume; `cofferdam scratch list` names them",
-                path.display()
+                plain::name(&absolute.to_string_lossy())
             ));
             return Err(Exit::Failed);
         };
@@ -293,8 +293,12 @@ impl Desk {
     }
 
     fn tell_exported(&self, exported: &Exported, to: &Path) {
-        let Exported { files, bytes, skipped, left_out } = exported;
-        let size = words(ScratchSize { bytes: *bytes, files: *files });
+        let Exported { files, bytes, length, skipped, left_out } = exported;
+        let mut size = words(ScratchSize { bytes: *bytes, files: *files });
+        // A page at each end of a hole is data.
+        if length.saturating_sub(*bytes) >= 1 << 20 {
+            size.push_str(&format!(", {} MiB long with the holes of sparse files", length >> 20));
+        }
         print(format_args!("{} {}: {size}", self.colour.paint(Mark::Good, "copied to"), to.display()));
         for one in skipped.iter().take(NAMED) {
             let path = if one.path.as_os_str().is_empty() { to.display() } else { one.path.display() };
@@ -315,7 +319,13 @@ impl Desk {
         if to.is_dir() {
             return Ok((to, own_name));
         }
+        // `out/` means a folder, also where there is none yet.
+        let means_folder = to.as_os_str().as_encoded_bytes().ends_with(b"/");
         match (to.parent(), to.file_name()) {
+            _ if means_folder => {
+                note(format_args!("cofferdam: there is no folder {}", to.display()));
+                Err(Exit::Usage)
+            }
             (Some(folder), Some(name)) if folder.is_dir() => Ok((folder.to_owned(), name.to_owned())),
             _ => {
                 note(format_args!("cofferdam: {} is in no folder that is there", to.display()));

@@ -89,6 +89,13 @@ async fn both_eras_list_the_same_tools_and_only_the_new_one_says_who_may_cache()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_tools_is_short_enough_for_every_agents_start() {
+    let mut client = Connection::new().initialized().await;
+    let list = client.request("tools/list", json!({})).await.to_string();
+    assert!(list.len() < 55_000, "{} bytes", list.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_answer_fits_its_published_schema() {
     let mut client = Connection::new().initialized().await;
     let list = client.request("tools/list", json!({})).await;
@@ -97,6 +104,7 @@ async fn every_answer_fits_its_published_schema() {
         assert_eq!(schema["type"], "object", "{tool}");
         assert_eq!(schema.get("required"), None, "a running answer has none of the tool's fields: {tool}");
         assert_eq!(schema["properties"]["run_id"]["type"], "string", "{tool}");
+        assert_eq!(schema.get("additionalProperties"), None, "the server adds fields of its own: {tool}");
         for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
             assert!(tool["annotations"][hint].is_boolean(), "{hint}: {tool}");
         }

@@ -203,7 +203,7 @@ fn p77_malformed_arguments_open_no_sandbox() {
     let cases = [
         ("read_file", json!({})),
         ("read_file", json!({ "path": "notes.txt", "surprise": true })),
-        ("read_file", json!({ "path": 7 })),
+        ("read_file", json!({ "path": true })),
         ("read_file", json!({ "path": ["notes.txt"] })),
         ("read_file", json!({ "path": null })),
         ("read_file", json!({ "path": { "notes": "txt" } })),

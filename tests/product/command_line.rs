@@ -246,6 +246,103 @@ fn install_writes_an_entry_with_an_absolute_workspace_and_dry_run_writes_nothing
     assert!(place.run(&["install", "claude-code"]).status.success());
     let entry: Value = serde_json::from_str(&place.read(".mcp.json")).unwrap();
     assert!(entry["mcpServers"]["cofferdam"]["args"].to_string().contains(place.workspace().to_str().unwrap()));
+    let again = place.run(&["install", "claude-code"]);
+    assert!(again.status.success() && text(&again).contains("there already: cofferdam"), "{}", text(&again));
+}
+
+#[test]
+fn a_second_workspace_has_an_entry_of_its_own_in_a_clients_file() {
+    let place = place();
+    place.write("one/a", "");
+    place.write("two/a", "");
+    let install = |arguments: &[&str]| place.run(&[&["install", "claude-desktop"][..], arguments].concat());
+    let root = place.workspace().canonicalize().unwrap();
+    let (one, two) = (root.join("one"), root.join("two"));
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    for workspace in [one, two, one] {
+        assert!(install(&["--workspace", workspace]).status.success());
+    }
+    let file = place.all().join("config/Claude/claude_desktop_config.json");
+    let before: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let servers = before["mcpServers"].as_object().unwrap();
+    assert_eq!(servers.keys().collect::<Vec<_>>(), ["cofferdam-one", "cofferdam-two"]);
+    assert!(servers["cofferdam-one"]["args"].to_string().contains(one));
+    let refused = install(&["--workspace", two, "--name", "cofferdam-one"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = text(&refused);
+    assert!(told.contains("starts something else") && told.contains("--replace") && told.contains(one), "{told}");
+    let after: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(after, before);
+    assert!(install(&["--workspace", two, "--name", "cofferdam-one", "--replace"]).status.success());
+}
+
+#[test]
+fn the_log_shows_calls_by_name_tool_and_time_and_a_persons_orders() {
+    let place = place();
+    let (_, read) = place.call("read_file", &json!({ "file_path": "notes.txt" }));
+    place.call("write_file", &json!({ "path": ".github/workflows/ci.yml", "content": "on: push\n" }));
+    assert!(place.run(&["changes", "apply", ".github"]).status.success());
+    let show = |arguments: &[&str]| {
+        let shown = place.run(&[&["audit", "show"][..], arguments].concat());
+        (shown.status.code(), text(&shown))
+    };
+    let call = read["facts"]["call"].as_str().unwrap();
+    let (status, all) = show(&[]);
+    assert_eq!((status, all.lines().count()), (Some(0), 3), "{all}");
+    let workspace = place.workspace().canonicalize().unwrap();
+    let folder = workspace.file_name().unwrap().to_str().unwrap().to_owned();
+    for (line, parts) in all.lines().zip([
+        ["done", "read_file", "notes.txt", &call[..8]],
+        ["done", "write_file", "ci.yml", "everyday"],
+        ["done", "you: apply", ".github", "apply-"],
+    ]) {
+        assert!(parts.iter().all(|part| line.contains(part)) && line.contains(&folder), "{parts:?}: {line}");
+    }
+    let (status, one) = show(&["--call", &call[..8]]);
+    assert!(status == Some(0) && one.contains(call) && one.contains("path = notes.txt"), "{one}");
+    assert!(one.contains("allowed by rule everyday") && one.contains(workspace.to_str().unwrap()), "{one}");
+    let order = all.lines().last().unwrap().split("  ").find(|word| word.starts_with("apply-")).unwrap();
+    let (_, shown) = show(&["--call", order, "--json"]);
+    let lines: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines[0]["event"]["changes_ordered"].is_object() && lines[1]["event"]["changes"].is_object(), "{shown}");
+    assert_eq!(lines.len(), 2);
+    let (_, shown) = show(&["--tool", "read_file", "--json"]);
+    let record: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
+    assert_eq!(record["event"]["intent"]["arguments"], json!({ "path": "notes.txt" }), "under its standard name");
+    assert_eq!(shown.lines().count(), 2, "intent and outcome: {shown}");
+    assert_eq!(show(&["--since", "1h", "--last", "2"]).1.lines().count(), 2);
+    assert_eq!(show(&["--since", "2999-01-01"]).1, "");
+    assert_eq!(show(&["--call", "nothing"]).0, Some(1));
+    assert_eq!(show(&["--since", "yesterday"]).0, Some(2));
+}
+
+#[test]
+fn the_command_line_can_hold_or_refuse_every_change_and_never_loosens_that() {
+    let place = place();
+    let write = |mode: &str| {
+        let arguments = json!({ "path": "new.txt", "content": "x\n" }).to_string();
+        let called = place.run(&["call", "write_file", &arguments, "--limit", &format!("mode={mode}")]);
+        (called.status.code(), text(&called))
+    };
+    let (status, told) = write("read_only");
+    assert!(status == Some(1) && told.contains("mode = \"read_only\""), "{told}");
+    let (status, told) = write("draft");
+    assert!(status == Some(3) && !place.workspace().join("new.txt").exists(), "{told}");
+    place.policy("version = 1\n[limits]\nmode = \"draft\"\n");
+    let (status, told) = write("apply");
+    assert!(status == Some(2) && told.contains("at most"), "{told}");
+    let explain = |call: &str| text(&place.run(&["policy", "explain", call]));
+    let writing = r#"{"tool": "write_file", "args": {"path": "a", "content": ""}}"#;
+    let told = explain(writing);
+    assert!(told.contains("each waits for a person") && told.contains("mode         draft"), "{told}");
+    place.policy("version = 1\n[limits]\nmode = \"read_only\"\n");
+    let told = explain(writing);
+    assert!(
+        told.starts_with("refused by no rule") && told.contains("changes: a call that brings some back is"),
+        "{told}"
+    );
+    let told = explain(r#"{"tool": "read_file", "args": {"path": "a"}}"#);
+    assert!(told.starts_with("allowed") && told.contains("changes: the call brings none back"), "{told}");
 }
 
 /// A program with a test that needs it built.
@@ -254,6 +351,60 @@ const PROGRAM: [(&str, &str); 3] = [
     ("src/main.rs", "fn main() {\n    println!(\"hello\");\n}\n"),
     ("tests/greets.rs", "#[test]\nfn is_built() {\n    assert!(!env!(\"CARGO_BIN_EXE_greet\").is_empty());\n}\n"),
 ];
+
+#[test]
+fn what_is_built_comes_to_where_the_call_says() {
+    let place = Place::with(&PROGRAM);
+    let build = |arguments: Value| {
+        let (status, built) = place.call("build", &arguments);
+        (status, built["structured"]["artifacts"][0]["exported_as"].as_str().map(str::to_owned), built.to_string())
+    };
+    let glob = "target/debug/greet";
+    let (status, exported, told) = build(json!({ "export": [glob] }));
+    assert_eq!((status, exported.as_deref()), (0, Some("exported/target/debug/greet")), "{told}");
+    assert!(place.workspace().join("exported/target/debug/greet").is_file());
+    let (status, exported, told) = build(json!({ "export": [glob], "export_to": "bin" }));
+    assert_eq!((status, exported.as_deref()), (0, Some("bin/greet")), "{told}");
+    assert!(place.program(place.workspace().join("bin/greet")).status().unwrap().success());
+    assert_eq!(place.call("build", &json!({ "export_to": "bin" })).0, 2, "nothing says what");
+    // A person's own way to the same.
+    let absent = place.run(&["scratch", "export", glob, "--to", "new/"]);
+    assert!(absent.status.code() == Some(2) && text(&absent).contains("there is no folder"), "{}", text(&absent));
+    assert!(!place.workspace().join("new").exists());
+}
+
+#[test]
+fn names_that_turn_the_reading_direction_show_in_every_form() {
+    let place = place();
+    let path = ".github/workflows/a\u{202e}b.yml";
+    place.call("write_file", &json!({ "path": path, "content": "# \u{202e}\n" }));
+    let policy = "version = 1\n[protect]\npaths = [\"a\u{202e}b/**\"]\n[[rule]]\nid = \"no\"\ntools = [\"delete_file\"]\ndecision = \"deny\"\n\
+                  when = { path = \"x\u{202e}y\" }\nwhy = \"Kept\u{202e}.\"\nmatch = [{ tool = \"delete_file\", args = { path = \"x\u{202e}y\" } }]\n";
+    place.policy(policy);
+    let call = "{\"tool\": \"delete_file\", \"args\": {\"path\": \"x\u{202e}y\"}}";
+    for arguments in [
+        &["changes", "list"][..],
+        &["changes", "diff"],
+        &["changes", "list", "--json"],
+        &["changes", "diff", "--json"],
+        &["policy", "show"],
+        &["policy", "explain", call],
+        &["audit", "show"],
+    ] {
+        let shown = text(&place.run(arguments));
+        assert!(!shown.contains('\u{202e}') && shown.to_lowercase().contains("202e"), "{arguments:?}: {shown}");
+        if arguments.contains(&"--json") {
+            let value: Value = serde_json::from_str(&shown).unwrap();
+            assert_eq!(value[0]["path"], path, "a program reads the name as it is: {shown}");
+        }
+    }
+    // What is shown is a policy, and the same one.
+    let shown = text(&place.run(&["policy", "show"]));
+    let digest = |place: &Place| text(&place.run(&["policy", "check"]));
+    let before = digest(&place);
+    place.policy(&shown);
+    assert_eq!(digest(&place), before);
+}
 
 #[test]
 fn what_a_run_built_is_listed_taken_out_and_cleared() {

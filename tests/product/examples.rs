@@ -64,6 +64,19 @@ fn every_policy_loads_and_its_own_examples_hold() {
 }
 
 #[test]
+fn every_policy_in_the_readme_loads() {
+    let place = Place::new();
+    let readme = fs::read_to_string(repository::folder().join("README.md")).unwrap();
+    let policies: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(policies.len() >= 3 && policies.iter().any(|policy| policy.contains("[[task]]")), "{policies:?}");
+    for policy in policies {
+        place.policy(policy);
+        let output = place.run(&["policy", "check"]);
+        assert!(output.status.success(), "{policy}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
 fn the_careful_teams_policy_keeps_agents_in_their_folders() {
     let place = Place::with(&[("src/lib.rs", "\n"), ("tests/parser.rs", "\n"), ("migrations/1.sql", "\n")]);
     let call = |tool, arguments| call_under("careful-team.toml", &place, tool, &arguments);

@@ -83,6 +83,8 @@ fn a_repositorys_file_that_is_gone_refuses_every_call_until_a_person_accepts() {
     assert!(called.is_error && called.text.contains("was there and is gone"), "{}", called.whole);
     server.end();
     assert_eq!(run(&place, &["policy", "accept"]).0, Some(0));
+    let log = run(&place, &["audit", "show"]).1;
+    assert!(log.contains("accepted") && log.contains("you: accept"), "{log}");
     assert_eq!(run(&place, &["call", "list_files"]).0, Some(0));
 }
 
@@ -298,6 +300,12 @@ fn a_replay_judges_the_recorded_calls_anew() {
     let (status, told) = replay(NO_TESTS, None);
     assert!(status == Some(0) && told.contains("allow → deny, rule keep-tests"), "{told}");
     assert!(told.contains("3 calls: 1 answered alike, 0 widened, 1 narrowed, 0 unknown, 1 never judged"), "{told}");
+    // A task that the candidate lacks.
+    place.policy("version = 1\n[[task]]\nname = \"look\"\ndescription = \"Looks.\"\nargv = [\"true\"]\n");
+    place.call("look", &json!({}));
+    let (status, told) = replay("version = 1\n", None);
+    assert!(status == Some(0) && told.contains("allow → deny, since there is no such tool"), "{told}");
+    place.policy("version = 1\n");
     let content = "version = 1\n[[rule]]\nid = \"c\"\ntools = [\"write_file\"]\ndecision = \"deny\"\nwhen = { content = { prefix = \"a\" } }\n\
         why = \"x\"\nmatch = [{ tool = \"write_file\", args = { content = \"a/b\" } }]\n";
     let (status, told) = replay(content, state.to_str());

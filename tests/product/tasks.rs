@@ -1,6 +1,8 @@
 //! Tasks of the owner's policy file, from the file to the agent and back: listed, run, bounded, refused.
 
-use serde_json::json;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::harness::{Era, Person, Place, Server};
 
@@ -136,4 +138,71 @@ fn a_policy_that_names_a_shell_is_refused_with_its_line() {
     assert_eq!(checked.status.code(), Some(2));
     let told = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(told.contains("policy.toml:5") && told.contains("never a shell"), "{told}");
+}
+
+/// What a client is told of changed tools until then.
+fn told_of_tools(server: &mut Server, patience: Duration) -> Option<Value> {
+    let is_it = |message: &Value| message["method"] == "notifications/tools/list_changed";
+    let begun = Instant::now();
+    loop {
+        if let Some(at) = server.told.iter().position(is_it) {
+            return Some(server.told.remove(at));
+        }
+        server.listen(patience.checked_sub(begun.elapsed())?);
+    }
+}
+
+fn lists(server: &mut Server, tool: &str) -> bool {
+    let list = server.ask("tools/list", json!({}));
+    list["tools"].as_array().unwrap().iter().any(|listed| listed["name"] == tool)
+}
+
+#[test]
+fn a_client_is_told_of_changed_tasks_without_calling_and_of_nothing_else() {
+    for era in [Era::Handshake, Era::Stateless] {
+        let place = Place::with(&[("notes.txt", "one\n")]);
+        place.policy("version = 1\n");
+        let mut server = Server::spawn(&place, era, &[]);
+        let opened = server.open();
+        assert_eq!(opened["capabilities"]["tools"]["listChanged"], true, "{opened}");
+        assert!(!lists(&mut server, "stamp"));
+        let subscription = (era == Era::Stateless).then(|| {
+            let wanted = json!({ "notifications": { "toolsListChanged": true, "promptsListChanged": true } });
+            server.request("subscriptions/listen", wanted)
+        });
+        // Nothing that a list shows.
+        place.policy("version = 1\n[limits]\npids = 500\n");
+        assert_eq!(told_of_tools(&mut server, Duration::from_secs(5)), None);
+        if let Some(id) = subscription {
+            let acknowledged = &server.told[0];
+            assert_eq!(acknowledged["method"], "notifications/subscriptions/acknowledged", "{acknowledged}");
+            assert_eq!(
+                acknowledged["params"]["notifications"],
+                json!({ "toolsListChanged": true }),
+                "{acknowledged} {id}"
+            );
+        }
+        place.policy(POLICY);
+        let told = told_of_tools(&mut server, Duration::from_secs(30)).expect("it is told within a few seconds");
+        if let Some(id) = subscription {
+            assert_eq!(told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], id, "{told}");
+        }
+        assert!(lists(&mut server, "stamp"));
+        assert_eq!(told_of_tools(&mut server, Duration::from_secs(3)), None, "once");
+        // A subscription that goes on keeps no server from ending with its client.
+        server.close_input();
+        let (status, took) = server.wait(Duration::from_secs(20)).unwrap();
+        assert!(status.success() && took < Duration::from_secs(3), "{status}, {took:?}");
+    }
+}
+
+#[test]
+fn a_client_of_the_new_era_that_does_not_listen_is_told_nothing() {
+    let place = Place::with(&[("notes.txt", "one\n")]);
+    place.policy("version = 1\n");
+    let mut server = Server::start(&place, Era::Stateless);
+    place.policy(POLICY);
+    assert!(lists(&mut server, "stamp"), "the next list has it");
+    assert_eq!(told_of_tools(&mut server, Duration::from_secs(4)), None);
+    server.end();
 }

@@ -3,7 +3,7 @@
 //! What is built stays in the sandbox, unless the call exports it. Files of build folders that are caches of the sandbox
 //! (`target/`) are copied to `exported/` first, since those folders themselves never come back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cofferdam_contract::{Command, HandBack, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
@@ -59,6 +59,10 @@ struct BuildForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     export: Option<Vec<String>>,
+    /// A folder that exports are copied to instead, without the part of their path that the glob spells out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::PathText>")]
+    export_to: Option<WorkspacePath>,
     /// How long it may take, in seconds. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
@@ -154,7 +158,7 @@ impl Tool for BuildTool {
          package.json, go build, make (its target `build`, else its first); `tool` chooses where several fit. What is \
          built is thrown away with the sandbox, unless `export` names it by globs relative to the workspace, such as \
          dist/**; exports pass the same gate as other changes. cargo's files below target/ come to exported/ instead: \
-         target/release/app to exported/target/release/app. To see whether code compiles, check_types is faster. Verdict: \
+         target/release/app to exported/target/release/app, or with export_to \"bin\" to bin/app. To see whether code compiles, check_types is faster. Verdict: \
          passed, failed (errors are listed), timed_out, limit_reached. There is no network: dependencies must be \
          installed on the host. A run that takes longer than 45 seconds answers status \"running\" with a run_id for \
          get_run."
@@ -175,6 +179,9 @@ impl Tool for BuildTool {
     fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
         let form = parse(arguments, project)?.form;
         let hand_back = form.export.clone().map_or(HandBack::Nothing, |globs| {
+            if let Some(folder) = &form.export_to {
+                return HandBack::Paths(vec![folder.clone()]);
+            }
             // What is copied for a glob that names a cache is found below the folder of exports by the same words.
             let copied = globs.iter().filter(|glob| names_a_cache(glob)).map(|glob| format!("{EXPORTED}/{glob}"));
             let copied: Vec<String> = copied.collect();
@@ -221,7 +228,7 @@ impl Tool for BuildTool {
         };
         match built {
             Some(mut built) => {
-                export(sandbox, &mut built, &globs)?;
+                export(sandbox, &mut built, &globs, form.export_to.as_ref())?;
                 report.artifacts = Some(built);
             }
             None => report.notes.push("which files were built cannot be told here".to_owned()),
@@ -235,6 +242,16 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Bui
     let mut parsed = arguments::parse::<BuildForm>(arguments, project)?;
     for glob in parsed.form.export.iter_mut().flatten() {
         *glob = checked_glob("export", glob)?;
+    }
+    let wrong = |text: &str| Err(ArgumentError::Combination(text.to_owned()));
+    match &parsed.form {
+        BuildForm { export_to: Some(_), export: None, .. } => {
+            return wrong("export_to needs `export`, which names what is copied there");
+        }
+        BuildForm { export_to: Some(folder), .. } if folder.is_workspace() || is_in_cache(folder.as_str()) => {
+            return wrong("export_to is a folder of the workspace, not the workspace itself and not below target/");
+        }
+        BuildForm { .. } => {}
     }
     Ok(parsed)
 }
@@ -280,26 +297,52 @@ fn of_files(paths: Vec<String>) -> Vec<Artifact> {
     paths.into_iter().map(|path| Artifact { path, kind: "file".to_owned(), exported_as: None }).collect()
 }
 
-/// Marks what the globs choose as exported, and copies what lies in a cache.
-fn export(sandbox: &mut dyn Sandbox, built: &mut [Artifact], globs: &[String]) -> Result<(), Failure> {
+/// Marks what the globs choose as exported, and copies what lies in a cache, or all of it where the call says where to.
+fn export(
+    sandbox: &mut dyn Sandbox,
+    built: &mut [Artifact],
+    globs: &[String],
+    folder: Option<&WorkspacePath>,
+) -> Result<(), Failure> {
     let mut set = globset::GlobSetBuilder::new();
     for glob in globs {
         let glob = globset::GlobBuilder::new(glob).literal_separator(true).build();
         set.add(glob.map_err(|error| Failure::new("invalid", error.to_string()))?);
     }
     let set = set.build().map_err(|error| Failure::new("invalid", error.to_string()))?;
-    let mut copied = 0;
-    for artifact in built.iter_mut().filter(|artifact| set.is_match(&artifact.path)) {
-        if !is_in_cache(&artifact.path) {
-            artifact.exported_as = Some(artifact.path.clone());
-        } else if copied < COPIES {
-            copied += 1;
-            let to = format!("{EXPORTED}/{}", artifact.path);
+    let mut copied = BTreeSet::new();
+    for artifact in built.iter_mut() {
+        let Some(first) = set.matches(&artifact.path).first().copied() else { continue };
+        let to = match folder {
+            Some(folder) => format!("{}/{}", folder.as_str(), below_the_plain_part(&artifact.path, &globs[first])),
+            None if is_in_cache(&artifact.path) => format!("{EXPORTED}/{}", artifact.path),
+            None => {
+                artifact.exported_as = Some(artifact.path.clone());
+                continue;
+            }
+        };
+        if to == artifact.path {
+            artifact.exported_as = Some(to);
+        } else if copied.len() < COPIES {
+            if !copied.insert(to.clone()) {
+                let text =
+                    format!("two files that were built would be `{to}`; name one of them, or leave out export_to");
+                return Err(Failure::new("export_failed", text));
+            }
             copy(sandbox, &artifact.path, &to)?;
             artifact.exported_as = Some(to);
         }
     }
     Ok(())
+}
+
+/// What is left of a path without the folders that a glob spells out: of `dist/**` and `target/release/app`, all that is
+/// below `dist`, and the program's name.
+fn below_the_plain_part<'a>(path: &'a str, glob: &str) -> &'a str {
+    let is_plain = |name: &&str| !name.contains(['*', '?', '[', ']', '{', '}', '\\', '!']);
+    let names: Vec<&str> = glob.split('/').collect();
+    let plain = names[..names.len() - 1].iter().take_while(|name| is_plain(name)).count();
+    path.splitn(plain + 1, '/').last().unwrap_or(path)
 }
 
 /// Copies a file with its mode, and makes the folders above it. Paths are relative and begin with a plain name.
@@ -340,11 +383,30 @@ mod tests {
     }
 
     #[test]
+    fn an_export_keeps_what_lies_below_the_part_that_its_glob_spells_out() {
+        for (path, glob, left) in [
+            ("target/release/app", "target/release/app", "app"),
+            ("target/release/app", "target/release/*", "app"),
+            ("target/release/app", "target/*/app", "release/app"),
+            ("dist/js/a.js", "dist/**", "js/a.js"),
+            ("target/debug/app", "**/app", "target/debug/app"),
+            ("app", "app", "app"),
+        ] {
+            assert_eq!(below_the_plain_part(path, glob), left, "{path} {glob}");
+        }
+    }
+
+    #[test]
     fn only_exports_come_back_and_those_of_a_cache_by_another_name() {
         assert_eq!(plan(json!({})), Ok(HandBack::Nothing));
         let exported = vec!["dist/**".to_owned(), "exported/sub/target/release/*".to_owned()];
         let planned = plan(json!({"export": ["./dist/**", "sub/target/release/*"]}));
         assert_eq!(planned, Ok(HandBack::Matching(exported)));
+        let to = |folder: &str| plan(json!({"export": ["target/release/app"], "export_to": folder}));
+        assert_eq!(to("bin/x"), Ok(HandBack::Paths(vec![WorkspacePath::parse("bin/x", "/work").unwrap()])));
+        for wrong in [to("."), to("target/out"), plan(json!({"export_to": "bin"}))] {
+            assert!(wrong.unwrap_err().starts_with("export_to"));
+        }
         for glob in ["[", "/etc/*", "../*", ""] {
             assert!(plan(json!({"export": [glob]})).unwrap_err().starts_with("argument `export`"));
         }

@@ -204,7 +204,7 @@ impl Tool for FormatTool {
             // Which files a project's own command formats is the project's to say, where it is asked for by name.
             (FormatMode::Write, Some(Formatter::Npm | Formatter::Make)) if form.path.is_none() => HandBack::Tree,
             (FormatMode::Write, tool) => {
-                let extensions = tool.map_or(ALL, Kind::extensions);
+                let extensions = tool.map_or(ALL, rewritten);
                 checks::mended(form.path.as_ref(), if extensions.is_empty() { ALL } else { extensions })
             }
         };
@@ -246,7 +246,7 @@ impl Tool for FormatTool {
                 .push("nothing is formatted: what the formatter wrote before it failed is thrown away".to_owned());
             return Ok(report.output(Written::ThrownAway));
         }
-        report.changed = mark.changed_of(sandbox, chosen.tool.extensions())?;
+        report.changed = mark.changed_of(sandbox, rewritten(chosen.tool))?;
         match (mode, &report.changed) {
             (FormatMode::Check, Some(changed)) if !changed.is_empty() => {
                 report.verdict = Verdict::Found;
@@ -258,6 +258,21 @@ impl Tool for FormatTool {
             }
         }
         Ok(report.output(Written::HandedBack))
+    }
+}
+
+/// The endings of what a formatter rewrites: of the files that it is for, and of those that it comes across.
+fn rewritten(formatter: Formatter) -> &'static [&'static str] {
+    match formatter {
+        // Since 0.17 the Python in Markdown's code blocks as well. An older one is not asked for a Markdown file by name,
+        // which it would take for Python: it is not for them.
+        Formatter::Ruff => &["py", "pyi", "ipynb", "md"],
+        Formatter::Rustfmt
+        | Formatter::Black
+        | Formatter::Prettier
+        | Formatter::Gofmt
+        | Formatter::Npm
+        | Formatter::Make => formatter.extensions(),
     }
 }
 
@@ -298,6 +313,8 @@ mod tests {
             "{globs:?}"
         );
         assert_eq!(hand_back(json!({"tool": "gofmt"})), HandBack::Matching(vec!["**/*.go".into()]));
+        let ruff = ["py", "pyi", "ipynb", "md"].map(|extension| format!("**/*.{extension}"));
+        assert_eq!(hand_back(json!({"tool": "ruff"})), HandBack::Matching(ruff.into()));
         let path = WorkspacePath::parse("src/a.rs", "/work").unwrap();
         assert_eq!(hand_back(json!({"path": "src/a.rs", "tool": "make"})), HandBack::Paths(vec![path]));
         assert_eq!(hand_back(json!({"tool": "make"})), HandBack::Tree);

@@ -29,6 +29,13 @@ impl Toolbox {
         builtin().iter().map(|tool| *tool as &dyn Tool).chain(tasks)
     }
 
+    /// Whether a list of these tools and one of the other's tell a client the same.
+    #[must_use]
+    pub fn is_listed_as(&self, other: &Self) -> bool {
+        let listed = |tool: &TaskTool| (tool.name().to_owned(), tool.description().to_owned(), tool.input_schema());
+        self.tasks.iter().map(listed).eq(other.tasks.iter().map(listed))
+    }
+
     /// The tool called `name`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&dyn Tool> {

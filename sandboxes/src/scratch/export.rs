@@ -7,7 +7,8 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
+    ops::Range,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -34,6 +35,9 @@ use crate::{
 /// Bytes and entries that one export copies at most: twice what the volumes of a workspace hold with the builtin limits,
 /// and more entries than those allow.
 const MOST_BYTES: u64 = 16 << 30;
+/// Bytes that its files are long together at most, with the holes of sparse files: what a program of the person's reads of
+/// them, though the disk does not hold it.
+const MOST_LENGTH: u64 = 1 << 40;
 const MOST_ENTRIES: u64 = 4_000_000;
 
 /// Folders in folders. Each level takes three descriptors, and a process has 1,024 by default (`getrlimit(2)`).
@@ -53,8 +57,10 @@ const NEWS_EVERY: Duration = Duration::from_secs(2);
 pub struct Exported {
     /// Regular files.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes that were copied of them.
     pub bytes: u64,
+    /// How long they are together, bytes: more than `bytes` where a file has holes, which the copies have too.
+    pub length: u64,
     /// What was not, or not wholly, copied; the first hundred.
     pub skipped: Vec<Skipped>,
     /// How many there were.
@@ -114,7 +120,10 @@ pub enum ExportError {
     #[error("{} lies in what would be copied: name another place with --to", .0.display())]
     Inside(PathBuf),
     /// It is more than is copied.
-    #[error("it holds more than {MOST_BYTES} bytes or {MOST_ENTRIES} entries: name a part of it")]
+    #[error(
+        "it holds more than {MOST_BYTES} bytes, {MOST_LENGTH} with the holes of sparse files, or {MOST_ENTRIES} entries: \
+         name a part of it"
+    )]
     TooMuch,
     /// It was cancelled.
     #[error(transparent)]
@@ -352,14 +361,16 @@ impl Copy<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // The person's umask takes its part.
         let mode = Mode::from_raw_mode((seen.entry.permissions() | 0o600) & !0o022);
-        let mut copy = File::from(rustix::fs::openat(to, name, flags, mode)?);
-        loop {
-            let copied = io::copy(&mut (&source).take(CHUNK_BYTES), &mut copy)?;
-            self.done.bytes += copied;
-            self.go_on()?;
-            if copied < CHUNK_BYTES {
-                break;
-            }
+        let copy = File::from(rustix::fs::openat(to, name, flags, mode)?);
+        let length = source.metadata()?.len();
+        self.done.length = self.done.length.saturating_add(length);
+        self.go_on()?;
+        // Holes stay holes: a file of few bytes can be as long as its file system allows.
+        copy.set_len(length)?;
+        let mut at = 0;
+        while let Some(data) = next_data(&source, at)? {
+            self.range(&source, &copy, data.clone())?;
+            at = data.end;
         }
         self.owner.give(copy.as_fd())?;
         self.done.files += 1;
@@ -369,9 +380,26 @@ impl Copy<'_> {
         Ok(())
     }
 
+    /// Copies bytes of a file to the same place of another.
+    fn range(&mut self, mut source: &File, mut copy: &File, data: Range<u64>) -> Result<(), Stopped> {
+        source.seek(SeekFrom::Start(data.start))?;
+        copy.seek(SeekFrom::Start(data.start))?;
+        let mut left = data.end - data.start;
+        while left > 0 {
+            let copied = io::copy(&mut source.take(left.min(CHUNK_BYTES)), &mut copy)?;
+            self.done.bytes += copied;
+            self.go_on()?;
+            if copied == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+            left -= copied;
+        }
+        Ok(())
+    }
+
     /// Looks whether to go on, and tells of it from time to time.
     fn go_on(&mut self) -> Result<(), Stopped> {
-        if self.done.bytes > MOST_BYTES || self.entries > MOST_ENTRIES {
+        if self.done.bytes > MOST_BYTES || self.done.length > MOST_LENGTH || self.entries > MOST_ENTRIES {
             return Err(Stopped::TooMuch);
         }
         if let Some(why) = self.cancel.why() {
@@ -390,6 +418,18 @@ impl Copy<'_> {
             self.done.skipped.push(Skipped { path: path.to_path_buf(), why });
         }
     }
+}
+
+/// The next bytes of a file that are no hole, from `at` on. A file system that knows no holes says that all is data
+/// (lseek(2), "Seeking file data and holes").
+fn next_data(file: &File, at: u64) -> io::Result<Option<Range<u64>>> {
+    let start = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let end = rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(start))?;
+    Ok(Some(start..end))
 }
 
 fn sorted(folder: &Merged) -> io::Result<std::vec::IntoIter<OsString>> {

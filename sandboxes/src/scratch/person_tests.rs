@@ -138,6 +138,41 @@ fn what_is_copied_out_is_what_programs_saw() {
 }
 
 #[test]
+fn a_copy_of_a_sparse_file_is_as_sparse_and_as_long() {
+    use std::os::unix::fs::FileExt;
+    const LENGTH: u64 = 300 << 20;
+    for person in Person::everywhere() {
+        person.as_a_run("target", |upper| {
+            let file = fs::File::create(upper.join("sparse")).unwrap();
+            file.set_len(LENGTH).unwrap();
+            file.write_all_at(b"middle", 100 << 20).unwrap();
+            file.write_all_at(&vec![7; 5 << 20], 200 << 20).unwrap();
+            fs::File::create(upper.join("hole")).unwrap().set_len(1 << 20).unwrap();
+        });
+        let exported = person.export("target", "copy", &Cancel::new()).unwrap();
+        assert_eq!((exported.files, exported.length), (2, LENGTH + (1 << 20)), "{exported:?}");
+        assert!(exported.bytes < 6 << 20, "{exported:?}");
+        let copy = fs::File::open(person.desk("copy/sparse")).unwrap();
+        let metadata = copy.metadata().unwrap();
+        assert_eq!(metadata.len(), LENGTH);
+        assert!(metadata.blocks() * 512 < 8 << 20, "{} blocks", metadata.blocks());
+        let read = |at: u64| {
+            let mut bytes = [9; 6];
+            copy.read_exact_at(&mut bytes, at).unwrap();
+            bytes
+        };
+        assert_eq!((read(100 << 20), read((205 << 20) - 6), read(205 << 20)), (*b"middle", [7; 6], [0; 6]));
+        assert_eq!(fs::read(person.desk("copy/hole")).unwrap(), vec![0; 1 << 20]);
+        // Longer than is copied, though the disk holds nothing of it.
+        person.as_a_run("target", |upper| {
+            fs::OpenOptions::new().write(true).open(upper.join("hole")).unwrap().set_len((1 << 40) + 1).unwrap();
+        });
+        assert!(matches!(person.export("target", "long", &Cancel::new()), Err(ExportError::TooMuch)));
+        assert_eq!(person.names_on_the_desk(), ["copy"], "what had been begun is removed");
+    }
+}
+
+#[test]
 fn what_could_act_by_itself_stays_behind_and_is_named() {
     for person in Person::everywhere() {
         let secret = person.site.state.path().join("secret");

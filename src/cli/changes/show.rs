@@ -17,7 +17,7 @@ use super::{
     },
     Desk, failed,
 };
-use crate::{audit, handed_back};
+use crate::{audit, handed_back, plain};
 
 /// Paths of one call that the history names.
 const NAMED: usize = 3;
@@ -66,7 +66,7 @@ impl Desk {
             .map(|shown| AsOf { shown, generation })
             .collect();
         if *json {
-            print(json!(listed));
+            print(plain::json(&json!(listed)));
             return Ok(Exit::Success);
         }
         for AsOf { shown, .. } in &listed {
@@ -92,7 +92,7 @@ impl Desk {
         if *json {
             let shown: Vec<AsOf<Difference>> =
                 differences.into_iter().map(|shown| AsOf { shown, generation }).collect();
-            print(json!(shown));
+            print(plain::json(&json!(shown)));
             return Ok(Exit::Success);
         }
         if differences.is_empty() {
@@ -113,7 +113,7 @@ impl Desk {
         let more = calls.len().saturating_sub(*last);
         calls.truncate(*last);
         if *json {
-            print(json!(calls));
+            print(plain::json(&json!(calls)));
             return Ok(Exit::Success);
         }
         for call in &calls {

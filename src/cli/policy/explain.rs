@@ -80,15 +80,16 @@ fn show(found: &Explanation, colour: Colour) {
         Decided::Deny => (Mark::Bad, "refused"),
     };
     let by = match &found.rule {
-        Some(rule) => format!("by the rule `{rule}`"),
+        Some(rule) => format!("by the rule `{}`", plain::name(rule)),
         None => "by no rule".to_owned(),
     };
-    print(format_args!("{} {by}: {}", colour.paint(mark, answer), plain::lines(&found.why)));
+    print(format_args!("{} {by}: {}", colour.paint(mark, answer), plain::visible(&found.why)));
     if let Some(grants) = &found.grants {
         print(format_args!("grants: {}", granted(grants)));
     }
+    print(format_args!("changes: {}", found.changes));
     match (found.decided, &found.nearest) {
-        (Decided::Deny, Some(nearest)) => print(format_args!("allowed instead: {}", plain::lines(nearest))),
+        (Decided::Deny, Some(nearest)) => print(format_args!("allowed instead: {}", plain::visible(nearest))),
         (Decided::Deny, None) => print("allowed instead: no change of one or two arguments; only another policy"),
         (Decided::Allow | Decided::Approve, _) => {}
     }
@@ -100,7 +101,8 @@ fn show(found: &Explanation, colour: Colour) {
     print(colour.paint(Mark::Bold, "Limits"));
     for ceiling in &found.ceilings {
         let place = ceiling.place.as_ref().map(ToString::to_string).unwrap_or_default();
-        print(format_args!("  {:<12} {}  {}", ceiling.key, ceiling.value, colour.paint(Mark::Dim, place)));
+        let value = plain::name(&ceiling.value);
+        print(format_args!("  {:<12} {value}  {}", ceiling.key, colour.paint(Mark::Dim, place)));
     }
 }
 
@@ -133,7 +135,7 @@ fn show_rule(rule: &RuleView, colour: Colour) {
         "  {} {} `{}`  {}",
         colour.paint(mark, decides),
         rule.decision,
-        rule.id,
+        plain::name(&rule.id),
         colour.paint(Mark::Dim, format_args!("{} {}", rule.layer, rule.place))
     ));
     if rule.conditions.is_empty() {
@@ -145,11 +147,9 @@ fn show_rule(rule: &RuleView, colour: Colour) {
             Satisfied::No => "false",
             Satisfied::ForSome => "true for some",
         };
-        let given = condition.given.as_deref().map_or("left out".to_owned(), plain::lines);
-        print(format_args!(
-            "      {satisfied}: {} = {}, and the call has {given}",
-            condition.argument, condition.wanted
-        ));
+        let given = condition.given.as_deref().map_or("left out".to_owned(), plain::name);
+        let wanted = plain::name(&condition.wanted);
+        print(format_args!("      {satisfied}: {} = {wanted}, and the call has {given}", condition.argument));
     }
 }
 

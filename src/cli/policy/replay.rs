@@ -6,14 +6,15 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
+    fmt,
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use cofferdam_contract::{Argument, Plan};
 use cofferdam_policy::{Decided, InPart, Policy, Unknown};
-use cofferdam_tools::Project;
+use cofferdam_tools::{Project, Toolbox};
 use serde_json::{Map, Value};
 
 use super::{
@@ -24,7 +25,7 @@ use super::{
     ReadAs, load_as, plan, wrong,
 };
 use crate::{
-    audit::{self, Decision, Event, Intent, Record, preview::arguments_sha256},
+    audit::{self, Decision, Event, Intent, Lines, Record, preview::arguments_sha256},
     plain,
     server::Setup,
 };
@@ -48,11 +49,32 @@ enum Replayed {
     /// The same answer.
     Same,
     /// Another.
-    Otherwise { now: Decided, rule: Option<String> },
+    Otherwise { now: Decided, by: By },
     /// It cannot be told, for this reason.
     Unknown(String),
     /// Policy was not asked.
     NotAsked,
+}
+
+/// What answers.
+#[derive(Debug, PartialEq, Eq)]
+enum By {
+    /// A rule.
+    Rule(String),
+    /// That no rule allows it.
+    NoRule,
+    /// That there is no such tool: a `[[task]]` that the file does not have.
+    NoTool,
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => write!(formatter, "rule {rule}"),
+            Self::NoRule => formatter.write_str("no rule"),
+            Self::NoTool => formatter.write_str("since there is no such tool"),
+        }
+    }
 }
 
 /// Replays the log.
@@ -87,15 +109,12 @@ struct Counts {
 }
 
 fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<Counts> {
-    let mut log = BufReader::new(audit::open_between_batches(path)?);
+    let mut lines = Lines::new(BufReader::new(audit::open_between_batches(path)?));
     let mut counts = Counts::default();
-    let mut line = Vec::new();
-    while log.read_until(b'\n', &mut line)? > 0 {
-        let record = serde_json::from_slice::<Record>(line.trim_ascii_end());
-        line.clear();
-        let (time, intent) = match record {
-            Ok(Record { time, event: Event::Intent(intent), .. }) => (time, intent),
-            Ok(Record {
+    while let Some(line) = lines.read()? {
+        let (time, intent) = match line.record() {
+            Some(Record { time, event: Event::Intent(intent), .. }) => (time, intent),
+            Some(Record {
                 event:
                     Event::Outcome(_)
                     | Event::Lost(_)
@@ -105,10 +124,11 @@ fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<C
                     | Event::CommitTaken(_)
                     | Event::ScratchOrdered(_)
                     | Event::ScratchCleared(_)
+                    | Event::PolicyAccepted(_)
                     | Event::Recovered(_),
                 ..
             }) => continue,
-            Err(_) => {
+            None => {
                 counts.unreadable += 1;
                 continue;
             }
@@ -122,13 +142,12 @@ fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<C
                 counts.unknown += 1;
                 show(&time, &intent, colour.paint(Mark::Warn, "unknown"), &why, colour);
             }
-            Replayed::Otherwise { now, rule } => {
+            Replayed::Otherwise { now, by } => {
                 let less = before.is_some_and(|before| now > before);
                 *(if less { &mut counts.narrowed } else { &mut counts.widened }) += 1;
                 let (mark, word) = if less { (Mark::Good, "narrowed") } else { (Mark::Bad, "widened") };
                 let was = before.map_or_else(String::new, |before| before.to_string());
-                let rule = rule.map_or("no rule".to_owned(), |rule| format!("rule {rule}"));
-                show(&time, &intent, colour.paint(mark, word), &format!("{was} → {now}, {rule}"), colour);
+                show(&time, &intent, colour.paint(mark, word), &format!("{was} → {now}, {by}"), colour);
             }
         }
     }
@@ -169,13 +188,19 @@ fn judge(intent: &Intent, policy: &Policy) -> Replayed {
         // It was refused because the policy was invalid.
         return Replayed::NotAsked;
     }
+    if Toolbox::new(policy.tasks().cloned()).find(&intent.tool).is_none() {
+        return match before {
+            Decided::Deny => Replayed::Same,
+            Decided::Allow | Decided::Approve => Replayed::Otherwise { now: Decided::Deny, by: By::NoTool },
+        };
+    }
     let (plan, unknown) = match rebuild(intent, policy) {
         Ok(rebuilt) => rebuilt,
         Err(why) => return Replayed::Unknown(why),
     };
     match policy.judge_in_part(&plan, &unknown) {
         InPart::Sure { decided, .. } if decided == before => Replayed::Same,
-        InPart::Sure { decided, rule } => Replayed::Otherwise { now: decided, rule },
+        InPart::Sure { decided, rule } => Replayed::Otherwise { now: decided, by: rule.map_or(By::NoRule, By::Rule) },
         InPart::Unknown { arguments } => {
             Replayed::Unknown(format!("it depends on {}, which the log does not hold", arguments.join(", ")))
         }
@@ -189,7 +214,7 @@ fn rebuild(intent: &Intent, policy: &Policy) -> Result<(Plan, BTreeMap<String, U
         intent.arguments.iter().filter(|(_, value)| is_left_out(value)).map(|(n, _)| n).collect();
     if missing.is_empty() {
         let arguments: Map<String, Value> = intent.arguments.clone().into_iter().collect();
-        if arguments_sha256(&arguments) != intent.arguments_sha256 {
+        if arguments_sha256(&arguments) != *intent.standard_sha256.as_ref().unwrap_or(&intent.arguments_sha256) {
             return Err("the log does not hold all its arguments".to_owned());
         }
         return Ok((plan(policy, &intent.tool, &arguments, &project)?, BTreeMap::new()));
@@ -246,18 +271,22 @@ fn what_is_known(name: &str, value: &Argument, intent: &Intent) -> Unknown {
 
 /// The recorded arguments with `text` for each that is not known.
 fn stand_in(intent: &Intent, text: &Value) -> Map<String, Value> {
-    let value = |value: &Value| match value {
-        Value::Array(elements) if is_left_out(value) => {
-            let elements = elements.iter().map(|element| {
-                let text = text.as_str().map_or_else(|| text[0].clone(), Value::from);
-                if is_replacement(element) { text } else { element.clone() }
-            });
-            Value::Array(elements.collect())
+    let value = |at: usize, value: &Value| {
+        // Each argument has its own: an edit whose two texts are the same is none.
+        let own = |text: &Value| Value::from(format!("{}{at}", text.as_str().unwrap_or_default()));
+        match (value, text) {
+            (Value::Array(elements), text) if is_left_out(value) => {
+                let text = own(if text.is_array() { &text[0] } else { text });
+                let elements = elements.iter().map(|e| if is_replacement(e) { text.clone() } else { e.clone() });
+                Value::Array(elements.collect())
+            }
+            (value, Value::Array(texts)) if is_left_out(value) => texts.iter().map(own).collect(),
+            (value, text) if is_left_out(value) => own(text),
+            (value, _) => value.clone(),
         }
-        value if is_left_out(value) => text.clone(),
-        value => value.clone(),
     };
-    intent.arguments.iter().map(|(name, given)| (name.clone(), value(given))).collect()
+    let arguments = intent.arguments.iter().enumerate();
+    arguments.map(|(at, (name, given))| (name.clone(), value(at, given))).collect()
 }
 
 /// Whether the log shows something else in the value's place, wholly or in an element.
@@ -291,6 +320,7 @@ mod tests {
             tool: tool.into(),
             plan_sha256: None,
             arguments_sha256: arguments_sha256(arguments),
+            standard_sha256: None,
             arguments: preview(arguments),
             decision,
             rule: None,
@@ -319,10 +349,10 @@ mod tests {
     fn contents_that_no_rule_asks_about_do_not_matter() {
         let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
         assert_eq!(allowed(json!({ "path": "src/a", "content": "secret" }), &policy), Replayed::Same);
-        let now = Replayed::Otherwise { now: Decided::Deny, rule: Some("no".into()) };
+        let now = Replayed::Otherwise { now: Decided::Deny, by: By::Rule("no".into()) };
         assert_eq!(allowed(json!({ "path": "/work/src/gen/b", "content": "secret" }), &policy), now);
         // Outside of what may be written, and under another name of the argument.
-        let now = Replayed::Otherwise { now: Decided::Deny, rule: None };
+        let now = Replayed::Otherwise { now: Decided::Deny, by: By::NoRule };
         assert_eq!(allowed(json!({ "file_path": "b", "content": "secret" }), &policy), now);
     }
 
@@ -338,10 +368,37 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_whose_texts_are_not_on_record_is_judged_by_its_path() {
+        let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
+        let edit = json!({ "path": "src/a", "old_string": "one", "new_string": "two" });
+        assert_eq!(judge(&intent("edit_file", edit, Decision::Allowed), &policy), Replayed::Same);
+    }
+
+    #[test]
     fn a_path_that_is_not_on_record_leaves_the_answer_unknown() {
         let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
         let long = format!("src/{}", "a".repeat(300));
         assert!(matches!(allowed(json!({ "path": long, "content": "" }), &policy), Replayed::Unknown(_)));
+    }
+
+    #[test]
+    fn a_call_of_a_task_that_is_gone_would_be_denied() {
+        let policy = policy("path = \"x\"", "path = \"x\"");
+        let call = |decision| judge(&intent("update_snapshots", json!({ "group": "parser" }), decision), &policy);
+        assert_eq!(call(Decision::Allowed), Replayed::Otherwise { now: Decided::Deny, by: By::NoTool });
+        assert_eq!(call(Decision::Denied), Replayed::Same);
+        assert_eq!(call(Decision::UnknownTool), Replayed::NotAsked);
+    }
+
+    #[test]
+    fn arguments_that_came_under_other_names_are_whole_by_their_own_digest() {
+        let policy = policy("path = { prefix = \"src/gen\" }", "path = \"src/gen/a\"");
+        let standard = json!({ "path": "src/a" });
+        let mut intent = intent("read_file", json!({ "file_path": "src/a" }), Decision::Allowed);
+        intent.arguments = preview(standard.as_object().unwrap());
+        assert!(matches!(judge(&intent, &policy), Replayed::Unknown(_)));
+        intent.standard_sha256 = Some(arguments_sha256(standard.as_object().unwrap()));
+        assert_eq!(judge(&intent, &policy), Replayed::Same);
     }
 
     #[test]

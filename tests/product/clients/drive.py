@@ -11,9 +11,25 @@ import sys
 import time
 
 from mcp import Client, StdioServerParameters
+from mcp_types import ToolListChangedNotification
 
 MODE, VERSION, SERVER, WORKSPACE = sys.argv[1:5]
 INHERITED = ("PATH", "HOME", "LANG", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "CARGO_HOME", "RUSTUP_HOME")
+
+
+TASK = """version = 1
+[[task]]
+name = "look"
+description = "Looks."
+argv = ["true"]
+"""
+
+
+def write_policy():
+    folder = os.path.join(os.environ["XDG_CONFIG_HOME"], "cofferdam")
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, "policy.toml"), "w") as file:
+        file.write(TASK)
 
 
 def text(result):
@@ -40,7 +56,13 @@ async def drive():
         env={name: os.environ[name] for name in INHERITED if name in os.environ},
     )
     seen = {}
-    async with Client(server, mode=MODE, read_timeout_seconds=120) as client:
+    told = asyncio.Event()
+
+    async def on_message(message):
+        if isinstance(message, ToolListChangedNotification):
+            told.set()
+
+    async with Client(server, mode=MODE, read_timeout_seconds=120, message_handler=on_message) as client:
         assert client.protocol_version == VERSION, client.protocol_version
         assert client.server_info is not None and client.server_info.name == "cofferdam", client.server_info
         seen["instructions"] = len(client.instructions or "")
@@ -94,6 +116,17 @@ async def drive():
         await right(client, "read_file", {"path": "greet.py"})
         seen["after_cancel_seconds"] = round(time.monotonic() - begun, 2)
         seen["progress"] = len(progress)
+
+        # A person adds a task: the client is told without calling, and lists it.
+        assert not told.is_set()
+        if MODE == "legacy":
+            write_policy()
+            await asyncio.wait_for(told.wait(), 40)
+        else:
+            async with client.listen(tools_list_changed=True) as events:
+                write_policy()
+                await asyncio.wait_for(anext(aiter(events)), 40)
+        assert "look" in [tool.name for tool in (await client.list_tools()).tools]
     print(json.dumps(seen))
 
 

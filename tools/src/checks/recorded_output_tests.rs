@@ -197,6 +197,17 @@ mod format {
     }
 
     #[test]
+    fn python_in_markdown_counts_as_ruff_formats_it() {
+        let (output, report) = run("checks_markdown", "format_check_markdown", "format", json!({"mode": "check"}));
+        assert_eq!(
+            (&report["verdict"], &report["tool"], changed(&report)),
+            (&json!("found"), &json!("ruff"), vec!["README.md"]),
+            "{}",
+            output.text
+        );
+    }
+
+    #[test]
     fn what_a_formatter_wrote_before_it_failed_does_not_come_back() {
         let (output, report) = run("checks_python_broken", "format_broken", "format", json!({}));
         assert_eq!((&report["verdict"], output.written), (&json!("failed"), Written::ThrownAway));
