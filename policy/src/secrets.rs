@@ -158,8 +158,7 @@ impl Secrets {
     /// operator lets it through.
     #[must_use]
     pub fn candidate(&self, path: &Path) -> Option<Candidate<'_>> {
-        let name = path.file_name()?.to_string_lossy();
-        let name = fold_path(&name);
+        let name = folded(&path.file_name()?.to_string_lossy());
         let mut rules = self.named(path, &name);
         let mut pending = copied(&name);
         let mut meant = is_to_be_read(&name);
@@ -175,11 +174,11 @@ impl Secrets {
 
     /// The lines that a path is on whose last name, folded, is `name`.
     fn named(&self, path: &Path, name: &str) -> Vec<&Rule> {
-        let mut folded: Option<String> = None;
+        let mut whole: Option<String> = None;
         let fits = |rule: &&Rule| {
-            rule.last.fits(name) && {
-                let folded = folded.get_or_insert_with(|| fold_path(&path.to_string_lossy()));
-                rule.last.may_be(folded) && rule.glob.matches(&names(folded))
+            rule.last.fits(name) && rule.last.may_be_below(path) && {
+                let whole = whole.get_or_insert_with(|| folded(&path.to_string_lossy()));
+                rule.glob.matches(&names(whole))
             }
         };
         self.rules.iter().filter(fits).collect()
@@ -232,10 +231,15 @@ impl Last {
         }
     }
 
-    /// Whether a whole path, folded, may fit.
-    fn may_be(&self, path: &str) -> bool {
+    /// Whether the folders of a path may fit.
+    fn may_be_below(&self, path: &Path) -> bool {
         match self {
-            Self::Below(folder) => path.contains(folder.as_str()),
+            // What is not plain ASCII may fold to anything.
+            Self::Below(folder) => path.iter().any(|name| {
+                let name = name.as_encoded_bytes();
+                !name.is_ascii()
+                    || name.get(..folder.len()).is_some_and(|start| start.eq_ignore_ascii_case(folder.as_bytes()))
+            }),
             Self::Name(_) | Self::Around(..) | Self::Any => true,
         }
     }
@@ -278,6 +282,22 @@ impl Candidate<'_> {
     }
 }
 
+/// As [`fold_path`], which takes each character through Unicode's tables: a workspace has very many names, most of them plain.
+fn folded(path: &str) -> String {
+    if !path.is_ascii() {
+        return fold_path(path);
+    }
+    let mut folded = String::with_capacity(path.len());
+    for (index, name) in path.split('/').enumerate() {
+        if index > 0 {
+            folded.push('/');
+        }
+        folded.push_str(name.trim_end_matches(['.', ' ']));
+    }
+    folded.make_ascii_lowercase();
+    folded
+}
+
 fn anywhere(text: &str) -> String {
     if text.contains('/') { format!("**/{text}") } else { text.to_owned() }
 }
@@ -297,6 +317,21 @@ mod tests {
             for path in [path.clone(), format!("a/b/{path}"), path.to_uppercase()] {
                 assert!(listed(&path).is_some(), "{path}");
             }
+        }
+    }
+
+    #[test]
+    fn plain_names_are_folded_as_all_are() {
+        for path in ["A/b. /C..", "", "/", "a//B", " .", "x/.ENV ", "\u{7f}/\t", "é/B."] {
+            assert_eq!(folded(path), fold_path(path), "{path:?}");
+        }
+        for byte in 0..0x80_u8 {
+            let path = format!("A{}b{}", char::from(byte), char::from(byte));
+            assert_eq!(folded(&path), fold_path(&path), "{path:?}");
+        }
+        // A name that folds to a listed folder's is below it, whatever it is written in.
+        for path in [".SSH/k", ".ssh./k", ".\u{200d}ssh/k", ".ſſh/k"] {
+            assert_eq!(listed(path).as_deref(), Some(".ssh/**"), "{path:?}");
         }
     }
 

@@ -169,6 +169,10 @@ pub(super) fn is_to_be_read(name: &str) -> bool {
 /// What a file of this name, folded, is a copy of, if the name says that it is one: `.env` for `.env~`, `#.env#`, `.env.bak`,
 /// `.env.save.1` and Vim's `.env.swp`; `x.key` for Vim's `.x.key.swp`, too.
 pub(super) fn copied(name: &str) -> Vec<&str> {
+    // A workspace has very many names, and hardly any ends so.
+    if !name.starts_with(['#', '.']) && !name.ends_with(is_end_of_copy) {
+        return Vec::new();
+    }
     let lock = name.strip_prefix(".#").or_else(|| name.strip_prefix('#').and_then(|rest| rest.strip_suffix('#')));
     let unnumbered = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
     // `.~1~` of GNU's numbered backups; `.bak2`, `.save.1`.
@@ -180,4 +184,9 @@ pub(super) fn copied(name: &str) -> Vec<&str> {
     let of = lock.or(ending).filter(|of| !of.is_empty());
     let hidden = of.filter(|_| name.ends_with('~') || name.contains(".sw")).and_then(|of| of.strip_prefix('.'));
     of.into_iter().chain(hidden.filter(|of| !of.is_empty())).collect()
+}
+
+/// Whether the name of a copy may end so: with the last letter of one of [`COPY_ENDINGS`], or a number behind it.
+fn is_end_of_copy(letter: char) -> bool {
+    letter.is_ascii_digit() || COPY_ENDINGS.iter().any(|ending| ending.ends_with(letter))
 }
