@@ -27,7 +27,11 @@ impl Opening {
                 tracing::error!(error = &error as &dyn std::error::Error, "no call can be taken");
                 advice(&error, &setup).into()
             });
+            let look_ahead = opened.as_ref().ok().map(|server| server.look_ahead());
             sender.send_replace(Some(opened));
+            if let Some(look) = look_ahead {
+                look();
+            }
         });
         Self { result }
     }

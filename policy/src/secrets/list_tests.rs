@@ -92,6 +92,7 @@ fn real_contents_are_masked_and_no_value_stays() {
             format!("A={s}\n"),
         ),
         (&[".env.defaults", ".env.example", "example.env", ".env.sample~"], format!("API_KEY={s}\n")),
+        (&[".env.defaults", ".env.dist"], format!("DATABASE_URL=postgres://app:{s}@db/x\n")),
         (&[".env.example"], format!("X={}\n", ["ghp", &"a1B2".repeat(9)].join("_"))),
         (&["terraform.tfvars", "a.auto.tfvars", "a.auto.tfvars.json"], format!("password = \"{s}\"\n")),
         (&[".terraformrc", "terraform.rc"], format!("credentials \"app.example\" {{\n  token = \"{s}\"\n}}\n")),

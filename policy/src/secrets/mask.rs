@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     redact,
     setting::{self, Effort, Named, Setting, is_below, is_credential, named},
-    value::{given, is_real, is_secret, pieces},
+    value::{given, has_real_login, is_real, is_secret, pieces},
 };
 
 /// What a masked variable has.
@@ -97,7 +97,7 @@ pub(super) fn holds_real(content: &[u8]) -> bool {
         || holds_private_key(content)
         || text.lines().any(|line| {
             let value = line.split_once(['=', ':']).filter(|(name, _)| named(name.trim()) != Named::Plainly);
-            value.is_some_and(|(_, value)| pieces(&given(value)).any(is_real))
+            has_real_login(line) || value.is_some_and(|(_, value)| pieces(&given(value)).any(is_real))
         })
 }
 

@@ -96,9 +96,21 @@ pub(super) fn is_text(value: &str) -> bool {
 
 /// Whether a value looks like a real credential, where examples of them are to be expected.
 pub(super) fn is_real(value: &str) -> bool {
+    value.len() >= 16 && is_no_example(value)
+}
+
+/// Whether an address holds a login that looks like a real one, where examples are to be expected.
+pub(super) fn has_real_login(line: &str) -> bool {
+    line.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', ' ', '"', '\'']).next().unwrap_or_default();
+        let login = authority.rsplit_once('@').and_then(|(login, _)| login.split_once(':'));
+        login.is_some_and(|(_, password)| is_no_example(&given(password)))
+    })
+}
+
+fn is_no_example(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    value.len() >= 16
-        && is_secret(value)
+    is_secret(value)
         && value.bytes().any(|byte| byte.is_ascii_digit())
         && !PLACEHOLDERS.iter().any(|piece| lower.contains(piece))
 }
@@ -217,6 +229,14 @@ mod tests {
             "- https://conda.example/t/ab-1234c5d6-7e8f-9a0b/channel",
         ] {
             assert!(has_login(line), "{line}");
+        }
+        assert!(has_real_login("DATABASE_URL=postgres://app:q7Zr2Lm9Xw4T@db/x"));
+        for line in [
+            "postgres://user:password@localhost/x",
+            "postgres://app:change-me-1234567@db/x",
+            "postgres://app:${PASSWORD}@db/x",
+        ] {
+            assert!(!has_real_login(line), "{line}");
         }
         for line in [
             "url = ssh://git@host.example/a/b",
