@@ -127,7 +127,7 @@ impl Server {
         // A panic is a broken invariant of ours: the sandbox is destroyed while it unwinds, and the call still recorded.
         let confined = catch_unwind(AssertUnwindSafe(|| confine::run(tool, permit, &self.yard, &self.session, run)));
         drop(slot);
-        let Confined { result, enforced, changes, exit, ended } =
+        let Confined { result, enforced, changes, exit, ended, redactor } =
             confined.unwrap_or_else(|panic| Confined::crashed(panic.as_ref()));
         if let Some(enforced) = enforced {
             entry.confined(enforced);
@@ -135,15 +135,22 @@ impl Server {
         if let Some(changes) = changes {
             entry.changed(changes);
         }
+        if let Some(redactor) = redactor {
+            entry.redact_with(redactor);
+        }
         entry.exited(exit);
         entry.ended(ended);
         result
     }
 
     /// Puts the outcome into the log, and only then gives it out: onto the disk, or, where the call could only read, on the way
-    /// to it when the intent has come there.
+    /// to it when the intent has come there. Whatever was said in the call, by whom, passes the redactor here, and only here.
     fn record(&self, result: Result<Output, Failure>, run: &Run, mut entry: Entry) -> Reply {
         tracing::debug!(target: "cofferdam::step", "record");
+        // Without a sandbox of its own, what the last look at the workspace found.
+        let redactor = entry.redactor().unwrap_or_else(|| self.session.workspace().redactor());
+        let result = redaction::redact(result, &redactor);
+        let unrecorded = |text: String| redaction::redact(Err(failure("audit_unavailable", text)), &redactor);
         let only_reads = entry.only_reads();
         let events = entry.conclude(&result, run);
         let written = match entry.intent_underway() {
@@ -154,16 +161,13 @@ impl Server {
             (Ok(()), result) => result,
             // It did not run for the same reason.
             (Err(_), Err(first)) if first.code == "audit_unavailable" => Err(first),
-            (Err(error), _) if only_reads => Err(failure(
-                "audit_unavailable",
-                format!("the call cannot be recorded ({}), so nothing of what it read is shown", causes(&error)),
+            (Err(error), _) if only_reads => unrecorded(format!(
+                "the call cannot be recorded ({}), so nothing of what it read is shown",
+                causes(&error)
             )),
-            (Err(error), _) => Err(failure(
-                "audit_unavailable",
-                format!(
-                    "the call ended, but its outcome cannot be recorded ({}); look at the workspace",
-                    causes(&error)
-                ),
+            (Err(error), _) => unrecorded(format!(
+                "the call ended, but its outcome cannot be recorded ({}); look at the workspace",
+                causes(&error)
             )),
         };
         tracing::debug!(target: "cofferdam::step", "reply");

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
-use cofferdam_policy::{Permit, SecretFiles};
+use cofferdam_policy::{Permit, Redactor, SecretFiles};
 use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
 use cofferdam_tools::{Failure, Output, Tool, Written};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::{
     audit::ChangeCounts,
     call::{ended, failure},
     cli::terminal::causes,
-    committed, handed_back, redaction,
+    committed, handed_back,
     reply::{add, enforced_line, enforcement},
     run::Run,
     watched::{Watched, status},
@@ -25,6 +25,8 @@ pub(crate) struct Confined {
     pub(crate) changes: Option<ChangeCounts>,
     pub(crate) exit: Option<i32>,
     pub(crate) ended: Option<Ended>,
+    /// Knows what of the view must not be said.
+    pub(crate) redactor: Option<Redactor>,
 }
 
 /// Opens a sandbox for `permit`, lets `tool` work in it, destroys it, and hands back what the plan says.
@@ -39,7 +41,8 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
         Err(error) => return Confined::not_opened(&error, run.cancel().why()),
     };
     tracing::debug!(target: "cofferdam::step", "run");
-    run.progress().redact_with(sandbox.masks().redactor().clone());
+    let redactor = sandbox.masks().redactor().clone();
+    run.progress().redact_with(redactor.clone());
     let mut watched = Watched::new(sandbox, run.progress());
     let result = tool.run(&plan, &mut watched);
     // Where a tool says which of its programs the answer is about, others were only executed to look at what came of it.
@@ -49,7 +52,7 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
     let closed = watched.into_inner().close();
     // Thrown at any time before here, the switch wins over whatever the tool made of it.
     let why = run.cancel().why().or(why);
-    let confined = Confined { result, enforced: None, changes: None, exit, ended: why };
+    let confined = Confined { result, enforced: None, changes: None, exit, ended: why, redactor: Some(redactor) };
     match closed {
         Ok(closed) => confined.hand_back(closed, &plan, session, yard, run),
         Err(error) => Confined {
@@ -82,7 +85,7 @@ impl Confined {
                 | OpenError::Start(_),
             ) => (None, failure("sandbox_unavailable", causes(error))),
         };
-        Self { result: Err(failed), enforced: None, changes: None, exit: None, ended: why }
+        Self { result: Err(failed), enforced: None, changes: None, exit: None, ended: why, redactor: None }
     }
 
     /// It panicked.
@@ -90,7 +93,14 @@ impl Confined {
         let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
         tracing::error!(panic = words.unwrap_or("no words"), "a call ended unexpectedly");
         let text = "the server failed inside; nothing was handed back. Its log says more".to_owned();
-        Self { result: Err(failure("internal", text)), enforced: None, changes: None, exit: None, ended: None }
+        Self {
+            result: Err(failure("internal", text)),
+            enforced: None,
+            changes: None,
+            exit: None,
+            ended: None,
+            redactor: None,
+        }
     }
 
     fn hand_back(self, closed: Closed, plan: &Plan, session: &Session, yard: &Yard, run: &Run) -> Self {
@@ -133,8 +143,7 @@ impl Confined {
             }
             output
         });
-        let result = redaction::redact(result, &closed.redactor);
-        Self { result, enforced: Some(enforced), changes, exit, ended: why }
+        Self { result, enforced: Some(enforced), changes, exit, ended: why, redactor: Some(closed.redactor) }
     }
 }
 

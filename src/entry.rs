@@ -1,6 +1,7 @@
 //! What the audit log will say about one call, collected while the call is made.
 
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
+use cofferdam_policy::Redactor;
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -30,6 +31,7 @@ pub(crate) struct Entry {
     work: Option<Work>,
     facts: Facts,
     ended: Option<Ended>,
+    redactor: Option<Redactor>,
 }
 
 /// Whether the intent is in the log.
@@ -70,6 +72,7 @@ impl Entry {
             work: None,
             facts: Facts { call: run.call().0.clone(), policy_sha256, ..Facts::default() },
             ended: None,
+            redactor: None,
         }
     }
 
@@ -120,6 +123,16 @@ impl Entry {
     /// Notes how the last program ended.
     pub(crate) fn exited(&mut self, exit: Option<i32>) {
         self.facts.exit = exit;
+    }
+
+    /// Notes what must not be said of what the sandbox saw.
+    pub(crate) fn redact_with(&mut self, redactor: Redactor) {
+        self.redactor = Some(redactor);
+    }
+
+    /// Takes out of the answer what must not be said; `None` when there was no sandbox.
+    pub(crate) fn redactor(&mut self) -> Option<Redactor> {
+        self.redactor.take()
     }
 
     /// Notes that the sandbox was ended.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use cofferdam_policy::Redactor;
 use tokio::sync::watch;
 
 use crate::server::{Server, Setup, Unusable};
@@ -26,7 +27,11 @@ impl Opening {
                 tracing::error!(error = &error as &dyn std::error::Error, "no call can be taken");
                 advice(&error, &setup).into()
             });
+            let look_ahead = opened.as_ref().ok().map(|server| server.look_ahead());
             sender.send_replace(Some(opened));
+            if let Some(look) = look_ahead {
+                look();
+            }
         });
         Self { result }
     }
@@ -78,5 +83,6 @@ fn advice(error: &Unusable, setup: &Setup) -> String {
         | Unusable::NothingToTry
         | Unusable::Audit(_) => "Ask the person to correct this and to start the client again.".into(),
     };
-    format!("no call can be taken: failed to {causes}.\n{what}")
+    // A line of a policy file may be quoted in it.
+    Redactor::default().redact(&format!("no call can be taken: failed to {causes}.\n{what}")).text
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use cofferdam_policy::Redactor;
+use cofferdam_policy::{Redactor, Within};
 
 use crate::{audit::preview::shorten, plain};
 
@@ -28,8 +28,8 @@ struct Tail {
     open: Vec<u8>,
     /// Takes secrets out of each line.
     redactor: Redactor,
-    /// Whether the last line was one of a private key.
-    in_key: bool,
+    /// Where the last line ended.
+    end: Within,
     /// Counts lines, so that a reader sees whether there is something new.
     written: u64,
 }
@@ -90,15 +90,15 @@ impl Progress {
 
 impl Tail {
     fn open_line(&self) -> String {
-        shorten(&self.redactor.redact_after(&words(&self.open), self.in_key).text, LINE_BYTES)
+        shorten(&self.redactor.redact_after(&words(&self.open), self.end).text, LINE_BYTES)
     }
 
     fn push(&mut self, line: &str) {
         if !is_for_people(line) {
             return;
         }
-        let redacted = self.redactor.redact_after(line, self.in_key);
-        self.in_key = redacted.in_key;
+        let redacted = self.redactor.redact_after(line, self.end);
+        self.end = redacted.end;
         self.written += 1;
         if self.lines.len() == LINES {
             self.lines.pop_front();

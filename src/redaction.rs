@@ -1,9 +1,9 @@
 //! Takes secrets out of what a call answers, before it reaches an agent, a person's terminal or the log.
 //!
-//! Everything that a tool says passes here once, at the end: its text, each text of its structure, and the words of a failure.
-//! That is the last net. The fence is that files with credentials are not in the view.
+//! Everything that a call answers passes here once, at its end (`Server::call`): its text, each text of its structure, the notes of
+//! the server, the answers about the session, and the words of a failure. That is the last net. The fence is that files with credentials are not in the view.
 
-use cofferdam_policy::{MARK, Redactor};
+use cofferdam_policy::{MARK, Redactor, Within};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
@@ -14,7 +14,7 @@ pub(crate) fn redact(result: Result<Output, Failure>, redactor: &Redactor) -> Re
     match result {
         Ok(mut output) => {
             let text = redactor.redact(&output.text);
-            let mut structure = Structure { redactor, count: 0, in_key: false };
+            let mut structure = Structure { redactor, count: 0, end: Within::Text };
             output.structured = structure.map(std::mem::take(&mut output.structured));
             output.text = text.text;
             // The structure says the same as the text, or less, or more.
@@ -59,7 +59,7 @@ fn holds_mark(value: &Value) -> bool {
 struct Structure<'a> {
     redactor: &'a Redactor,
     count: u64,
-    in_key: bool,
+    end: Within,
 }
 
 impl Structure<'_> {
@@ -71,8 +71,8 @@ impl Structure<'_> {
     fn value(&mut self, value: Value) -> Value {
         match value {
             Value::String(text) => {
-                let redacted = self.redactor.redact_after(&text, self.in_key);
-                self.in_key = redacted.in_key;
+                let redacted = self.redactor.redact_after(&text, self.end);
+                self.end = redacted.end;
                 self.count += redacted.count;
                 Value::String(redacted.text)
             }

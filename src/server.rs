@@ -152,6 +152,25 @@ impl Server {
         })
     }
 
+    /// What looks for files with credentials before the first call does: that takes as long as the workspace is large, and a
+    /// call that comes meanwhile waits for this look instead of making its own. What it finds wrong the call will find again.
+    ///
+    /// It holds the session alone: what else the server owns must go with the server.
+    pub(crate) fn look_ahead(&self) -> impl FnOnce() + Send + use<> {
+        let session = Arc::clone(&self.session);
+        let secrets = self.policy.now().ok().map(|in_force| Arc::clone(in_force.policy.secrets()));
+        move || {
+            if let Some(secrets) = secrets
+                && let Err(error) = session.workspace().masks(&secrets)
+            {
+                tracing::info!(
+                    error = &error as &dyn std::error::Error,
+                    "looking ahead for files with credentials failed"
+                );
+            }
+        }
+    }
+
     /// Starts a call. It goes on whether somebody waits for it or not.
     #[must_use]
     pub fn start(self: &Arc<Self>, request: Request) -> Arc<Run> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cofferdam_contract::{Ended, SessionRequest};
 use cofferdam_policy::Permit;
-use cofferdam_sandboxes::{HandedBack, KeepError, Kept};
+use cofferdam_sandboxes::{HandedBack, KeepError, Kept, MaskError};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
@@ -33,7 +33,7 @@ impl Server {
         entry: &mut Entry,
     ) -> Result<Output, Failure> {
         match question {
-            SessionRequest::ListChanges => self.list_changes(),
+            SessionRequest::ListChanges => self.list_changes(permit, entry),
             SessionRequest::KeepChanges { call } => self.keep_changes(&call, permit, run, entry),
             SessionRequest::GetRun { run_id, wait_seconds } => {
                 self.get_run(&run_id, Duration::from_secs(wait_seconds).min(LONGEST_WAIT)).await
@@ -42,9 +42,11 @@ impl Server {
         }
     }
 
-    fn list_changes(&self) -> Result<Output, Failure> {
-        let held =
-            self.session.held().map_err(|error| failure("session_unreadable", crate::cli::terminal::causes(&error)))?;
+    fn list_changes(&self, permit: &Permit, entry: &mut Entry) -> Result<Output, Failure> {
+        let unreadable =
+            |error: &dyn std::error::Error| failure("session_unreadable", crate::cli::terminal::causes(error));
+        self.know_secrets(permit, entry).map_err(|error| unreadable(&error))?;
+        let held = self.session.held().map_err(|error| unreadable(&error))?;
         let mut text = match held.len() {
             0 => "No change is held: everything that was kept is in the workspace.".to_owned(),
             1 => "One change is held for a person, who decides with `cofferdam changes`:".to_owned(),
@@ -69,8 +71,17 @@ impl Server {
         Ok(Output { text, structured, ..Output::default() })
     }
 
+    /// Finds out what must not be said: the answer is about names and texts that come from the workspace.
+    fn know_secrets(&self, permit: &Permit, entry: &mut Entry) -> Result<(), MaskError> {
+        let masks = self.session.workspace().masks(permit.secrets())?;
+        entry.redact_with(masks.redactor().clone());
+        Ok(())
+    }
+
     /// Brings back what a call left, through the gate.
     fn keep_changes(&self, call: &str, permit: &Permit, run: &Run, entry: &mut Entry) -> Result<Output, Failure> {
+        self.know_secrets(permit, entry)
+            .map_err(|error| failure("hand_back_failed", crate::cli::terminal::causes(&error)))?;
         let kept = self.session.keep_left(call, permit, &run.call().0, run.cancel()).map_err(|error| {
             let code = match error {
                 KeepError::Unknown { .. } => "unknown_call",

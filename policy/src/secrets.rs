@@ -4,22 +4,28 @@
 //! replaced, or not at all, as the operator chooses. The list is compiled in; a policy adds globs, and only the operator's
 //! lets exact paths through. Names are compared without regard to case, since a case-insensitive file system reads them so.
 //!
-//! A name alone decides for `.env`; for names that are as often harmless (`*.pem`, `.npmrc`) the contents do too. Nothing
+//! A name alone decides for `.env`; for names that are as often harmless (`*.pem`, `.npmrc`, `.env.example`) the contents do too. Nothing
 //! here opens a file: whoever does asks [`Secrets::candidate`] with its path, and then [`Candidate::mask`] with its bytes.
 
+mod list;
+#[cfg(test)]
+mod list_tests;
 mod mask;
 mod redact;
+mod setting;
 mod stated;
+mod value;
 
 use std::{collections::BTreeSet, path::Path};
 
+use self::list::{Holds, LISTED, Shape, copied, is_to_be_read};
 use crate::{
     glob::{Glob, GlobError, names},
     protect::fold_path,
 };
 
 pub use mask::Mask;
-pub use redact::{MARK, Redacted, Redactor, Secret};
+pub use redact::{MARK, Redacted, Redactor, Secret, Within};
 pub(crate) use stated::SecretsStated;
 
 /// What a sandbox has in place of a file that holds credentials.
@@ -32,104 +38,6 @@ pub enum SecretFiles {
     /// Nothing.
     Absent,
 }
-
-/// When a file of a listed name counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Holds {
-    /// Always.
-    Anything,
-    /// When it holds a private key: a PEM block, or DER's first bytes.
-    PrivateKey,
-    /// When a line of it sets a token or password.
-    Token,
-    /// When it is JSON with a secret's usual key.
-    JsonSecret,
-}
-
-/// How a copy without the values is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// `NAME=value` lines: names stay.
-    Names,
-    /// Lines that set a token or password lose its value, others stay.
-    Lines,
-    /// Nothing stays but a line that says so.
-    Notice,
-}
-
-/// The compiled-in list: a glob in any folder, when a file of that name counts, and how it is masked.
-const LISTED: &[(&str, Holds, Shape)] = &[
-    // Environment files.
-    (".env", Holds::Anything, Shape::Names),
-    (".env.*", Holds::Anything, Shape::Names),
-    ("*.env", Holds::Anything, Shape::Names),
-    (".envrc", Holds::Token, Shape::Lines),
-    (".dev.vars", Holds::Anything, Shape::Names),
-    ("*.tfvars", Holds::Anything, Shape::Names),
-    // Package managers.
-    (".npmrc", Holds::Token, Shape::Lines),
-    (".yarnrc", Holds::Token, Shape::Lines),
-    (".yarnrc.yml", Holds::Token, Shape::Lines),
-    (".pypirc", Holds::Token, Shape::Lines),
-    ("pip.conf", Holds::Token, Shape::Lines),
-    ("pip.ini", Holds::Token, Shape::Lines),
-    (".condarc", Holds::Token, Shape::Lines),
-    ("nuget.config", Holds::Token, Shape::Lines),
-    (".cargo/credentials", Holds::Anything, Shape::Notice),
-    (".cargo/credentials.toml", Holds::Anything, Shape::Notice),
-    (".gem/credentials", Holds::Anything, Shape::Notice),
-    // Private keys.
-    ("*.pem", Holds::PrivateKey, Shape::Notice),
-    ("*.key", Holds::PrivateKey, Shape::Notice),
-    ("*.pk8", Holds::PrivateKey, Shape::Notice),
-    ("id_*", Holds::PrivateKey, Shape::Notice),
-    ("*_rsa", Holds::PrivateKey, Shape::Notice),
-    ("*_ed25519", Holds::PrivateKey, Shape::Notice),
-    (".ssh/**", Holds::PrivateKey, Shape::Notice),
-    ("*.p12", Holds::Anything, Shape::Notice),
-    ("*.pfx", Holds::Anything, Shape::Notice),
-    ("*.jks", Holds::Anything, Shape::Notice),
-    ("*.keystore", Holds::Anything, Shape::Notice),
-    ("*.ppk", Holds::Anything, Shape::Notice),
-    ("*.kdbx", Holds::Anything, Shape::Notice),
-    ("master.key", Holds::Anything, Shape::Notice),
-    // Logins.
-    (".netrc", Holds::Anything, Shape::Notice),
-    ("_netrc", Holds::Anything, Shape::Notice),
-    (".git-credentials", Holds::Anything, Shape::Notice),
-    (".pgpass", Holds::Anything, Shape::Notice),
-    (".my.cnf", Holds::Anything, Shape::Notice),
-    (".htpasswd", Holds::Anything, Shape::Notice),
-    (".vault-token", Holds::Anything, Shape::Notice),
-    // Clouds and clusters.
-    (".aws/credentials", Holds::Anything, Shape::Notice),
-    (".aws/config", Holds::Token, Shape::Lines),
-    (".azure/**", Holds::Anything, Shape::Notice),
-    (".config/gcloud/**", Holds::Anything, Shape::Notice),
-    (".gcloud/**", Holds::Anything, Shape::Notice),
-    ("application_default_credentials.json", Holds::Anything, Shape::Notice),
-    ("*service*account*.json", Holds::JsonSecret, Shape::Notice),
-    ("*firebase-adminsdk*.json", Holds::JsonSecret, Shape::Notice),
-    ("client_secret*.json", Holds::JsonSecret, Shape::Notice),
-    ("gha-creds-*.json", Holds::JsonSecret, Shape::Notice),
-    ("credentials.json", Holds::JsonSecret, Shape::Notice),
-    (".kube/config", Holds::Anything, Shape::Notice),
-    ("kubeconfig", Holds::Anything, Shape::Notice),
-    ("*.kubeconfig", Holds::Anything, Shape::Notice),
-    ("kubeconfig.y*ml", Holds::Anything, Shape::Notice),
-    (".docker/config.json", Holds::Anything, Shape::Notice),
-    (".dockercfg", Holds::Anything, Shape::Notice),
-    (".terraformrc", Holds::Token, Shape::Lines),
-    ("credentials.tfrc.json", Holds::Anything, Shape::Notice),
-    ("*.tfstate", Holds::Anything, Shape::Notice),
-    ("*.tfstate.backup", Holds::Anything, Shape::Notice),
-    (".s3cfg", Holds::Anything, Shape::Notice),
-    (".boto", Holds::Anything, Shape::Notice),
-    (".streamlit/secrets.toml", Holds::Anything, Shape::Notice),
-];
-
-/// Parts of a name that say that a file of a listed name is there to be read by everybody.
-const PATTERNS_ONLY: [&str; 8] = ["example", "sample", "template", "tmpl", "dist", "defaults", "schema", "pub"];
 
 /// The files that hold credentials: the compiled-in list, what policy adds, and what the operator lets through.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +77,8 @@ enum Last {
     /// It starts and ends with these.
     Around(String, String),
     Any,
+    /// It is below a folder of this name.
+    Below(String),
 }
 
 /// A file whose name is on the list.
@@ -176,6 +86,16 @@ enum Last {
 pub struct Candidate<'a> {
     /// The lines that it is on, at least one; what policy adds comes first.
     rules: Vec<&'a Rule>,
+    meant: Meant,
+}
+
+/// What a file's name says that it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meant {
+    /// To be used.
+    ForUse,
+    /// To be read by everybody: it counts only when it holds something of a real credential's shape.
+    ToBeRead,
 }
 
 impl Secrets {
@@ -238,26 +158,30 @@ impl Secrets {
     /// operator lets it through.
     #[must_use]
     pub fn candidate(&self, path: &Path) -> Option<Candidate<'_>> {
-        let name = path.file_name()?.to_string_lossy();
-        let name = fold_path(&name);
-        let mut folded: Option<String> = None;
-        let is_pattern = name.split(['.', '-', '_']).any(|part| PATTERNS_ONLY.contains(&part));
-        let rules: Vec<&Rule> = self
-            .rules
-            .iter()
-            .filter(|rule| match rule.added {
-                Added::CompiledIn => !is_pattern,
-                Added::ByPolicy => true,
-            })
-            .filter(|rule| {
-                rule.last.fits(&name) && {
-                    let folded = folded.get_or_insert_with(|| fold_path(&path.to_string_lossy()));
-                    rule.glob.matches(&names(folded))
-                }
-            })
-            .collect();
-        let is_allowed = folded.is_some_and(|folded| self.allowed.contains(&folded));
-        (!rules.is_empty() && !is_allowed).then_some(Candidate { rules })
+        let name = folded(&path.file_name()?.to_string_lossy());
+        let mut rules = self.named(path, &name);
+        let mut pending = copied(&name);
+        let mut meant = is_to_be_read(&name);
+        while let (true, Some(copied_name)) = (rules.is_empty(), pending.pop()) {
+            rules = self.named(&path.with_file_name(copied_name), copied_name);
+            meant = is_to_be_read(copied_name);
+            pending.extend(copied(copied_name));
+        }
+        let is_allowed = || !self.allowed.is_empty() && self.allowed.contains(&fold_path(&path.to_string_lossy()));
+        let meant = if meant { Meant::ToBeRead } else { Meant::ForUse };
+        (!rules.is_empty() && !is_allowed()).then_some(Candidate { rules, meant })
+    }
+
+    /// The lines that a path is on whose last name, folded, is `name`.
+    fn named(&self, path: &Path, name: &str) -> Vec<&Rule> {
+        let mut whole: Option<String> = None;
+        let fits = |rule: &&Rule| {
+            rule.last.fits(name) && rule.last.may_be_below(path) && {
+                let whole = whole.get_or_insert_with(|| folded(&path.to_string_lossy()));
+                rule.glob.matches(&names(whole))
+            }
+        };
+        self.rules.iter().filter(fits).collect()
     }
 
     /// The rest of each listed path that goes on below a folder of the name `name`: `credentials` for `.aws`. A link of that
@@ -287,7 +211,9 @@ impl Rule {
     fn new(text: &str, glob: &str, holds: Holds, shape: Shape) -> Result<Self, GlobError> {
         let folded = fold_path(glob);
         let last = folded.rsplit('/').next().unwrap_or_default();
+        let folder = folded.strip_suffix("/**").and_then(|above| above.rsplit('/').next());
         let last = match (last.split_once('*'), last.rsplit_once('*')) {
+            _ if let Some(folder) = folder.filter(|name| !name.contains(['*', '?'])) => Last::Below(folder.to_owned()),
             _ if last == "**" || last.contains('?') => Last::Any,
             (Some((start, _)), Some((_, end))) => Last::Around(start.to_owned(), end.to_owned()),
             (None, _) | (_, None) => Last::Name(last.to_owned()),
@@ -301,7 +227,20 @@ impl Last {
         match self {
             Self::Name(only) => only == name,
             Self::Around(start, end) => name.starts_with(start.as_str()) && name.ends_with(end.as_str()),
-            Self::Any => true,
+            Self::Any | Self::Below(_) => true,
+        }
+    }
+
+    /// Whether the folders of a path may fit.
+    fn may_be_below(&self, path: &Path) -> bool {
+        match self {
+            // What is not plain ASCII may fold to anything.
+            Self::Below(folder) => path.iter().any(|name| {
+                let name = name.as_encoded_bytes();
+                !name.is_ascii()
+                    || name.get(..folder.len()).is_some_and(|start| start.eq_ignore_ascii_case(folder.as_bytes()))
+            }),
+            Self::Name(_) | Self::Around(..) | Self::Any => true,
         }
     }
 }
@@ -319,13 +258,19 @@ impl Candidate<'_> {
         let counts = |rule: &&&Rule| match rule.holds {
             Holds::Anything => true,
             Holds::PrivateKey => mask::holds_private_key(content),
-            Holds::Token => mask::holds_token(content),
+            Holds::Setting => mask::holds_credential(content),
+            Holds::Value => mask::holds_value(content),
             Holds::JsonSecret => mask::holds_json_secret(content),
+        };
+        let counts = |rule: &&&Rule| match (rule.added, self.meant) {
+            (Added::ByPolicy, _) | (Added::CompiledIn, Meant::ForUse) => counts(rule),
+            (Added::CompiledIn, Meant::ToBeRead) => mask::holds_real(content),
         };
         let rule = self.rules.iter().find(counts)?;
         Some(match rule.shape {
             Shape::Names => mask::names_only(content),
-            Shape::Lines => mask::without_tokens(path, content),
+            Shape::Lines => mask::without_credentials(path, content),
+            Shape::Json => mask::json_without_credentials(path, content),
             Shape::Notice => mask::notice(path, content),
         })
     }
@@ -335,6 +280,22 @@ impl Candidate<'_> {
     pub fn unread(&self, path: &Path) -> Mask {
         mask::notice(path, &[])
     }
+}
+
+/// As [`fold_path`], which takes each character through Unicode's tables: a workspace has very many names, most of them plain.
+fn folded(path: &str) -> String {
+    if !path.is_ascii() {
+        return fold_path(path);
+    }
+    let mut folded = String::with_capacity(path.len());
+    for (index, name) in path.split('/').enumerate() {
+        if index > 0 {
+            folded.push('/');
+        }
+        folded.push_str(name.trim_end_matches(['.', ' ']));
+    }
+    folded.make_ascii_lowercase();
+    folded
 }
 
 fn anywhere(text: &str) -> String {
@@ -360,20 +321,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_to_be_read_by_everybody_is_not_listed() {
-        for path in [
-            ".env.example",
-            ".env.sample",
-            ".env.template",
-            "config/.env.local.example",
-            "example.env",
-            "id_rsa.pub",
-            "environment",
-            "src/env.rs",
-            "credentials",
-            "config.json",
-            "src/gcloud/client.py",
-        ] {
+    fn plain_names_are_folded_as_all_are() {
+        for path in ["A/b. /C..", "", "/", "a//B", " .", "x/.ENV ", "\u{7f}/\t", "é/B."] {
+            assert_eq!(folded(path), fold_path(path), "{path:?}");
+        }
+        for byte in 0..0x80_u8 {
+            let path = format!("A{}b{}", char::from(byte), char::from(byte));
+            assert_eq!(folded(&path), fold_path(&path), "{path:?}");
+        }
+        // A name that folds to a listed folder's is below it, whatever it is written in.
+        for path in [".SSH/k", ".ssh./k", ".\u{200d}ssh/k", ".ſſh/k"] {
+            assert_eq!(listed(path).as_deref(), Some(".ssh/**"), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_not_listed() {
+        for path in
+            ["environment", "src/env.rs", "credentials", "config.json", "src/gcloud/client.py", "a~", "notes.bak"]
+        {
             assert_eq!(listed(path), None, "{path}");
         }
     }

@@ -179,3 +179,20 @@ fn a_call_without_a_name_is_no_call() {
     assert_eq!(read(json!("{\"a\": 1}")), Ok(json!({ "a": 1 }).as_object().unwrap().clone()));
     assert_eq!(read(json!(true)), Err(NotAnObject));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_credentials_are_looked_for_before_the_first_call() {
+    let playground = Playground::new();
+    let value = ["s3cr3t", "0123456789", "value"].join("-");
+    std::fs::write(playground.path("workspace/.env"), format!("A={value}\n")).unwrap();
+    let opening = Opening::begin(playground.setup());
+    let server = opening.wait().await.unwrap();
+    let knows = || server.session.workspace().redactor().redact(&value).count == 1;
+    for _ in 0..600 {
+        if knows() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nobody looked");
+}

@@ -120,3 +120,26 @@ fn the_operator_chooses_what_is_seen() {
     place.policy("version = 1\n[secrets]\nallow = [\"*.env\"]\n");
     assert_eq!(place.run(&["policy", "check"]).status.code(), Some(2));
 }
+
+#[test]
+fn answers_about_the_session_and_refusals_pass_the_redactor_too() {
+    for place in places() {
+        let path = format!(".github/workflows/{}-{}.yml", value(), token());
+        let (status, written) = place.call("write_file", &json!({ "path": path, "content": "on: push\n" }));
+        assert_eq!(status, 3, "{written}");
+        clean("write_file", &written);
+        let (_, listed) = place.call("list_changes", &json!({}));
+        clean("list_changes", &listed);
+        assert_eq!(listed["structured"]["total"], 1, "{listed}");
+        assert!(listed["text"].as_str().unwrap().contains("[cofferdam: redacted"), "{listed}");
+        for (tool, arguments) in [
+            (token(), json!({})),
+            ("read_file".to_owned(), json!({ "path": token() })),
+            ("read_file".to_owned(), json!({ "path": format!("/{}", token()) })),
+            ("get_run".to_owned(), json!({ "run_id": token() })),
+            ("keep_changes".to_owned(), json!({ "call": token() })),
+        ] {
+            clean(&tool, &place.call(&tool, &arguments).1);
+        }
+    }
+}

@@ -65,12 +65,15 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
     let small_searches = size::measure_searches(bench.rounds, &place, &place.workspace())?;
     let searches = size::measure_searches(bench.rounds, &place, &large)?;
     let views = size::measure_views(bench.rounds * CALLS, &place, [&small, &large])?;
+    size::hide_one(&large)?;
+    let masked_searches = size::measure_searches(bench.rounds, &place, &large)?;
     table::print(
         &[
             ("Executing an empty program", &exec, 1),
             ("Calls over stdio, end to end", &calls, 0),
             ("Searching 5,000 files", &small_searches, 0),
             ("Searching 100,000 files", &searches, 0),
+            ("Searching 100,000 files, another of which is masked", &masked_searches, 0),
             ("Fresh sandboxes", &views, 0),
         ],
         &steps,

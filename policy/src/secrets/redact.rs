@@ -18,6 +18,10 @@ enum Letters {
     Plain,
     /// Letters, digits, `-` and `_`.
     Url,
+    /// Letters, digits, `-`, `_` and `.`.
+    Dotted,
+    /// `0`–`9` and `a`–`f`.
+    Hex,
 }
 
 /// A token that a prefix gives away: its prefix, characters, least length after the prefix, and what it is.
@@ -47,6 +51,48 @@ const TOKENS: &[(&str, Letters, usize, &str)] = &[
     ("rk_live_", Letters::Plain, 24, "Stripe key"),
     ("sk-ant-", Letters::Url, 40, "Anthropic key"),
     ("sk-proj-", Letters::Url, 40, "OpenAI key"),
+    ("sk-svcacct-", Letters::Url, 40, "OpenAI key"),
+    ("sk-admin-", Letters::Url, 40, "OpenAI key"),
+    ("sk-or-v1-", Letters::Hex, 64, "OpenRouter key"),
+    ("sk-", Letters::Plain, 40, "OpenAI key"),
+    ("AGE-SECRET-KEY-1", Letters::Upper, 58, "age identity"),
+    ("glcbt-", Letters::Url, 20, "GitLab token"),
+    ("gloas-", Letters::Url, 40, "GitLab token"),
+    ("glagent-", Letters::Url, 40, "GitLab token"),
+    ("xoxc-", Letters::Url, 20, "Slack token"),
+    ("xoxd-", Letters::Url, 20, "Slack token"),
+    ("xoxe-", Letters::Url, 20, "Slack token"),
+    ("rubygems_", Letters::Hex, 48, "RubyGems key"),
+    ("dckr_pat_", Letters::Url, 24, "Docker token"),
+    ("hvs.", Letters::Url, 24, "Vault token"),
+    ("hvb.", Letters::Url, 24, "Vault token"),
+    ("hvr.", Letters::Url, 24, "Vault token"),
+    ("dop_v1_", Letters::Hex, 64, "DigitalOcean token"),
+    ("doo_v1_", Letters::Hex, 64, "DigitalOcean token"),
+    ("dor_v1_", Letters::Hex, 64, "DigitalOcean token"),
+    ("SG.", Letters::Dotted, 66, "SendGrid key"),
+    ("GOCSPX-", Letters::Url, 28, "Google client secret"),
+    ("ya29.", Letters::Url, 40, "Google token"),
+    ("whsec_", Letters::Plain, 32, "webhook secret"),
+    ("shpat_", Letters::Hex, 32, "Shopify token"),
+    ("shpss_", Letters::Hex, 32, "Shopify secret"),
+    ("shpca_", Letters::Hex, 32, "Shopify token"),
+    ("shppa_", Letters::Hex, 32, "Shopify token"),
+    ("hf_", Letters::Plain, 34, "Hugging Face token"),
+    ("gsk_", Letters::Plain, 48, "Groq key"),
+    ("glsa_", Letters::Url, 40, "Grafana token"),
+    ("lin_api_", Letters::Plain, 40, "Linear key"),
+    ("tskey-auth-", Letters::Url, 20, "Tailscale key"),
+    ("tskey-api-", Letters::Url, 20, "Tailscale key"),
+    ("sntrys_eyJ", Letters::Url, 40, "Sentry token"),
+    ("sntryu_", Letters::Hex, 64, "Sentry token"),
+    ("pul-", Letters::Hex, 40, "Pulumi token"),
+    ("ATATT3", Letters::Url, 100, "Atlassian token"),
+    ("dp.pt.", Letters::Plain, 40, "Doppler token"),
+    ("dp.st.", Letters::Dotted, 40, "Doppler token"),
+    ("PMAK-", Letters::Url, 50, "Postman key"),
+    ("figd_", Letters::Url, 40, "Figma token"),
+    ("sbp_", Letters::Hex, 40, "Supabase token"),
 ];
 
 /// Passwords in addresses that are examples.
@@ -78,8 +124,18 @@ pub struct Redacted {
     pub text: String,
     /// How many secrets were taken out.
     pub count: u64,
-    /// Whether it ends within a block of a private key.
-    pub in_key: bool,
+    /// Where it ends.
+    pub end: Within,
+}
+
+/// What a place in a text lies in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Within {
+    /// Ordinary text.
+    #[default]
+    Text,
+    /// A block of a private key.
+    PrivateKey,
 }
 
 impl Redactor {
@@ -105,13 +161,13 @@ impl Redactor {
     /// Takes secrets out of a text.
     #[must_use]
     pub fn redact(&self, text: &str) -> Redacted {
-        self.redact_after(text, false)
+        self.redact_after(text, Within::Text)
     }
 
-    /// As [`Redactor::redact`], for a text that follows one which ended within a block of a private key, if `in_key`.
+    /// As [`Redactor::redact`], for a text that follows one which ended within `end`.
     #[must_use]
-    pub fn redact_after(&self, text: &str, in_key: bool) -> Redacted {
-        let mut redacted = Redacted { text: text.to_owned(), count: 0, in_key };
+    pub fn redact_after(&self, text: &str, end: Within) -> Redacted {
+        let mut redacted = Redacted { text: text.to_owned(), count: 0, end };
         redacted.key_blocks();
         for secret in self.secrets.iter().filter(|secret| !secret.value.is_empty()) {
             let found = redacted.text.matches(secret.value.as_str()).count() as u64;
@@ -135,19 +191,19 @@ impl Secret {
 impl Redacted {
     /// Takes private keys out: from the line that begins one to the line that ends it, whatever stands in front of the lines.
     fn key_blocks(&mut self) {
-        if !self.in_key && !self.text.contains("PRIVATE KEY-----") {
+        if self.end == Within::Text && !self.text.contains("PRIVATE KEY-----") {
             return;
         }
         let mut kept = String::new();
         for line in self.text.split_inclusive('\n') {
             let begins = begins_key(line);
-            if self.in_key {
+            if self.end == Within::PrivateKey {
                 // A line that is none of a key's: the block was cut off.
                 if line.contains("-----END") {
-                    self.in_key = false;
+                    self.end = Within::Text;
                     kept.push_str(line.rsplit_once("-----").map_or("\n", |(_, rest)| rest));
                 } else if !is_of_key(line) {
-                    self.in_key = false;
+                    self.end = Within::Text;
                     kept.push_str(line);
                 }
                 continue;
@@ -166,7 +222,7 @@ impl Redacted {
                     kept.push_str(rest.split_once("-----").map_or("", |(_, rest)| rest));
                 }
                 None => {
-                    self.in_key = true;
+                    self.end = Within::PrivateKey;
                     kept.push('\n');
                 }
             }
@@ -200,8 +256,18 @@ impl Redacted {
     }
 }
 
+/// Whether a text holds a token of a listed shape.
+pub(super) fn holds_token(text: &str) -> bool {
+    let mut before = None;
+    text.char_indices().any(|(at, letter)| {
+        let starts = before.is_none_or(|before: char| !before.is_ascii_alphanumeric() && before != '_');
+        before = Some(letter);
+        starts && text.get(at..).is_some_and(|rest| token(rest).is_some())
+    })
+}
+
 /// Where a private key begins in a line.
-fn begins_key(line: &str) -> Option<usize> {
+pub(super) fn begins_key(line: &str) -> Option<usize> {
     line.match_indices("-----BEGIN ")
         .find(|(at, _)| {
             line.get(*at..)
@@ -274,6 +340,8 @@ impl Letters {
             Self::Upper => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
             Self::Plain => byte.is_ascii_alphanumeric(),
             Self::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+            Self::Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
+            Self::Hex => byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'),
         }
     }
 }
@@ -297,7 +365,8 @@ mod tests {
         for (prefix, letters, least, what) in TOKENS {
             let token = match letters {
                 Letters::Upper => format!("{prefix}{}", "A".repeat(*least)),
-                Letters::Plain | Letters::Url => long(prefix, *least),
+                Letters::Plain | Letters::Url | Letters::Dotted => long(prefix, *least),
+                Letters::Hex => format!("{prefix}{}", "a".repeat(*least)),
             };
             let expected = format!("key = \"{MARK}{what}]\"; more");
             assert_eq!(redact(&format!("key = \"{token}\"; more")), (expected, 1), "{prefix}");
@@ -320,11 +389,11 @@ mod tests {
         assert_eq!(redact(&quoted), (format!("KEY=\"{MARK}private key]\\n\" # after"), 1));
         // Cut off, and gone on with in the next text.
         let cut = Redactor::default().redact(&format!("{begin}\n{body}\n"));
-        assert!(cut.in_key && !cut.text.contains(body));
-        let next = Redactor::default().redact_after(body, cut.in_key);
-        assert!(next.in_key && next.text.is_empty());
-        let over = Redactor::default().redact_after("let x = compute(1);", next.in_key);
-        assert!(!over.in_key && over.text == "let x = compute(1);");
+        assert!(cut.end == Within::PrivateKey && !cut.text.contains(body));
+        let next = Redactor::default().redact_after(body, cut.end);
+        assert!(next.end == Within::PrivateKey && next.text.is_empty());
+        let over = Redactor::default().redact_after("let x = compute(1);", next.end);
+        assert!(over.end == Within::Text && over.text == "let x = compute(1);");
         let certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
         assert_eq!(redact(certificate), (certificate.to_owned(), 0));
     }

@@ -198,6 +198,13 @@ impl Workspace {
         Ok(masks)
     }
 
+    /// Takes the values out of text that were found at the last look; one that is under way is waited for.
+    #[must_use]
+    pub fn redactor(&self) -> Redactor {
+        let kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().map_or_else(Redactor::default, |known| known.masks.redactor().clone())
+    }
+
     fn mask(&self, secrets: &Secrets, finder: &Finder) -> Result<Arc<Masks>, MaskError> {
         let failed = |source| MaskError::Mask { path: TreePath::root(), source };
         let places = finder.places();

@@ -43,6 +43,11 @@ pub(super) fn tree(place: &Place, files: usize) -> Result<PathBuf, Error> {
     Ok(root)
 }
 
+/// Adds a file that views have a masked copy of. Then they are overlays, and each lookup in one costs more.
+pub(super) fn hide_one(tree: &Path) -> Result<(), Error> {
+    write(&tree.join(".env"), "API_KEY=x\n")
+}
+
 /// Searches of a tree, by ripgrep and by us, in turns.
 pub(super) fn measure_searches(rounds: usize, place: &Place, tree: &Path) -> Result<Vec<Row>, Error> {
     let mut theirs = Row::new("ripgrep outside");

@@ -1,0 +1,350 @@
+//! Which settings in a file are credentials, by their names and by their values.
+//!
+//! Files of many formats set a name to a value with `=`, `:` or a space. They are read by line, whatever the format: a parser of
+//! each would be more code, and a file that is not quite of its format is read by its program all the same. What goes on over
+//! more lines is told by its indentation, or said to be [`Value::Unclear`], so that nothing of the file is shown.
+
+use super::{
+    redact,
+    value::{beginning, given, has_login, is_secret, is_text, pieces},
+};
+
+/// Ends of a word that say that a setting is a credential.
+const CREDENTIALS: [&str; 13] = [
+    "token",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "credential",
+    "credentials",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "authkey",
+    "storepass",
+];
+
+/// What a key is that is a credential.
+const KEYS: [&str; 10] =
+    ["api", "access", "secret", "private", "signing", "deploy", "encryption", "account", "master", "auth"];
+
+/// Words that say that a setting may be a credential: its value decides.
+const MAYBE: [&str; 24] = [
+    "auth",
+    "authorization",
+    "oauth",
+    "bearer",
+    "basic",
+    "ident",
+    "key",
+    "keys",
+    "pat",
+    "pass",
+    "pwd",
+    "pw",
+    "dsn",
+    "conn",
+    "connstr",
+    "connection",
+    "login",
+    "salt",
+    "session",
+    "cookie",
+    "jwt",
+    "seed",
+    "webhook",
+    "secrets",
+];
+
+/// Closing words that say that it is something about a credential.
+const ABOUT: [&str; 22] = [
+    "file", "path", "dir", "name", "id", "url", "uri", "type", "length", "ttl", "expiry", "timeout", "env", "enabled",
+    "required", "policy", "count", "limit", "header", "endpoint", "source", "process",
+];
+
+/// Lines below a setting that are looked at for its value. More are dropped with it, where they are deeper.
+const NEAR: usize = 100;
+
+/// What a setting's name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Named {
+    /// Nothing.
+    Plainly,
+    /// It is a credential if its value looks like one.
+    Perhaps,
+    /// It is a credential.
+    Credential,
+}
+
+/// Where a setting's value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value {
+    /// On the line, from `start` to `end` in bytes, without quotes.
+    Here { start: usize, end: usize },
+    /// On the lines below that are deeper to the right; on the line from here on nothing but how to read them.
+    Below { start: usize },
+    /// Somewhere on the line.
+    Line,
+    /// In brackets, or quotes that are not closed on the line.
+    Unclear,
+}
+
+/// A setting that is a credential.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// Its line, from 0.
+    pub(super) line: usize,
+    pub(super) value: Value,
+}
+
+/// Whether a text has a setting with a value that looks like a secret, whatever the setting's name.
+pub(super) fn has_secret_value(text: &str) -> bool {
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| {
+        let pairs = pairs(line);
+        // A pinned version is no secret.
+        let (name, start) = pairs.first().copied().unwrap_or(("uses", 0));
+        let value = given(line.get(start..).unwrap_or_default());
+        !matches!(name, "uses" | "image") && pieces(&value).any(is_secret)
+    })
+}
+
+/// What the name of a setting says.
+pub(super) fn named(name: &str) -> Named {
+    if name == "_auth" {
+        // npm's name of a login in base64.
+        return Named::Credential;
+    }
+    let words = words(name);
+    let is_credential = words.iter().any(|word| CREDENTIALS.iter().any(|known| word.ends_with(known)));
+    let is_pair = words.windows(2).any(|pair| {
+        pair.last().is_some_and(|last| last == "key") && pair.first().is_some_and(|kind| KEYS.contains(&kind.as_str()))
+            || pair == ["auth", "ident"]
+    });
+    // Bundler's name of a source that has a login: the host, with `__` for its dots.
+    let is_host = name.starts_with("BUNDLE_") && name.contains("__");
+    if words.iter().any(|word| word == "public") {
+        return Named::Plainly;
+    }
+    let is_about = words.last().is_some_and(|last| ABOUT.contains(&last.as_str()));
+    if (is_credential || is_pair) && !is_about {
+        Named::Credential
+    } else if is_credential || is_pair || is_host || words.iter().any(|word| MAYBE.contains(&word.as_str())) {
+        Named::Perhaps
+    } else {
+        Named::Plainly
+    }
+}
+
+/// The words of a name, in lower case: `npm`, `auth`, `token` for `npmAuthToken`.
+fn words(name: &str) -> Vec<String> {
+    let letters: Vec<char> = name.chars().collect();
+    let mut words = vec![String::new()];
+    for (at, letter) in letters.iter().enumerate() {
+        let before = at.checked_sub(1).and_then(|before| letters.get(before)).copied().unwrap_or('_');
+        let after = letters.get(at + 1).copied().unwrap_or('_');
+        let begins =
+            letter.is_uppercase() && (before.is_lowercase() || (before.is_uppercase() && after.is_lowercase()));
+        if begins || !letter.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (letter.is_alphanumeric(), words.last_mut()) {
+            word.extend(letter.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Whether a value of a setting of such a name is a credential.
+pub(super) fn is_credential(named: Named, value: &str) -> bool {
+    let value = given(value);
+    let looks_so = || has_login(&value) || redact::holds_token(&value) || pieces(&value).any(is_secret);
+    match named {
+        // `MAX_TOKENS=4096`, `token: 3`: a number that is too short to keep anything.
+        Named::Credential => is_text(&value) && !(value.len() < 4 && value.bytes().all(|byte| byte.is_ascii_digit())),
+        Named::Perhaps => looks_so(),
+        Named::Plainly => false,
+    }
+}
+
+/// How many more settings of a file are judged. An ordinary file has a few with such a name; what has a thousand is not understood,
+/// and counts as a credential.
+#[derive(Debug)]
+pub(super) struct Effort(u32);
+
+impl Effort {
+    /// For a whole file.
+    pub(super) fn new() -> Self {
+        Self(1024)
+    }
+
+    /// Takes one away, if there is one left.
+    fn spend(&mut self) -> Spent {
+        match self.0.checked_sub(1) {
+            Some(left) => {
+                self.0 = left;
+                Spent::One
+            }
+            None => Spent::All,
+        }
+    }
+}
+
+/// Whether there was effort left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spent {
+    One,
+    All,
+}
+
+/// The settings of a text that are credentials, each line once.
+pub(super) fn credentials(text: &str, effort: &mut Effort) -> Vec<Setting> {
+    let lines: Vec<&str> = text.split(['\n', '\0']).collect();
+    let mut found = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let rest = lines.get(number + 1..).unwrap_or_default();
+        let somewhere = if redact::begins_key(line).is_some() {
+            Some(Value::Unclear)
+        } else {
+            (has_login(line) || redact::holds_token(line)).then_some(Value::Line)
+        };
+        if let Some(value) = credential(line, rest, effort).or(somewhere) {
+            found.push(Setting { line: number, value });
+        }
+    }
+    found
+}
+
+/// Whether the next lines that say something go on with this one.
+pub(super) fn is_below(line: &str, below: &str) -> bool {
+    below.trim().is_empty() || indentation(below) > indentation(line)
+}
+
+fn indentation(line: &str) -> usize {
+    line.len() - line.trim_start().len()
+}
+
+/// Where the credential is that a line sets, if it does.
+fn credential(line: &str, below: &[&str], effort: &mut Effort) -> Option<Value> {
+    // Once for all of its names: a long line has many.
+    let line = line.trim_end();
+    let mut pairs = pairs(line);
+    pairs.extend(attribute(line));
+    for (name, start) in pairs {
+        let name = named(name);
+        if name == Named::Plainly {
+            continue;
+        }
+        if effort.spend() == Spent::All {
+            return Some(Value::Unclear);
+        }
+        match value(line, start) {
+            Value::Here { start, end } => {
+                if is_credential(name, line.get(start..end).unwrap_or_default()) {
+                    // In a flow of YAML or JSON others may follow.
+                    let is_flow = line.get(..start).is_some_and(|before| before.contains(['{', '[']));
+                    return Some(if is_flow { Value::Unclear } else { Value::Here { start, end } });
+                }
+            }
+            Value::Below { start } => {
+                let mut text = below.iter().take(NEAR).take_while(|next| is_below(line, next));
+                if text.any(|line| is_credential(name, line.trim().trim_start_matches(['-', ' ', '\\']))) {
+                    return Some(Value::Below { start });
+                }
+            }
+            Value::Line => {}
+            Value::Unclear => {
+                let near = below.get(..below.len().min(NEAR)).unwrap_or_default();
+                let text = [&[line.get(start..).unwrap_or_default()], near].concat();
+                let text = text.into_iter().map(beginning).collect::<Vec<_>>().join("\n");
+                // What is in the brackets has names of its own; what is in the quotes has none.
+                let opened = text.trim_start().starts_with(['{', '[']);
+                let name = if opened { Named::Perhaps } else { name };
+                let near: String = text.split(['}', ']']).next().unwrap_or_default().to_owned();
+                if is_credential(name, &near) {
+                    return Some(Value::Unclear);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The names in a line that something is set to, and where what follows the sign begins.
+fn pairs(line: &str) -> Vec<(&str, usize)> {
+    let mut pairs = Vec::new();
+    for (at, sign) in line.match_indices(['=', ':', '>']) {
+        let after = at + sign.len();
+        let (before, rest) = (line.get(..at).unwrap_or_default(), line.get(after..).unwrap_or_default());
+        if rest.starts_with("//") {
+            continue;
+        }
+        let before = before.trim_end().trim_end_matches(['"', '\'', ':', '+', '?']);
+        let start = before
+            .rfind(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '_' | '-' | '.'))
+            .map_or(0, |last| last + before.get(last..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
+        let name = before.get(start..).unwrap_or_default();
+        // `>` ends a tag of XML: its name is set to the text up to the next.
+        let is_tag = sign != ">" || line.get(..start).is_some_and(|before| before.ends_with('<'));
+        if !name.is_empty() && is_tag {
+            pairs.push((name, after));
+        }
+    }
+    // `"//host/:_authToken" value`, as Yarn's first generation has it.
+    let plain = line.trim_start();
+    if let Some((name, rest)) = plain.split_once([' ', '\t'])
+        && !rest.trim_start().starts_with(['=', ':'])
+        && !rest.trim_end().ends_with(['{', '['])
+        && rest.split_whitespace().count() == 1
+    {
+        let name = name.trim_matches(['"', '\'']);
+        let name = name.rsplit([':', '/']).next().unwrap_or(name);
+        if named(name) == Named::Credential {
+            pairs.push((name, line.len() - rest.len()));
+        }
+    }
+    pairs
+}
+
+/// `key="Name" value="text"` of XML: the name, and where the text begins.
+fn attribute(line: &str) -> Option<(&str, usize)> {
+    let quoted = |name: &str| {
+        let start = line.find(&format!("{name}=\""))? + name.len() + 2;
+        let length = line.get(start..)?.find('"')?;
+        Some((line.get(start..start + length)?, start - 1))
+    };
+    let (name, _) = quoted(" key").or_else(|| quoted(" name"))?;
+    let (_, start) = quoted(" value")?;
+    Some((name, start))
+}
+
+/// What stands from `start` on.
+fn value(line: &str, start: usize) -> Value {
+    let rest = line.get(start..).unwrap_or_default();
+    let start = start + (rest.len() - rest.trim_start().len());
+    let rest = rest.trim_start();
+    let is_block = rest.starts_with(['|', '>']) && rest.len() <= 4;
+    if rest.is_empty() || is_block || rest == "\\" {
+        return Value::Below { start };
+    }
+    if rest.starts_with(['{', '[', '&', '*', '!']) || rest.starts_with("<<") || rest.ends_with('\\') {
+        return Value::Unclear;
+    }
+    let Some(quote) = rest.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) else {
+        let tag = line.get(..start).is_some_and(|before| before.trim_end().ends_with('>'));
+        let end = rest.find('<').filter(|_| tag).unwrap_or(rest.len());
+        return Value::Here { start, end: start + end };
+    };
+    let mut escaped = false;
+    let closing = rest.char_indices().skip(1).find(|(_, letter)| {
+        let closes = *letter == quote && !escaped;
+        escaped = *letter == '\\' && !escaped;
+        closes
+    });
+    match closing {
+        Some((end, _)) => Value::Here { start: start + 1, end: start + end },
+        None => Value::Unclear,
+    }
+}
