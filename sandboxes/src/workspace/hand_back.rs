@@ -77,13 +77,15 @@ impl Session {
         let failed = |source| self.kernel("compare the call's changes with the workspace", source);
         let stack = self.ledger().load().map_err(failed)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
+        let changed = order.changeset.changes.iter().map(|change| &change.path);
+        let guard = self.workspace().naming().guard(self.workspace(), order.protect, changed);
         let assessment = Assessment {
             workspace: self.workspace(),
             changeset: order.changeset,
             stack: &stack,
             layers,
             selection: &selection,
-            protect: order.protect,
+            guard: &guard,
             mode: order.mode,
             masks: order.masks,
             stamp: order.stamp,
