@@ -160,6 +160,7 @@ pub(super) fn of_command(line: &[u8]) -> Option<Words> {
     for whole in of_path(line.trim_ascii()) {
         words.add(&whole, false);
     }
+    let line = line.trim_ascii().strip_prefix(b"!").unwrap_or(line);
     let mut spoken = shell_words(line);
     spoken.extend(pieces(line));
     let mut before: Vec<u8> = Vec::new();
