@@ -76,27 +76,20 @@ impl<'a> Repository<'a> {
         workspace: &'a Path,
         top: &Path,
     ) -> Result<Vec<NamedPath>, Unread> {
-        let top_is = top.to_owned();
-        let mut repository =
-            Self { looks, personal, workspace, top: top_is, own: Vec::new(), bases: Vec::new(), named: Vec::new() };
+        let top = top.to_owned();
+        let (bases, own, named) = (vec![top.clone()], Vec::new(), Vec::new());
+        let mut repository = Self { looks, personal, workspace, top, own, bases, named };
         repository.find_own()?;
-        let mut roots: Vec<PathBuf> = Vec::new();
-        for own in repository.own.clone() {
-            roots.extend([own.join("config"), own.join("config.worktree")]);
-        }
-        repository.bases = vec![repository.top.clone()];
         let mut files = Vec::new();
-        for path in personal.files.iter().chain(&roots) {
+        for path in &personal.files {
             repository.add_file(path, &mut files, 0)?;
         }
+        repository.add_files_of_own(&mut files)?;
         repository.obey(&files)?;
         for module in repository.modules()? {
-            repository.bases = Vec::new();
+            (repository.own, repository.bases) = (vec![module], Vec::new());
             let mut files = Vec::new();
-            for name in ["config", "config.worktree"] {
-                repository.add_file(&module.join(name), &mut files, 0)?;
-            }
-            repository.own = vec![module];
+            repository.add_files_of_own(&mut files)?;
             repository.obey(&files)?;
             repository.links_of_own()?;
         }
@@ -165,6 +158,20 @@ impl<'a> Repository<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Reads the repository's own settings; those of one worktree only where git does, git-worktree(1), "CONFIGURATION FILE".
+    fn add_files_of_own(&mut self, files: &mut Vec<File>) -> Result<(), Unread> {
+        for own in self.own.clone() {
+            self.add_file(&own.join("config"), files, 0)?;
+        }
+        let extends = |setting: &Setting| setting.section == "extensions" && setting.key == "worktreeconfig";
+        if files.iter().flat_map(|file| &file.text).any(extends) {
+            for own in self.own.clone() {
+                self.add_file(&own.join("config.worktree"), files, 0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads a settings file and what it includes. One that is there twice is read once.

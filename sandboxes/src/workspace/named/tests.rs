@@ -332,9 +332,12 @@ fn settings_that_cannot_be_read_hold_everything_until_they_can() {
     }
     fs::write(&config, include).unwrap();
     assert!(matches!(why(&ground, "e"), Some(Reason::SettingsUnread { .. })));
+    ground.write(".git/config.worktree", "[broken");
     fs::write(&config, "[include]\n\tpath = /dev/null\n\tpath = ../nowhere\n").unwrap();
     assert_eq!(why(&ground, "f"), None);
     assert_eq!(ground.read("f").as_deref(), Some("#!/bin/sh\n# an agent's\n"));
+    set(&ground, "[extensions]\n\tworktreeConfig = true");
+    assert!(matches!(why(&ground, "g"), Some(Reason::SettingsUnread { .. })), "now git reads that file too");
 }
 
 #[test]

@@ -32,7 +32,7 @@ const WAYS: [&str; 10] =
 
 /// What is at the paths before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Before {
+pub(super) enum Before {
     Absent,
     Present,
 }
@@ -87,7 +87,7 @@ fn planted(site: &Site<'_>, way: &str, plants: &[(&str, String)]) -> Result<(Rep
 }
 
 /// Plants in every way, over something and over nothing: all of it is held, and the host is as it was.
-fn nothing_arrives(
+pub(super) fn nothing_arrives(
     stage: &Stage,
     id: &str,
     plants: &[(&str, String)],
@@ -146,7 +146,7 @@ fn evil(paths: &[&'static str]) -> Vec<(&'static str, String)> {
 }
 
 /// Settings that run `program` when git reads or writes anything: every key that the table names.
-fn settings(program: &str) -> String {
+pub(super) fn settings(program: &str) -> String {
     let run = format!("\"touch {program} #\"");
     let through = format!("\"touch {program}; cat #\"");
     format!(
@@ -160,7 +160,7 @@ fn settings(program: &str) -> String {
 }
 
 /// git on the host, as a person runs it.
-fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("git");
     command.args(arguments).current_dir(folder).stdin(std::process::Stdio::null());
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
@@ -244,8 +244,10 @@ fn git_is_untouched(stage: &Stage) -> Result<Cell, String> {
                      printf '[core]\\n\\tfsmonitor = touch {program}\\n' > evil.config"
                 );
                 run(&mut open, "sh", &["-c", &script], |_, _| {}).printed("")?;
-                site.hand_back(crate::stage::close(open))?;
-                ensure(site.host_text(".gitattributes").is_some(), || "attributes did not come back".into())?;
+                let handed = site.hand_back(crate::stage::close(open))?;
+                ensure(site.host_text(".gitattributes").is_some(), || {
+                    format!("attributes did not come back: {handed:?}")
+                })?;
                 use_it(&site.workspace)?;
             }
             ensure(!canary.exists(), || "git on the host ran what was planted".into())
