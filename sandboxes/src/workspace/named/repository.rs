@@ -207,9 +207,13 @@ impl<'a> Repository<'a> {
             let by = Namer::Setting { setting: visible(&setting.written), file: shown.clone() };
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             for text in words::of_path(&setting.value) {
+                let homes = text.starts_with(b"~");
                 for place in self.places(&text, std::slice::from_ref(&folder)) {
                     self.name(&place, &by, Far::Tree);
-                    self.add_file(&place, files, depth + 1)?;
+                    // Of the folders that may be somebody's home, others may write into some.
+                    if !homes || place.starts_with(&self.personal.home) || self.looks.way(&place).end.is_some() {
+                        self.add_file(&place, files, depth + 1)?;
+                    }
                 }
             }
         }
@@ -241,6 +245,7 @@ impl<'a> Repository<'a> {
                             for place in self.places(&text, &self.bases) {
                                 self.name(&place, &by, Far::Whole);
                                 self.links_in(&place)?;
+                                self.hooks_in(&place)?;
                             }
                         }
                     }
@@ -349,9 +354,39 @@ impl<'a> Repository<'a> {
             self.links_in(&own.join("info"))?;
             let hooks = own.join("hooks");
             self.links_in(&hooks)?;
+            self.hooks_in(&hooks)?;
             // What a hook of many parts calls: `hooks/pre-commit.d`.
             for name in self.looks.names(&hooks)? {
                 self.links_in(&hooks.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names the files of the workspace that hooks call by a path. A hook is a program and may call more; what is not a
+    /// text, or too large to be read, says nothing here.
+    fn hooks_in(&mut self, folder: &Path) -> Result<(), Unread> {
+        let bases: Vec<PathBuf> = self.bases.iter().cloned().chain([folder.to_owned()]).collect();
+        for name in self.looks.names(folder)? {
+            let path = folder.join(&name);
+            if name.as_bytes().ends_with(b".sample") || self.looks.way(&path).kind != End::File {
+                continue;
+            }
+            let Ok(Some(text)) = self.looks.text(&path) else { continue };
+            if text.contains(&0) {
+                continue;
+            }
+            let by = Namer::Link { link: self.shown(&path) };
+            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+            let words = lines.filter_map(words::of_command).flat_map(|words| words.words);
+            let called = words.filter(|word| word.text.contains(&b'/')).map(|word| word.text);
+            for place in called.flat_map(|text| self.places(&text, &bases)).collect::<BTreeSet<_>>() {
+                if self.looks.way(&place).kind == End::File {
+                    self.name(&place, &by, Far::Name);
+                }
+                if self.looks.are_too_many() {
+                    return Err(self.unread("more paths are named than are looked at"));
+                }
             }
         }
         Ok(())

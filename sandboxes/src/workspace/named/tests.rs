@@ -76,6 +76,25 @@ enum Shown {
 }
 
 #[test]
+fn settings_behind_links_out_of_the_workspace_are_read() {
+    let ground = repository();
+    let outside = ground.folder.path().join("outside");
+    fs::rename(ground.host(".git"), &outside).unwrap();
+    symlink(&outside, ground.host(".git")).unwrap();
+    fs::rename(outside.join("config"), ground.folder.path().join("settings")).unwrap();
+    symlink("../settings", outside.join("config")).unwrap();
+    set(&ground, "[core]\n\thooksPath = ci\n[include]\n\tpath = ../work/more.gitconfig");
+    ground.write("more.gitconfig", "[alias]\n\tx = !scripts/x\n");
+    symlink("../work/scripts/linked", outside.join("hooks/pre-push")).unwrap();
+    for path in ["ci/pre-commit", "more.gitconfig", "scripts/x"] {
+        assert!(matches!(why(&ground, path), Some(Reason::Named { by: Namer::Setting { .. } })), "{path}");
+    }
+    assert_eq!(why(&ground, "scripts/other"), None);
+    symlink(ground.host("scripts/linked"), outside.join("hooks/post-merge")).unwrap();
+    assert!(matches!(why(&ground, "scripts/linked"), Some(Reason::Named { by: Namer::Link { .. } })));
+}
+
+#[test]
 fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
     use Shown::{By, No};
     const COMMIT: &[&[&str]] = &[&["add", "-A"], &["commit", "-m", "x"]];
@@ -264,6 +283,25 @@ fn links_in_folders_of_hooks_and_on_the_way_lead_to_what_is_held() {
         assert_eq!(why(&ground, path), Some(reason), "{path}");
     }
     assert_eq!(why(&ground, "src/other"), None);
+}
+
+#[test]
+fn files_that_a_hook_calls_by_a_path_are_held() {
+    let ground = repository();
+    for path in ["scripts/lint.sh", "scripts/data", "src/main.py", "ci/more"] {
+        ground.write(path, "x");
+    }
+    let hook = "#!/bin/sh\n# see src/main.py\nset -e\ncargo fmt --check\n. \"$(git rev-parse --show-toplevel)/ci/more\"\n\
+                exec scripts/lint.sh \"$@\" <scripts/absent\n";
+    ground.write(".git/hooks/pre-commit", hook);
+    ground.write(".git/hooks/pre-push", "\0scripts/data\n");
+    ground.write(".git/hooks/other.sample", "scripts/data\n");
+    for path in ["scripts/lint.sh", "ci/more"] {
+        assert_eq!(why(&ground, path), Some(by_link(".git/hooks/pre-commit")), "{path}");
+    }
+    for path in ["scripts/data", "src/main.py", "scripts/absent", "scripts/other"] {
+        assert_eq!(why(&ground, path), None, "{path}");
+    }
 }
 
 #[test]
@@ -513,4 +551,16 @@ fn a_link_of_a_call_is_followed_over_those_of_the_host_of_what_is_held_and_of_th
     upper.link("n60", ".git");
     let held = hand_back(&ground, &upper).held;
     assert!(held.len() >= 40, "those from which the kernel would get there: {}", held.len());
+}
+
+#[test]
+fn folders_that_an_agent_makes_push_out_none_that_was_there_before() {
+    let ground = Playground::new();
+    fs::create_dir_all(ground.host("pkg/.husky")).unwrap();
+    symlink("../../scripts/pre", ground.host("pkg/.husky/pre-commit")).unwrap();
+    ground.settle();
+    for number in 0..1500 {
+        fs::create_dir(ground.host(&format!("a{number}"))).unwrap();
+    }
+    assert_eq!(why(&ground, "scripts/pre"), Some(by_link("pkg/.husky/pre-commit")));
 }
