@@ -5,7 +5,8 @@
 //! the host is asked, at the moment of the hand-back, what leads where; nothing is executed for it, and nothing of a view is
 //! believed.
 //!
-//! - Git's settings: those of the machine, of the person, and of each repository whose files are changed ([`repository`]).
+//! - Git's settings: those of the machine, of the person, and of each repository whose files are changed, and of others that
+//!   are met ([`repository`]).
 //! - Links at protected names ([`links`]).
 //!
 //! What cannot be read holds every change: a path that may run code is not told from one that does not.
@@ -174,11 +175,20 @@ impl Naming {
             return guard;
         }
         let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let tops = tops(workspace, &folders);
+        let leads = state.links.find(workspace, protect, &folders);
+        guard.add(&leads.named);
+        let mut tops = tops(workspace, &folders);
         if tops.len() > MOST_REPOSITORIES {
             let why = format!("changes in more than {MOST_REPOSITORIES} repositories at once are not told apart");
             guard.unread = Some(Unread { file: ".git".to_owned(), why });
             return guard;
+        }
+        // Others may name paths beyond their own files.
+        let changed = tops.clone();
+        for other in leads.repositories.iter().map(|folder| workspace.root().join(folder)) {
+            if tops.len() < MOST_REPOSITORIES {
+                tops.insert(other);
+            }
         }
         let mut kept = HashMap::new();
         for top in tops {
@@ -189,7 +199,9 @@ impl Naming {
                     guard.add(&named);
                     kept.insert(top, (looks, named));
                 }
-                Err(unread) => guard.unread = Some(unread),
+                Err(unread) if changed.contains(&top) => guard.unread = Some(unread),
+                // Of a broken repository in which nothing changes nothing is known but its files, which are its own.
+                Err(_) => {}
             }
         }
         // Of repositories that are not at issue now the latest are remembered, so that calls in turn find theirs.
@@ -199,7 +211,6 @@ impl Naming {
             }
         }
         state.repositories = kept;
-        guard.add(&state.links.find(workspace, protect, &folders));
         guard
     }
 

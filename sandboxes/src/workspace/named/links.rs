@@ -1,4 +1,5 @@
-//! Links of the host at protected names, and where they lead: `.husky/pre-commit -> ../scripts/check.sh`.
+//! Links of the host at protected names, and where they lead: `.husky/pre-commit -> ../scripts/check.sh`; and where the
+//! files of repositories begin.
 //!
 //! They are looked for in the folders above each change; in the folders of the workspace's first three levels, the oldest
 //! first, [`MOST_FOLDERS`] at most; and below each protected folder that is found there, as deep and as many. A folder
@@ -67,6 +68,8 @@ struct Known {
 struct Listing {
     /// The folder itself has a protected name, or lies below one.
     is_protected: bool,
+    /// The files of a repository begin here.
+    has_git: bool,
     /// Links with protected names.
     links: Vec<OsString>,
     /// Folders with protected names, or on the way to one.
@@ -90,19 +93,22 @@ struct Pending {
     below: Option<usize>,
 }
 
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Leads {
+    pub(super) named: Vec<NamedPath>,
+    /// Folders at which the files of a repository begin.
+    pub(super) repositories: Vec<TreePath>,
+}
+
 impl Links {
-    /// Finds them.
-    pub(super) fn find(
-        &mut self,
-        workspace: &Workspace,
-        protect: &Protect,
-        above: &BTreeSet<TreePath>,
-    ) -> Vec<NamedPath> {
+    /// Finds them, and the repositories that are met on the way.
+    pub(super) fn find(&mut self, workspace: &Workspace, protect: &Protect, above: &BTreeSet<TreePath>) -> Leads {
         if self.protect.as_ref() != Some(protect) {
             (self.protect, self.folders) = (Some(protect.clone()), HashMap::new());
         }
         let mut looks = Looks::new(workspace.device(), workspace.inode());
-        let mut named = Vec::new();
+        let Leads { mut named, mut repositories } = Leads::default();
         let mut seen = BTreeSet::new();
         let first = |path: TreePath| Pending { folder: Found { made: UNIX_EPOCH, path }, below: None };
         let mut pending: BTreeSet<Pending> = above.iter().cloned().chain([TreePath::root()]).map(first).collect();
@@ -119,6 +125,7 @@ impl Links {
                 }
             }
             let Some(listing) = self.listing(workspace.root(), protect, &folder) else { continue };
+            repositories.extend(listing.has_git.then(|| folder.clone()));
             let below = below.or(listing.is_protected.then_some(0));
             let mut look_at = |folders: &[Found], below| {
                 pending.extend(folders.iter().map(|folder| Pending { folder: folder.clone(), below }));
@@ -142,7 +149,7 @@ impl Links {
             }
         }
         self.folders.retain(|folder, _| seen.contains(folder));
-        named
+        Leads { named, repositories }
     }
 
     /// What of a folder matters; `None` when there is no folder that can be read.
@@ -173,6 +180,7 @@ fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<Tr
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let kind = entry.file_type()?;
+        listing.has_git |= entry.file_name() == ".git";
         if !kind.is_dir() && !kind.is_symlink() {
             continue;
         }

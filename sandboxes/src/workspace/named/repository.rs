@@ -237,14 +237,17 @@ impl<'a> Repository<'a> {
                     Meaning::None | Meaning::Include | Meaning::WorkTree => {}
                     Meaning::Path => {
                         for text in words::of_path(value) {
-                            self.places(&text, &self.bases).iter().for_each(|place| self.name(place, &by, Far::Tree));
+                            for place in self.places(&text, &self.bases) {
+                                self.name(&place, &by, Far::Tree);
+                                // A template's hooks are copied as they are, links as links.
+                                self.hooks_in(&place.join("hooks"))?;
+                            }
                         }
                     }
                     Meaning::Hooks => {
                         for text in words::of_path(value) {
                             for place in self.places(&text, &self.bases) {
                                 self.name(&place, &by, Far::Whole);
-                                self.links_in(&place)?;
                                 self.hooks_in(&place)?;
                             }
                         }
@@ -352,12 +355,20 @@ impl<'a> Repository<'a> {
         for own in self.own.clone() {
             self.links_in(&own)?;
             self.links_in(&own.join("info"))?;
-            let hooks = own.join("hooks");
-            self.links_in(&hooks)?;
-            self.hooks_in(&hooks)?;
-            // What a hook of many parts calls: `hooks/pre-commit.d`.
-            for name in self.looks.names(&hooks)? {
-                self.links_in(&hooks.join(name))?;
+            self.hooks_in(&own.join("hooks"))?;
+        }
+        Ok(())
+    }
+
+    /// Names what hooks lead to: links, and what a hook of many parts calls (`pre-commit.d`).
+    fn hooks_in(&mut self, folder: &Path) -> Result<(), Unread> {
+        self.links_in(folder)?;
+        self.calls_in(folder)?;
+        for name in self.looks.names(folder)? {
+            let part = folder.join(name);
+            if self.looks.way(&part).kind == End::Folder {
+                self.links_in(&part)?;
+                self.calls_in(&part)?;
             }
         }
         Ok(())
@@ -365,7 +376,7 @@ impl<'a> Repository<'a> {
 
     /// Names the files of the workspace that hooks call by a path. A hook is a program and may call more; what is not a
     /// text, or too large to be read, says nothing here.
-    fn hooks_in(&mut self, folder: &Path) -> Result<(), Unread> {
+    fn calls_in(&mut self, folder: &Path) -> Result<(), Unread> {
         let bases: Vec<PathBuf> = self.bases.iter().cloned().chain([folder.to_owned()]).collect();
         for name in self.looks.names(folder)? {
             let path = folder.join(&name);
@@ -377,7 +388,10 @@ impl<'a> Repository<'a> {
                 continue;
             }
             let by = Namer::Link { link: self.shown(&path) };
-            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
+            // The first may name an interpreter.
+            let lines =
+                lines.map(|line| line.strip_prefix(b"#!").unwrap_or(line)).filter(|line| !line.starts_with(b"#"));
             let words = lines.filter_map(words::of_command).flat_map(|words| words.words);
             let called = words.filter(|word| word.text.contains(&b'/')).map(|word| word.text);
             for place in called.flat_map(|text| self.places(&text, &bases)).collect::<BTreeSet<_>>() {

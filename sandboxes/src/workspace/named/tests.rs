@@ -288,17 +288,24 @@ fn links_in_folders_of_hooks_and_on_the_way_lead_to_what_is_held() {
 #[test]
 fn files_that_a_hook_calls_by_a_path_are_held() {
     let ground = repository();
-    for path in ["scripts/lint.sh", "scripts/data", "src/main.py", "ci/more"] {
+    for path in ["scripts/lint.sh", "scripts/data", "src/main.py", "ci/more", "tools/shell", "template/x", "push/part"]
+    {
         ground.write(path, "x");
     }
-    let hook = "#!/bin/sh\n# see src/main.py\nset -e\ncargo fmt --check\n. \"$(git rev-parse --show-toplevel)/ci/more\"\n\
+    let hook = "#! ./tools/shell -e\n# see src/main.py\nset -e\ncargo fmt --check\n. \"$(git rev-parse --show-toplevel)/ci/more\"\n\
                 exec scripts/lint.sh \"$@\" <scripts/absent\n";
     ground.write(".git/hooks/pre-commit", hook);
     ground.write(".git/hooks/pre-push", "\0scripts/data\n");
     ground.write(".git/hooks/other.sample", "scripts/data\n");
-    for path in ["scripts/lint.sh", "ci/more"] {
+    set(&ground, "[init]\n\ttemplateDir = template");
+    fs::create_dir_all(ground.host("template/hooks/pre-push.d")).unwrap();
+    symlink("../../push/link", ground.host("template/hooks/pre-push")).unwrap();
+    ground.write("template/hooks/pre-push.d/part", "sh push/part");
+    for path in ["scripts/lint.sh", "ci/more", "tools/shell"] {
         assert_eq!(why(&ground, path), Some(by_link(".git/hooks/pre-commit")), "{path}");
     }
+    assert_eq!(why(&ground, "push/link"), Some(by_link("template/hooks/pre-push")));
+    assert_eq!(why(&ground, "push/part"), Some(by_link("template/hooks/pre-push.d/part")));
     for path in ["scripts/data", "src/main.py", "scripts/absent", "scripts/other"] {
         assert_eq!(why(&ground, path), None, "{path}");
     }
@@ -370,10 +377,12 @@ fn settings_that_cannot_be_read_hold_everything_until_they_can() {
     }
     fs::write(&config, include).unwrap();
     assert!(matches!(why(&ground, "e"), Some(Reason::SettingsUnread { .. })));
+    ground.write("broken/.git/config", "[broken");
     ground.write(".git/config.worktree", "[broken");
     fs::write(&config, "[include]\n\tpath = /dev/null\n\tpath = ../nowhere\n").unwrap();
     assert_eq!(why(&ground, "f"), None);
     assert_eq!(ground.read("f").as_deref(), Some("#!/bin/sh\n# an agent's\n"));
+    assert!(matches!(why(&ground, "broken/f"), Some(Reason::SettingsUnread { .. })));
     set(&ground, "[extensions]\n\tworktreeConfig = true");
     assert!(matches!(why(&ground, "g"), Some(Reason::SettingsUnread { .. })), "now git reads that file too");
 }
@@ -447,12 +456,13 @@ fn nested_repositories_worktrees_and_submodules_are_read_too() {
         let named = matches!(&reason, Some(Reason::Named { by: Namer::Setting { setting: by, .. } }) if by == setting);
         assert!(named, "{path}: {reason:?}");
     }
+    assert!(why(&ground, "scripts/e").is_some(), "by a repository in which nothing changes");
     let upper = ground.upper();
-    upper.write("vendor/lib/new", "x").write("scripts/e", "evil");
+    upper.write("vendor/lib/new", "x").write("scripts/e", "evil too");
     let back = hand_back(&ground, &upper);
     assert_eq!(back.held.len(), 1, "{:?}", back.held);
     ground.write("moved/.git", "gitdir: ../store\n");
-    assert_eq!(why(&ground, "store/config"), None, "nothing in that folder is changed");
+    assert!(why(&ground, "store/config").is_some(), "by a file in a folder in which nothing changes");
     let upper = ground.upper();
     upper.write("moved/new", "x").write("store/hooks/pre-commit", "evil");
     assert_eq!(hand_back(&ground, &upper).held.len(), 2);
