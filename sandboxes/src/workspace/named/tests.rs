@@ -205,7 +205,9 @@ fn ordinary_work_is_not_held_by_ordinary_settings() {
         ),
     );
     let upper = ground.upper();
-    for path in ["src/a", "test/a", "tests/a", "docs/a", "main/a", "build/a", "store/a", "libs/foo/a", "a", "new/a"] {
+    for path in
+        ["src/a", "test/a", "tests/a", "docs/a", "main/a", "build/a", "store/a", "libs/foo/a", "a", "new/a", "status"]
+    {
         upper.write(path, "x");
     }
     assert_eq!(hand_back(&ground, &upper).held, []);

@@ -184,9 +184,11 @@ pub(super) fn of_command(line: &[u8]) -> Option<Words> {
     Some(words)
 }
 
-/// The same for words that are git's own: no folder is meant with all below it.
+/// The same for words that are git's own: the first is a command of git's, and no folder is meant with all below it.
 pub(super) fn of_words(line: &[u8]) -> Option<Words> {
-    let words = of_command(line)?;
+    let line = line.trim_ascii();
+    let first = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let words = of_command(&line[first..])?;
     let words = words.words.into_iter().map(|word| Word { reach: Reach::Name, ..word }).collect();
     Some(Words { words, entered: BTreeSet::new() })
 }
