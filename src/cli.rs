@@ -57,7 +57,7 @@ struct Common {
     /// The folder that calls may read and change
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     workspace: PathBuf,
-    /// The draft that calls belong to; two clients with the same name share held changes
+    /// The session that calls belong to; two clients with the same name share held changes
     #[arg(long, global = true, value_name = "NAME", default_value = "default")]
     session: String,
     /// The policy file; without it `cofferdam/policy.toml` in your configuration folder, if it is there

@@ -61,17 +61,28 @@ pub(crate) fn run(tool: &dyn Tool, permit: Permit, yard: &Yard, session: &Arc<Se
 
 impl Confined {
     fn not_opened(error: &OpenError, cancelled: Option<Ended>) -> Self {
-        let why = cancelled.or(match error {
-            OpenError::Ended(why) => Some(*why),
-            _ => None,
-        });
-        let result = match why {
-            Some(why) => Err(ended(why)),
-            None if let OpenError::Repository(error) = error => Err(committed::unusable(error)),
-            None if matches!(error, OpenError::Busy(_)) => Err(failure("busy", causes(error))),
-            None => Err(failure("sandbox_unavailable", causes(error))),
+        let (why, failed) = match (cancelled, error) {
+            (Some(why), _) => (Some(why), ended(why)),
+            (None, OpenError::Ended(why)) => (Some(*why), ended(*why)),
+            (None, OpenError::Repository(error)) => (None, committed::unusable(error)),
+            (None, OpenError::Busy(_)) => (None, failure("busy", causes(error))),
+            (
+                None,
+                OpenError::Isolation { .. }
+                | OpenError::Network(_)
+                | OpenError::Floor { .. }
+                | OpenError::Submount(_)
+                | OpenError::Workspace(_)
+                | OpenError::Layers(_)
+                | OpenError::Mounts(_)
+                | OpenError::Masks(_)
+                | OpenError::Stamp(_)
+                | OpenError::Scratch(_)
+                | OpenError::Stage(_)
+                | OpenError::Start(_),
+            ) => (None, failure("sandbox_unavailable", causes(error))),
         };
-        Self { result, enforced: None, changes: None, exit: None, ended: why }
+        Self { result: Err(failed), enforced: None, changes: None, exit: None, ended: why }
     }
 
     /// It panicked.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::Path};
 
-use cofferdam_contract::{Argument, HandBack, Plan};
+use cofferdam_contract::{Argument, CACHE_FOLDERS, HandBack, Plan};
 use cofferdam_sandboxes::{Change, HandedBack, Note, TreePath, What};
 use cofferdam_tools::Output;
 use globset::GlobBuilder;
@@ -12,10 +12,6 @@ use crate::{audit::ChangeCounts, reply::add};
 
 /// Paths that are listed of each kind; the rest is counted.
 const LISTED: usize = 20;
-
-/// Folders that tools make for themselves and make again: nobody misses one.
-const CACHES: [&str; 7] =
-    ["__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", ".cache", ".nyc_output"];
 
 /// The numbers for the log.
 pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
@@ -161,7 +157,7 @@ fn marked_caches(changes: &[Change]) -> HashSet<&Path> {
 fn is_cache(path: &TreePath, marked: &HashSet<&Path>) -> bool {
     let path = path.as_path();
     let names: Vec<&str> = path.iter().filter_map(|name| name.to_str()).collect();
-    let named = names.iter().any(|name| CACHES.contains(name));
+    let named = names.iter().any(|name| CACHE_FOLDERS.contains(name));
     let built = ["CACHEDIR.TAG", ".rustc_info.json", "debug", "release"];
     let below_target = names.windows(2).any(|pair| pair[0] == "target" && built.contains(&pair[1]));
     named

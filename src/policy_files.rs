@@ -44,7 +44,7 @@ pub struct PolicyFiles {
 
 /// Why a workspace's own policy file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum RepositoryError {
+pub enum RepositoryPolicyError {
     /// It cannot be read.
     #[error("read {REPOSITORY_FILE} of the workspace; a person makes it a readable file or removes it")]
     Read(#[source] io::Error),
@@ -117,14 +117,14 @@ fn tool_shapes() -> Vec<ToolShape> {
 /// Reads the workspace's own file; `None` when there is none.
 ///
 /// # Errors
-/// [`RepositoryError`] when something of that name is there and is no plain file of a bearable size.
-pub fn read_repository(workspace: &Path) -> Result<Option<String>, RepositoryError> {
+/// [`RepositoryPolicyError`] when something of that name is there and is no plain file of a bearable size.
+pub fn read_repository(workspace: &Path) -> Result<Option<String>, RepositoryPolicyError> {
     let folder = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = match rustix::fs::open(workspace, folder, Mode::empty()) {
         Ok(folder) => folder,
         // What is no folder is no workspace either, which is said elsewhere.
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(None),
-        Err(error) => return Err(RepositoryError::Read(error.into())),
+        Err(error) => return Err(RepositoryPolicyError::Read(error.into())),
     };
     // Not to wait at a named pipe for somebody who writes.
     let plain = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -133,37 +133,37 @@ pub fn read_repository(workspace: &Path) -> Result<Option<String>, RepositoryErr
     let file = match openat2(&folder, REPOSITORY_FILE, plain, Mode::empty(), beneath) {
         Ok(file) => File::from(file),
         Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(rustix::io::Errno::LOOP) => return Err(RepositoryError::NotPlain { what: "a link" }),
-        Err(rustix::io::Errno::XDEV) => return Err(RepositoryError::NotPlain { what: "another mount" }),
-        Err(error) => return Err(RepositoryError::Read(error.into())),
+        Err(rustix::io::Errno::LOOP) => return Err(RepositoryPolicyError::NotPlain { what: "a link" }),
+        Err(rustix::io::Errno::XDEV) => return Err(RepositoryPolicyError::NotPlain { what: "another mount" }),
+        Err(error) => return Err(RepositoryPolicyError::Read(error.into())),
     };
-    let metadata = file.metadata().map_err(RepositoryError::Read)?;
+    let metadata = file.metadata().map_err(RepositoryPolicyError::Read)?;
     if !metadata.is_file() {
-        return Err(RepositoryError::NotPlain { what: "no plain file" });
+        return Err(RepositoryPolicyError::NotPlain { what: "no plain file" });
     }
     let mut text = Vec::new();
-    file.take(MAX_REPOSITORY_BYTES + 1).read_to_end(&mut text).map_err(RepositoryError::Read)?;
+    file.take(MAX_REPOSITORY_BYTES + 1).read_to_end(&mut text).map_err(RepositoryPolicyError::Read)?;
     if text.len() as u64 > MAX_REPOSITORY_BYTES {
-        return Err(RepositoryError::NotPlain { what: "longer than 64 KiB" });
+        return Err(RepositoryPolicyError::NotPlain { what: "longer than 64 KiB" });
     }
-    let text = String::from_utf8(text).map_err(|_| RepositoryError::NotPlain { what: "not UTF-8" })?;
+    let text = String::from_utf8(text).map_err(|_| RepositoryPolicyError::NotPlain { what: "not UTF-8" })?;
     Ok(Some(text))
 }
 
 /// Remembers that a workspace has its own file, and refuses one that had it and has it no longer.
 ///
 /// # Errors
-/// [`RepositoryError::Gone`], or [`RepositoryError::Remember`] when the state folder cannot be read or written.
-pub fn remember_repository(state: &Path, workspace: &Path, found: Option<&str>) -> Result<(), RepositoryError> {
+/// [`RepositoryPolicyError::Gone`], or [`RepositoryPolicyError::Remember`] when the state folder cannot be read or written.
+pub fn remember_repository(state: &Path, workspace: &Path, found: Option<&str>) -> Result<(), RepositoryPolicyError> {
     let note = note(state, workspace);
     let remembered = match fs::read_to_string(&note) {
         Ok(digest) => Some(digest),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(RepositoryError::Remember(error)),
+        Err(error) => return Err(RepositoryPolicyError::Remember(error)),
     };
     match (found, remembered) {
         (None, None) => Ok(()),
-        (None, Some(_)) => Err(RepositoryError::Gone { workspace: workspace.to_owned() }),
+        (None, Some(_)) => Err(RepositoryPolicyError::Gone { workspace: workspace.to_owned() }),
         (Some(text), remembered) => {
             let digest = hex(&Sha256::digest(text));
             if remembered.as_ref() == Some(&digest) {
@@ -175,7 +175,7 @@ pub fn remember_repository(state: &Path, workspace: &Path, found: Option<&str>) 
                 fs::write(whole.path(), &digest)?;
                 whole.persist(&note).map_err(|error| error.error)
             };
-            write().map(drop).map_err(RepositoryError::Remember)
+            write().map(drop).map_err(RepositoryPolicyError::Remember)
         }
     }
 }
@@ -183,12 +183,12 @@ pub fn remember_repository(state: &Path, workspace: &Path, found: Option<&str>) 
 /// Forgets that a workspace had its own file. Gives whether it was remembered.
 ///
 /// # Errors
-/// [`RepositoryError::Remember`] when the state folder cannot be written.
-pub fn forget_repository(state: &Path, workspace: &Path) -> Result<bool, RepositoryError> {
+/// [`RepositoryPolicyError::Remember`] when the state folder cannot be written.
+pub fn forget_repository(state: &Path, workspace: &Path) -> Result<bool, RepositoryPolicyError> {
     match fs::remove_file(note(state, workspace)) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(RepositoryError::Remember(error)),
+        Err(error) => Err(RepositoryPolicyError::Remember(error)),
     }
 }
 
@@ -218,14 +218,14 @@ mod tests {
         for target in ["other", "/etc/passwd", "missing"] {
             symlink(target, &file).unwrap();
             let found = read_repository(workspace.path());
-            assert!(matches!(found, Err(RepositoryError::NotPlain { what: "a link" })), "{target}: {found:?}");
+            assert!(matches!(found, Err(RepositoryPolicyError::NotPlain { what: "a link" })), "{target}: {found:?}");
             fs::remove_file(&file).unwrap();
         }
         fs::create_dir(&file).unwrap();
-        assert!(matches!(read_repository(workspace.path()), Err(RepositoryError::NotPlain { .. })));
+        assert!(matches!(read_repository(workspace.path()), Err(RepositoryPolicyError::NotPlain { .. })));
         fs::remove_dir(&file).unwrap();
         rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        assert!(matches!(read_repository(workspace.path()), Err(RepositoryError::NotPlain { .. })));
+        assert!(matches!(read_repository(workspace.path()), Err(RepositoryPolicyError::NotPlain { .. })));
         fs::remove_file(&file).unwrap();
         for (bytes, expected) in
             [(vec![b'#'; 64 * 1024], true), (vec![b'#'; 64 * 1024 + 1], false), (vec![0xff], false)]
@@ -244,7 +244,7 @@ mod tests {
         remember(workspace, Some("y")).unwrap();
         remember(other, None).unwrap();
         for _ in 0..2 {
-            assert!(matches!(remember(workspace, None), Err(RepositoryError::Gone { .. })));
+            assert!(matches!(remember(workspace, None), Err(RepositoryPolicyError::Gone { .. })));
         }
         assert!(forget_repository(state.path(), workspace).unwrap());
         assert!(!forget_repository(state.path(), workspace).unwrap());
@@ -255,6 +255,9 @@ mod tests {
     fn a_memory_that_cannot_be_read_is_no_absence() {
         let state = folder();
         fs::create_dir_all(note(state.path(), Path::new("/w"))).unwrap();
-        assert!(matches!(remember_repository(state.path(), Path::new("/w"), None), Err(RepositoryError::Remember(_))));
+        assert!(matches!(
+            remember_repository(state.path(), Path::new("/w"), None),
+            Err(RepositoryPolicyError::Remember(_))
+        ));
     }
 }

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     audit::{self, Attendance, Client, Log},
     config::{self, ConfigError, Environment, Folders, PolicyChoice},
-    policy_files::{PolicyFiles, RepositoryError, remember_repository},
+    policy_files::{PolicyFiles, RepositoryPolicyError, remember_repository},
     policy_in_force::PolicyInForce,
     reply::Reply,
     run::Run,
@@ -99,7 +99,7 @@ pub enum Unusable {
     Policy(#[source] LoadError),
     /// The workspace's own policy file cannot be used, or is gone.
     #[error(transparent)]
-    Repository(#[from] RepositoryError),
+    Repository(#[from] RepositoryPolicyError),
     /// The workspace cannot be used.
     #[error("use the workspace")]
     Workspace(#[source] WorkspaceError),

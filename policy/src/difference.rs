@@ -20,6 +20,7 @@ use crate::{
     condition::written,
     effective,
     judge::{Finding, find},
+    layer::required_words,
     policy::Policy,
     rule::{Approval, Grant, Requester, Rule, Terms},
     secrets::{SecretFiles, Secrets},
@@ -155,7 +156,7 @@ fn tasks(before: &Policy, after: &Policy) -> Vec<Change> {
 }
 
 fn budget_words(required: &BTreeSet<Guarantee>) -> BTreeSet<String> {
-    required.iter().map(|guarantee| format!("{guarantee:?}").to_lowercase()).collect()
+    required_words(required).map(str::to_owned).collect()
 }
 
 /// Each member that one of two sets lacks; `adding` is what a member more means.

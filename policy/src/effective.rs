@@ -5,12 +5,13 @@
 //! line leaves nothing to decide stands in the text all the same, since it says what they take away from; such a text is
 //! refused as a file for its dead rule.
 
-use cofferdam_contract::{Guarantee, Isolation, Lane, Limits, Need, Parameter, ParameterKind, Task, Word};
+use cofferdam_contract::{Isolation, Lane, Limits, Need, Parameter, ParameterKind, Task, Word};
 
 use crate::{
     ceilings::{Ceilings, isolation_word, network_word},
     condition::{quoted, written},
     git,
+    layer::required_words,
     policy::Policy,
     protect::Protect,
     rule::{Approval, Example, Grant, Requester, Role, Rule, Terms},
@@ -25,13 +26,7 @@ const WIDTH: usize = 100;
 pub(crate) fn write(policy: &Policy) -> String {
     let mut text =
         String::from("# The policy in force: every layer together, with what they leave out.\n\nversion = 1\n");
-    let required = policy.required_budgets().iter().map(|guarantee| match guarantee {
-        Guarantee::Memory => "memory",
-        Guarantee::Cpu => "cpu",
-        Guarantee::Kernel => "kernel",
-        _ => "disk",
-    });
-    text.push_str(&format!("require = {}\n", list(required.map(quoted))));
+    text.push_str(&format!("require = {}\n", list(required_words(policy.required_budgets()).map(quoted))));
     write_limits(&mut text, policy.ceilings());
     write_protect(&mut text, policy.protect());
     write_secrets(&mut text, policy.secrets());

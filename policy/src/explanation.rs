@@ -93,16 +93,16 @@ pub struct ConditionView {
     pub wanted: String,
     /// What the call gives, as the policy would write it; `None` when it leaves the argument out.
     pub given: Option<String>,
-    /// Whether the line holds.
-    pub holds: Holds,
+    /// Whether the line is satisfied.
+    pub satisfied: Satisfied,
 }
 
-/// Whether a condition holds for a call.
+/// Whether a condition is satisfied by a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
-    /// It does.
+pub enum Satisfied {
+    /// It is.
     Yes,
-    /// It does not.
+    /// It is not.
     No,
     /// For some elements of a list and not for others.
     ForSome,
@@ -196,10 +196,10 @@ fn view(rule: &Rule, plan: &Plan, cases: &[Case], decides: bool) -> RuleView {
             argument: argument.clone(),
             wanted: condition.to_string(),
             given: plan.arguments.get(argument).map(written),
-            holds: match holding {
-                0 => Holds::No,
-                some if some == cases.len() => Holds::Yes,
-                _ => Holds::ForSome,
+            satisfied: match holding {
+                0 => Satisfied::No,
+                some if some == cases.len() => Satisfied::Yes,
+                _ => Satisfied::ForSome,
             },
         }
     });

@@ -251,9 +251,9 @@ impl Reader<'_> {
     fn require(&mut self, document: &Document) -> BTreeSet<Guarantee> {
         let mut required = BTreeSet::new();
         for word in &document.require {
-            match required_budget(word.get_ref()) {
-                Some(guarantee) => {
-                    required.insert(guarantee);
+            match REQUIRABLE.iter().find(|(name, _)| name == word.get_ref()) {
+                Some((_, guarantee)) => {
+                    required.insert(*guarantee);
                 }
                 None => {
                     let message = "`require` names what must not be absent: \"memory\", \"cpu\", \"disk\", \"kernel\"";
@@ -305,15 +305,13 @@ impl Reader<'_> {
     }
 }
 
-/// The budget that a word of `require` names, or the fitness of the kernel.
-fn required_budget(word: &str) -> Option<Guarantee> {
-    match word {
-        "memory" => Some(Guarantee::Memory),
-        "cpu" => Some(Guarantee::Cpu),
-        "disk" => Some(Guarantee::Disk),
-        "kernel" => Some(Guarantee::Kernel),
-        _ => None,
-    }
+/// What a word of `require` names: a budget, or the fitness of the kernel.
+pub(crate) const REQUIRABLE: [(&str, Guarantee); 4] =
+    [("kernel", Guarantee::Kernel), ("memory", Guarantee::Memory), ("cpu", Guarantee::Cpu), ("disk", Guarantee::Disk)];
+
+/// The words of `require` for these.
+pub(crate) fn required_words(required: &BTreeSet<Guarantee>) -> impl Iterator<Item = &'static str> {
+    REQUIRABLE.iter().filter(|(_, guarantee)| required.contains(guarantee)).map(|(word, _)| *word)
 }
 
 /// The start of a file, for a problem that no line of it shows.

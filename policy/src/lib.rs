@@ -76,7 +76,7 @@ mod write_scope;
 
 pub use difference::{Change, Difference, Direction, TooManyCases};
 pub use digest::digest;
-pub use explanation::{Ceiling, ConditionView, Decided, Explanation, Grants, Holds, RuleView};
+pub use explanation::{Ceiling, ConditionView, Decided, Explanation, Grants, RuleView, Satisfied};
 pub use git::Authorship;
 pub use glob::GlobError;
 pub use golden::{Expected, Golden};

@@ -8,7 +8,7 @@ use cofferdam_policy::Permit;
 use crate::{
     cancel::Cancel,
     open::Closed,
-    workspace::{Bond, HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
+    workspace::{Admission, Bond, HandedBack, Keep, KeepError, Kept, Order, Origin, Patience, Session, SessionError},
 };
 
 /// How long a call waits for others that hand back to the same workspace. One takes milliseconds, a large one seconds.
@@ -29,14 +29,9 @@ impl Session {
         let origin = Origin { bond, ..Origin::of_call(call) };
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
-        let permit = &closed.permit;
         let order = Order {
             changeset,
-            allowed: &permit.plan().hand_back,
-            write: permit.write(),
-            protect: permit.protect(),
-            mode: permit.mode(),
-            masks: &closed.masks,
+            admission: Admission::of(&closed.permit, &closed.masks),
             stamp: &closed.stamp,
             seen: None,
             origin: &origin,
@@ -53,15 +48,7 @@ impl Session {
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
         let masks = self.workspace().masks(permit.secrets())?;
-        let keep = Keep {
-            call,
-            allowed: &permit.plan().hand_back,
-            write: permit.write(),
-            protect: permit.protect(),
-            mode: permit.mode(),
-            masks: &masks,
-            origin: &Origin::of_call(by),
-        };
+        let keep = Keep { call, admission: Admission::of(permit, &masks), origin: &Origin::of_call(by) };
         self.keep(&keep, &patience)
     }
 }

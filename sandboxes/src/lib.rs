@@ -31,8 +31,8 @@ pub use kernel::{Kernel, KernelSays, KernelWarning};
 pub use namespace::StartError;
 pub use open::{Closed, OpenSandbox};
 pub use scratch::{
-    BeganEmpty, ExportError, Exported, Intention, LeftOut, PersonError, PersonWaiting, ScratchError, ScratchHolder,
-    ScratchNote, ScratchSize, ScratchVolume, ScratchVolumes, Skipped,
+    BeganEmpty, ExportError, Exported, Intention, PersonError, PersonWaiting, ScratchError, ScratchHolder, ScratchNote,
+    ScratchSize, ScratchVolume, ScratchVolumes, SkipReason, Skipped,
 };
 pub use view::{StageError, ViewMechanism};
 pub use workspace::{

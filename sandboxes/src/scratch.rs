@@ -42,7 +42,7 @@ use std::{
 use cofferdam_contract::{Ended, Limits};
 
 pub(crate) use closer::{Closer, LINGER};
-pub use export::{ExportError, Exported, LeftOut, Skipped};
+pub use export::{ExportError, Exported, SkipReason, Skipped};
 pub(crate) use image::Means;
 pub use person::{Intention, PersonError, PersonWaiting, ScratchHolder, ScratchSize, ScratchVolume, ScratchVolumes};
 pub(crate) use turn::{LONGEST_WAIT, Waiting};

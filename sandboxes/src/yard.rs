@@ -368,17 +368,9 @@ impl Yard {
         access: Access,
         (deadline, cancel): (Instant, &Cancel),
     ) -> Result<(Ready, Stamp), OpenError> {
-        loop {
-            let mechanism = self.ground.views.mechanism();
-            match self.try_for_repository(mechanism, permit, session, access, (deadline, cancel)) {
-                Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
-                Err(error @ OpenError::Start(_)) => {
-                    self.ground.forget_host_root(session.workspace().root());
-                    return Err(error);
-                }
-                result => return result,
-            }
-        }
+        self.on_the_host_root(session, |mechanism| {
+            self.try_for_repository(mechanism, permit, session, access, (deadline, cancel))
+        })
     }
 
     fn try_for_repository(
@@ -443,18 +435,21 @@ impl Yard {
         cancel: &Cancel,
         tell: &mut dyn FnMut(&str),
     ) -> Result<(Ready, Stamp, Volumes, Instant), OpenError> {
-        loop {
-            let mechanism = self.ground.views.mechanism();
-            match self.try_to_execute(mechanism, permit, session, cancel, tell) {
-                Err(OpenError::Start(error)) if self.ground.views.moves_on(mechanism, &error) => {}
-                Err(error @ OpenError::Start(_)) => {
-                    // The host may not be any more what was found of it: the next call looks again.
-                    self.ground.forget_host_root(session.workspace().root());
-                    return Err(error);
-                }
-                result => return result,
-            }
+        self.on_the_host_root(session, |mechanism| self.try_to_execute(mechanism, permit, session, cancel, tell))
+    }
+
+    /// Starts a sandbox that shows what was found of the host, in the first kind of view that the kernel does not refuse.
+    fn on_the_host_root<T>(
+        &self,
+        session: &Session,
+        start: impl FnMut(ViewMechanism) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        let started = self.ground.in_a_view(start);
+        if matches!(started, Err(OpenError::Start(_))) {
+            // The host may not be any more what was found of it: the next call looks again.
+            self.ground.forget_host_root(session.workspace().root());
         }
+        started
     }
 
     fn try_to_execute(
@@ -555,9 +550,14 @@ impl Ground {
         limits: Limits,
         ended: &dyn Fn() -> Option<Ended>,
     ) -> Result<(Key, Ready), OpenError> {
+        self.in_a_view(|mechanism| self.try_to_prepare(mechanism, session, masks, access, limits, ended))
+    }
+
+    /// Starts a sandbox in the first kind of view that the kernel does not refuse.
+    fn in_a_view<T>(&self, mut start: impl FnMut(ViewMechanism) -> Result<T, OpenError>) -> Result<T, OpenError> {
         loop {
             let mechanism = self.views.mechanism();
-            match self.try_to_prepare(mechanism, session, masks, access, limits, ended) {
+            match start(mechanism) {
                 Err(OpenError::Start(error)) if self.views.moves_on(mechanism, &error) => {}
                 result => return result,
             }

@@ -71,7 +71,8 @@ struct Found {
     pipelines: Vec<&'static str>,
 }
 
-/// A file of the workspace's own folder and the kind of project that it shows.
+/// A file of the workspace's own folder and the kind of project that it shows, for the words of this command alone. What
+/// tools a project is set up for is told inside a sandbox, by `tools/src/project_signs.rs`.
 const KINDS: [(&str, &str); 9] = [
     ("Cargo.toml", "Rust (cargo)"),
     ("package.json", "JavaScript (npm)"),

@@ -190,10 +190,10 @@ fn state(place: &Place) -> BTreeSet<PathBuf> {
     let (mut names, mut folders) = (BTreeSet::new(), vec![place.state()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != "scratch") {
-            // What hand-backs that came to their end replaced is kept on purpose; a draft of that is not.
+            // What hand-backs that came to their end replaced is kept on purpose; an unfinished one is not.
             let is_kept =
                 entry.path().parent().is_some_and(|folder| folder.ends_with("undo") || folder.ends_with("left"))
-                    && entry.file_name() != "draft";
+                    && entry.file_name() != "unfinished";
             // What is left of changes that were held and are not any more.
             let is_empty = || fs::read_dir(entry.path()).unwrap().next().is_none();
             let was_held = (entry.file_name() == "stack.json" && holds_nothing(&entry.path()))

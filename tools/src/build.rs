@@ -17,12 +17,12 @@ use crate::{
     checks::{
         self,
         changed::Mark,
-        choice::{Chosen, Fit, Kind, choose},
+        choice::{Chosen, Fit, Kind, PythonFiles, choose},
         read,
         report::{Artifact, Ending, Errand, Report, ReportOutput, Verdict},
-        signs::Signs,
     },
     place::Place,
+    project_signs::Signs,
     run_tests::checked_glob,
     schema,
     transcript::Transcript,
@@ -34,7 +34,8 @@ pub(crate) struct BuildTool;
 /// Where exports of build folders go that never come back themselves.
 const EXPORTED: &str = "exported";
 
-/// Build folders that are caches of the sandbox.
+/// Build folders that are caches of the sandbox: of the scratch folders the one that a build fills. The others hold
+/// packages, and nobody asks a build for those.
 const CACHES: [&str; 1] = ["target"];
 
 /// Files of such folders that one call copies at most.
@@ -106,7 +107,7 @@ impl Kind for Builder {
         }
     }
 
-    fn fit(self, signs: &Signs) -> Fit {
+    fn fit(self, signs: &Signs, _python: PythonFiles) -> Fit {
         let configured = match self {
             Self::Cargo => signs.has("Cargo.toml"),
             Self::Npm => signs.script("build").is_some(),

@@ -10,13 +10,13 @@ use crate::{
     arguments::{self, Form},
     checks::{
         self, PYTHON,
-        choice::{Chosen, Fit, Kind, choose},
+        choice::{Chosen, Fit, Kind, PythonFiles, choose},
         read,
         report::{Ending, Errand, ReportOutput},
-        signs::Signs,
     },
     folders,
     project_files::text,
+    project_signs::Signs,
     schema,
 };
 
@@ -83,7 +83,7 @@ impl Kind for TypeChecker {
         }
     }
 
-    fn fit(self, signs: &Signs) -> Fit {
+    fn fit(self, signs: &Signs, python: PythonFiles) -> Fit {
         let configured = match self {
             Self::Cargo => signs.has("Cargo.toml"),
             Self::Mypy => {
@@ -100,7 +100,7 @@ impl Kind for TypeChecker {
         };
         match self {
             _ if configured => Fit::Configured,
-            Self::Mypy | Self::Pyright if signs.has_python => Fit::IfInstalled,
+            Self::Mypy | Self::Pyright if python == PythonFiles::Present => Fit::IfInstalled,
             Self::Cargo | Self::Mypy | Self::Pyright | Self::Tsc | Self::Go | Self::Npm | Self::Make => Fit::Not,
         }
     }

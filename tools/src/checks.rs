@@ -10,11 +10,11 @@ pub(crate) mod choice;
 pub(crate) mod diagnostic;
 pub(crate) mod read;
 pub(crate) mod report;
-pub(crate) mod signs;
 
 use cofferdam_contract::{Command, HandBack, Limits, WorkspacePath};
 
 use self::choice::{Chosen, Kind};
+use crate::part::Part;
 
 /// Seconds that a run may take when the call does not say.
 pub(crate) const DEFAULT_SECONDS: u64 = 600;
@@ -45,6 +45,22 @@ pub(crate) fn mended(path: Option<&WorkspacePath>, extensions: &[&str]) -> HandB
     }
 }
 
+/// Lists of endings, one after the other, `N` in all.
+pub(crate) const fn joined<const N: usize>(lists: &[&[&'static str]]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut list, mut filled) = (0, 0);
+    while list < lists.len() {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[filled] = lists[list][at];
+            (at, filled) = (at + 1, filled + 1);
+        }
+        list += 1;
+    }
+    assert!(filled == N, "as many endings as are said");
+    all
+}
+
 /// The endings of JavaScript's and TypeScript's files.
 pub(crate) const SCRIPTS: &[&str] = &["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte"];
 
@@ -70,10 +86,10 @@ pub(crate) fn cargo_command<T: Kind>(chosen: &Chosen<T>, arguments: &[&str]) -> 
 pub(crate) fn go_packages<T: Kind>(chosen: &Chosen<T>) -> String {
     match &chosen.part {
         None => "./...".to_owned(),
-        Some(choice::Part::Folder(folder)) => {
+        Some(Part::Folder(folder)) => {
             format!("./{}/...", crate::folders::relative(folder, &chosen.directory).trim_start_matches("./"))
         }
-        Some(choice::Part::File(file)) => {
+        Some(Part::File(file)) => {
             let relative = crate::folders::relative(file, &chosen.directory);
             let folder = relative.trim_start_matches("./").rsplit_once('/').map_or("", |(folder, _)| folder);
             if folder.is_empty() { ".".to_owned() } else { format!("./{folder}") }

@@ -12,13 +12,13 @@ use crate::{
     Annotations, ArgumentError, Failure, Output, Project, Tool, Written,
     arguments::{self, Form},
     checks::{
-        self, PYTHON,
+        self, PYTHON, SCRIPTS,
         changed::Mark,
-        choice::{Chosen, Fit, Kind, choose},
-        read,
+        choice::{Chosen, Fit, Kind, PythonFiles, choose},
+        joined, read,
         report::{Ending, Errand, ReportOutput, Verdict},
-        signs::Signs,
     },
+    project_signs::Signs,
     schema,
 };
 
@@ -83,17 +83,13 @@ enum Formatter {
 const NAMES: &[&str] = &["format", "fmt", "format:write", "format:fix"];
 
 /// The endings that prettier rewrites, of files that are worked on by hand.
-const PRETTIER: &[&str] = &[
-    "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte", "json", "jsonc", "json5", "css", "scss",
-    "less", "html", "md", "mdx", "yaml", "yml", "graphql", "gql",
-];
+const PRETTIER: &[&str] = &joined::<23>(&[
+    SCRIPTS,
+    &["json", "jsonc", "json5", "css", "scss", "less", "html", "md", "mdx", "yaml", "yml", "graphql", "gql"],
+]);
 
 /// The endings of what some formatter here rewrites.
-const ALL: &[&str] = &[
-    "rs", "py", "pyi", "ipynb", "go", "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte", "json",
-    "jsonc", "json5", "css", "scss", "less", "html", "md", "mdx", "yaml", "yml", "graphql", "gql", "c", "h", "cc",
-    "cpp", "hpp",
-];
+const ALL: &[&str] = &joined::<33>(&[&["rs"], PYTHON, &["go"], PRETTIER, &["c", "h", "cc", "cpp", "hpp"]]);
 
 impl Kind for Formatter {
     const ALL: &'static [Self] =
@@ -112,7 +108,7 @@ impl Kind for Formatter {
         }
     }
 
-    fn fit(self, signs: &Signs) -> Fit {
+    fn fit(self, signs: &Signs, python: PythonFiles) -> Fit {
         let configured = match self {
             Self::Rustfmt => signs.has("Cargo.toml"),
             Self::Ruff => signs.python_says("[tool.ruff.format"),
@@ -126,7 +122,7 @@ impl Kind for Formatter {
         };
         match self {
             _ if configured => Fit::Configured,
-            Self::Ruff | Self::Black if signs.has_python => Fit::IfInstalled,
+            Self::Ruff | Self::Black if python == PythonFiles::Present => Fit::IfInstalled,
             Self::Prettier if signs.needs("prettier") => Fit::IfInstalled,
             Self::Rustfmt | Self::Ruff | Self::Black | Self::Prettier | Self::Gofmt | Self::Npm | Self::Make => {
                 Fit::Not

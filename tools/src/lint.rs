@@ -13,11 +13,11 @@ use crate::{
     checks::{
         self, PYTHON, SCRIPTS,
         changed::Mark,
-        choice::{Chosen, Fit, Kind, choose},
-        read,
+        choice::{Chosen, Fit, Kind, PythonFiles, choose},
+        joined, read,
         report::{Ending, Errand, ReportOutput, Verdict},
-        signs::Signs,
     },
+    project_signs::Signs,
     run_tests::node_script::{self, Quoting},
     schema,
 };
@@ -92,7 +92,7 @@ impl Kind for Linter {
         }
     }
 
-    fn fit(self, signs: &Signs) -> Fit {
+    fn fit(self, signs: &Signs, python: PythonFiles) -> Fit {
         let configured = match self {
             Self::Clippy => signs.has("Cargo.toml"),
             Self::Ruff => signs.has("ruff.toml") || signs.has(".ruff.toml") || signs.python_says("[tool.ruff"),
@@ -103,7 +103,7 @@ impl Kind for Linter {
         };
         match self {
             _ if configured => Fit::Configured,
-            Self::Ruff if signs.has_python => Fit::IfInstalled,
+            Self::Ruff if python == PythonFiles::Present => Fit::IfInstalled,
             Self::Eslint if signs.needs("eslint") => Fit::IfInstalled,
             Self::Clippy | Self::Ruff | Self::Eslint | Self::GoVet | Self::Npm | Self::Make => Fit::Not,
         }
@@ -143,8 +143,7 @@ impl Kind for Linter {
 }
 
 /// The endings of the files that some linter here can mend.
-const MENDED: &[&str] =
-    &["rs", "py", "pyi", "ipynb", "js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx", "vue", "svelte"];
+const MENDED: &[&str] = &joined::<14>(&[&["rs"], PYTHON, SCRIPTS]);
 
 impl Tool for LintTool {
     fn name(&self) -> &str {

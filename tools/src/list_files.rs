@@ -197,10 +197,10 @@ struct Found {
 
 /// Lists entries, as the guest does.
 pub(crate) fn list(sandbox: &mut dyn Sandbox, request: ListFiles) -> Result<Listing, Failure> {
-    match sandbox.file(FileRequest::List(request))? {
-        FileReply::Listing(listing) => Ok(listing),
-        _ => Err(Failure::other_reply()),
-    }
+    let FileReply::Listing(listing) = sandbox.file(FileRequest::List(request))? else {
+        return Err(Failure::other_reply());
+    };
+    Ok(listing)
 }
 
 impl Found {

@@ -2,7 +2,7 @@
 
 use cofferdam_contract::{EntryKind, Ignoring, ListFiles, Sandbox, Window, WorkspacePath};
 
-use crate::{Failure, list_files, read_file};
+use crate::{Failure, list_files, project_signs::ENVIRONMENTS, read_file};
 
 /// Names in a folder, relative to it, without ignored files when it is looked at in depth.
 pub(crate) fn names(
@@ -20,10 +20,10 @@ pub(crate) fn names(
         ignoring: if depth > 1 { Ignoring::Everywhere } else { Ignoring::Nowhere },
     };
     let listing = list_files::list(sandbox, request)?;
-    let environments = |name: &str| matches!(name, ".venv" | "venv");
     let prefix = if directory.is_workspace() { String::new() } else { format!("{}/", directory.as_str()) };
     let files = listing.entries.into_iter().filter(|entry| {
-        entry.kind != EntryKind::Folder || (depth == 1 && entry.path.rsplit('/').next().is_some_and(environments))
+        entry.kind != EntryKind::Folder
+            || (depth == 1 && entry.path.rsplit('/').next().is_some_and(|name| ENVIRONMENTS.contains(&name)))
     });
     let below = files.filter_map(|entry| entry.path.strip_prefix(&prefix).map(str::to_owned));
     Ok(below.filter(|path| !path.split('/').any(|name| name == "node_modules" || name == "site-packages")).collect())

@@ -166,10 +166,12 @@ pub(crate) fn read(
     window: Window,
     max_bytes: u64,
 ) -> Result<FileContent, Failure> {
-    match sandbox.file(FileRequest::Read(ReadFile { path: path.clone(), window, max_bytes }))? {
-        FileReply::Read(content) => Ok(content),
-        _ => Err(Failure::other_reply()),
-    }
+    let FileReply::Read(content) =
+        sandbox.file(FileRequest::Read(ReadFile { path: path.clone(), window, max_bytes }))?
+    else {
+        return Err(Failure::other_reply());
+    };
+    Ok(content)
 }
 
 fn binary(path: &WorkspacePath, kind: &str, file: &FileContent) -> Output {

@@ -34,13 +34,14 @@ use crate::{
     change,
     command_line::command_line,
     folders,
+    part::Part,
     place::Place,
     schema,
     transcript::Transcript,
 };
 
 use self::{
-    detection::{Detected, Part},
+    detection::Detected,
     node_script::Script,
     python::{Interpreter, PytestFilter, UnittestTarget},
     recorded::Printed,
@@ -281,9 +282,8 @@ fn run_cargo(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm
     }
     let runner = detected.runner;
     sandbox.progress(&format!("running {}", runner.name()));
-    let cargo::Selection { directory: _, target, filter } = selection.clone();
     let (test, transcript, mut results) = if runner == Runner::Nextest {
-        let test = nextest::Selection { directory: directory.clone(), target, filter }.command();
+        let test = nextest::test(&selection);
         let transcript = Transcript::execute(sandbox, &test)?;
         let results = nextest::read(&transcript);
         (test, transcript, results)
@@ -341,9 +341,7 @@ fn run_python(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsFor
     };
     let arguments = if runner == Runner::Pytest {
         let filter = form.filter.as_deref().map(|filter| pytest_filter(sandbox, directory, filter)).transpose()?;
-        let target = detected.part.as_ref().map(|part| match part {
-            Part::File(path) | Part::Folder(path) => folders::relative(path, directory),
-        });
+        let target = detected.part.as_ref().map(|part| folders::relative(part.path(), directory));
         python::pytest_arguments(target, filter.as_ref())
     } else {
         python::unittest_arguments(unittest_target(sandbox, detected)?, form.filter.as_deref())
@@ -411,9 +409,7 @@ fn unittest_target(sandbox: &mut dyn Sandbox, detected: &Detected) -> Result<Opt
 }
 
 fn run_javascript(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
-    let target = detected.part.as_ref().map(|part| match part {
-        Part::File(path) | Part::Folder(path) => path.clone(),
-    });
+    let target = detected.part.as_ref().map(|part| part.path().clone());
     let selection = javascript::Selection {
         runner: detected.runner,
         directory: detected.directory.clone(),

@@ -253,10 +253,10 @@ impl Tool for SearchFilesTool {
 
 /// Searches, as the guest does.
 pub(crate) fn search(sandbox: &mut dyn Sandbox, request: SearchFiles) -> Result<SearchReply, Failure> {
-    match sandbox.file(FileRequest::Search(request))? {
-        FileReply::Search(reply) => Ok(reply),
-        _ => Err(Failure::other_reply()),
-    }
+    let FileReply::Search(reply) = sandbox.file(FileRequest::Search(request))? else {
+        return Err(Failure::other_reply());
+    };
+    Ok(reply)
 }
 
 /// Parses, with grep's options that have no argument of their own here.

@@ -120,10 +120,12 @@ pub(crate) fn write(
     content: Vec<u8>,
     expected: Expected,
 ) -> Result<Written, Failure> {
-    match sandbox.file(FileRequest::Write(WriteFile { path: path.clone(), content, expected }))? {
-        FileReply::Written(written) => Ok(written),
-        _ => Err(Failure::other_reply()),
-    }
+    let FileReply::Written(written) =
+        sandbox.file(FileRequest::Write(WriteFile { path: path.clone(), content, expected }))?
+    else {
+        return Err(Failure::other_reply());
+    };
+    Ok(written)
 }
 
 #[cfg(test)]

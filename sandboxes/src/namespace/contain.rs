@@ -17,7 +17,7 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    capabilities, cgroup::Entry, ids, ids::Identity, landlock, landlock::Fence, limits, mount, mount::Tree, network,
+    capabilities, cgroup::Entry, ids, ids::HostUser, landlock, landlock::Fence, limits, mount, mount::Tree, network,
     process, seccomp,
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Containment {
     /// The way into the sandbox's cgroups.
     pub(super) cgroup: Entry,
     /// Who the sandbox runs as.
-    pub(super) identity: Identity,
+    pub(super) user: HostUser,
     /// The file system.
     pub(super) tree: Tree,
     /// Resource limits of each process.
@@ -58,7 +58,7 @@ pub(super) enum Facility {
     /// The clone itself; said by the server's own thread.
     Birth = 1,
     Start,
-    Identity,
+    User,
     CgroupNamespace,
     HostName,
     Loopback,
@@ -78,7 +78,7 @@ impl Facility {
     pub(super) const ALL: [Self; 15] = [
         Self::Birth,
         Self::Start,
-        Self::Identity,
+        Self::User,
         Self::CgroupNamespace,
         Self::HostName,
         Self::Loopback,
@@ -114,7 +114,7 @@ fn contain(place: &Containment) -> Result<Infallible, Failure> {
     // Sources are opened while we are still who the host knows; the new root can only be built as the new user.
     step(F::Mounts, mount::leave_propagation())?;
     part(F::Mounts, place.tree.open_sources())?;
-    step(F::Identity, ids::become_agent(&place.identity))?;
+    step(F::User, ids::become_agent(&place.user))?;
     // After the change of user, which clears it (prctl(2), PR_SET_PDEATHSIG).
     step(F::Start, process::die_with_parent(&place.server))?;
     step(F::Start, process::new_session())?;

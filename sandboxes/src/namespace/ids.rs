@@ -24,7 +24,7 @@ const RESERVED_COUNT: u32 = 65_536;
 
 /// Who the sandbox's processes are on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(super) enum HostUser {
     /// The server is root: an id of the reserved range.
     Reserved(u32),
     /// The server is an ordinary user: that user.
@@ -36,7 +36,7 @@ pub(super) enum Identity {
     },
 }
 
-impl Identity {
+impl HostUser {
     /// Who sandboxes of the workspace `workspace_id` (a hash in hexadecimal) are.
     pub(super) fn of_workspace(workspace_id: &str) -> Self {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
@@ -61,36 +61,36 @@ impl Identity {
 
 /// Who owns what sandboxes of the workspace `workspace_id` write: the host's user and group id.
 pub(crate) fn agent_of(workspace_id: &str) -> (u32, u32) {
-    Identity::of_workspace(workspace_id).host()
+    HostUser::of_workspace(workspace_id).host()
 }
 
 /// Maps the agent's id in the child's user namespace to its host id.
 ///
 /// # Errors
 /// Those of writing below `/proc/PID`; EPERM where the kernel's configuration forbids it.
-pub(super) fn write_maps(pid: Pid, identity: Identity) -> io::Result<()> {
-    let (uid, gid) = identity.host();
-    write_id_maps(pid, AGENT_ID, uid, gid, identity)
+pub(super) fn write_maps(pid: Pid, user: HostUser) -> io::Result<()> {
+    let (uid, gid) = user.host();
+    write_id_maps(pid, AGENT_ID, uid, gid, user)
 }
 
 /// Writes maps of one id each: `inside` to `uid` and `gid`.
-fn write_id_maps(pid: Pid, inside: u32, uid: u32, gid: u32, identity: Identity) -> io::Result<()> {
+fn write_id_maps(pid: Pid, inside: u32, uid: u32, gid: u32, user: HostUser) -> io::Result<()> {
     let file = |name: &str| format!("/proc/{}/{name}", pid.as_raw_nonzero());
-    match identity {
+    match user {
         // Root keeps setgroups so that the child can drop root's own groups.
-        Identity::Reserved(_) => {}
-        Identity::Own { .. } => fs::write(file("setgroups"), "deny")?,
+        HostUser::Reserved(_) => {}
+        HostUser::Own { .. } => fs::write(file("setgroups"), "deny")?,
     }
     fs::write(file("gid_map"), format!("{inside} {gid} 1"))?;
     fs::write(file("uid_map"), format!("{inside} {uid} 1"))
 }
 
 /// Becomes the agent in the new user namespace, keeping the capabilities over that namespace until they are dropped.
-pub(super) fn become_agent(identity: &Identity) -> Result<(), Errno> {
-    match identity {
-        Identity::Reserved(_) => rustix::thread::set_thread_groups(&[])?,
+pub(super) fn become_agent(user: &HostUser) -> Result<(), Errno> {
+    match user {
+        HostUser::Reserved(_) => rustix::thread::set_thread_groups(&[])?,
         // An ordinary user cannot drop supplementary groups; nothing that they open is shown inside.
-        Identity::Own { .. } => {}
+        HostUser::Own { .. } => {}
     }
     let (uid, gid) = (Uid::from_raw(AGENT_ID), Gid::from_raw(AGENT_ID));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;

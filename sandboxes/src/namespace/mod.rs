@@ -50,7 +50,7 @@ use crate::{guest_program::GuestProgram, view::ViewMechanism};
 use cgroup::Cgroup;
 use contain::{Containment, Facility, Failure};
 use idmap::IdMaps;
-use ids::Identity;
+use ids::HostUser;
 use landlock::Fence;
 use layout::Sources;
 use mount::{Source, Step, Tree};
@@ -287,8 +287,8 @@ impl Namespaces {
     /// [`StartError`]; nothing is left behind.
     pub(crate) fn start(&self, name: &str, place: &Place<'_>) -> Result<Started, StartError> {
         let prepare = |operation| move |source| StartError::Prepare { operation, source };
-        let identity = Identity::of_workspace(place.workspace_id);
-        let sources = HostSources { id_maps: &self.id_maps, identity };
+        let user = HostUser::of_workspace(place.workspace_id);
+        let sources = HostSources { id_maps: &self.id_maps, user };
         let (tree, writable) = layout::lay_out(place, &sources).map_err(prepare("lay out the sandbox's files"))?;
         let described = describe(&tree);
         let view_steps = tree.view_steps.clone();
@@ -304,7 +304,7 @@ impl Namespaces {
             channel: pipe_inside,
             guest: self.guest.fd().as_raw_fd(),
             null: self.null.try_clone().map_err(prepare("duplicate a descriptor"))?,
-            identity,
+            user,
             tree,
             rlimits: limits::of(&place.limits, open_files, self.file_table),
             fence: Fence::new(self.landlock, writable),
@@ -328,7 +328,7 @@ impl Namespaces {
             StartError::Prepare { operation: "look at the sandbox's first process", source }
         })?;
         let guard = Guard { pid, pidfd: Arc::new(pidfd), cgroup };
-        ids::write_maps(guard.pid, identity).map_err(|source| floor(Facility::Identity, source))?;
+        ids::write_maps(guard.pid, user).map_err(|source| floor(Facility::User, source))?;
         // So that the kernel takes a sandbox before it takes the server (proc_pid_oom_score_adj(5)). Nothing is changed for
         // the server by it, whose memory the child still has: the kernel leaves it out (`vfork_done`, fs/proc/base.c).
         std::fs::write(format!("/proc/{}/oom_score_adj", guard.pid.as_raw_nonzero()), "1000")
@@ -428,22 +428,22 @@ impl Drop for Guard {
 /// Sources as the server's own user sees them.
 struct HostSources<'a> {
     id_maps: &'a IdMaps,
-    identity: Identity,
+    user: HostUser,
 }
 
 impl Sources for HostSources<'_> {
     fn system(&self, path: &Path, attributes: u64) -> io::Result<Source> {
         let path = layout::c_path(path)?;
-        match self.identity {
+        match self.user {
             // The child is about to give up the right to walk root's folders, so root clones for it.
-            Identity::Reserved(_) => Ok(Source::Ready(mount::clone_mount(&path, attributes)?)),
-            Identity::Own { .. } => Ok(Source::path(path, attributes)),
+            HostUser::Reserved(_) => Ok(Source::Ready(mount::clone_mount(&path, attributes)?)),
+            HostUser::Own { .. } => Ok(Source::path(path, attributes)),
         }
     }
 
     fn owned(&self, path: &Path, attributes: u64) -> io::Result<Source> {
-        match self.identity {
-            Identity::Reserved(agent) => {
+        match self.user {
+            HostUser::Reserved(agent) => {
                 let folder = open_unlinked(path)?;
                 let status = rustix::fs::fstat(&folder)?;
                 Ok(Source::Ready(self.id_maps.clone_mapped(
@@ -453,15 +453,15 @@ impl Sources for HostSources<'_> {
                     attributes,
                 )?))
             }
-            Identity::Own { .. } => Ok(Source::path(layout::c_path(path)?, attributes)),
+            HostUser::Own { .. } => Ok(Source::path(layout::c_path(path)?, attributes)),
         }
     }
 
     fn searches(&self, path: &Path) -> bool {
-        match self.identity {
+        match self.user {
             // Nobody's group, and no owner of anything.
-            Identity::Reserved(_) => std::fs::metadata(path).is_ok_and(|folder| folder.mode() & 0o001 != 0),
-            Identity::Own { .. } => rustix::fs::access(path, Access::EXEC_OK).is_ok(),
+            HostUser::Reserved(_) => std::fs::metadata(path).is_ok_and(|folder| folder.mode() & 0o001 != 0),
+            HostUser::Own { .. } => rustix::fs::access(path, Access::EXEC_OK).is_ok(),
         }
     }
 }
@@ -604,7 +604,7 @@ fn floor(facility: Facility, source: io::Error) -> StartError {
              kernel.apparmor_restrict_unprivileged_userns=0)",
         ),
         Facility::Start => ("a start", "this is a defect if the machine is not out of memory; please report it"),
-        Facility::Identity => (
+        Facility::User => (
             "a user of its own",
             "the kernel must let this user map its own id (user_namespaces(7)); security modules can forbid it",
         ),

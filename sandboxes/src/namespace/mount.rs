@@ -211,8 +211,9 @@ impl Tree {
                 rustix::mount::mount_bind(name.as_c_str(), at.as_c_str())
             }
             Step::Again { mount, below, at } => show_again(mount, below, at),
-            Step::Processes(at) => processes(at),
-            Step::Queues(at) => queues(at),
+            Step::Processes(at) => kernel_files(c"proc", at),
+            // Without it POSIX message queues still work by themselves, but Landlock refuses them: its rules need a place.
+            Step::Queues(at) => kernel_files(c"mqueue", at),
             Step::Overlay { at, data, flags } => rustix::mount::mount(
                 c"overlay",
                 at.as_c_str(),
@@ -376,20 +377,9 @@ fn temporary(bytes: &CStr, inodes: &CStr) -> Result<OwnedFd, Errno> {
     )
 }
 
-fn processes(at: &CStr) -> Result<(), Errno> {
-    let context = rustix::mount::fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    rustix::mount::fsconfig_create(&context)?;
-    let mount = rustix::mount::fsmount(
-        &context,
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC,
-    )?;
-    attach(&mount, at)
-}
-
-/// Without this mount POSIX message queues still work by themselves, but Landlock refuses them: its rules need a place.
-fn queues(at: &CStr) -> Result<(), Errno> {
-    let context = rustix::mount::fsopen(c"mqueue", FsOpenFlags::FSOPEN_CLOEXEC)?;
+/// Mounts one of the kernel's own file systems.
+fn kernel_files(kind: &CStr, at: &CStr) -> Result<(), Errno> {
+    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_create(&context)?;
     let mount = rustix::mount::fsmount(
         &context,

@@ -7,7 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{Missing, places::Hidden, python, read, survey::Survey};
 
-/// Where environments are by custom.
+/// Where environments are by custom: more than are scratch, since an interpreter is shown for any of them, and `.tox` and
+/// `.nox` hold environments and are none.
 const FOLDERS: [&str; 4] = [".venv", "venv", "env", ".env"];
 
 /// The links of an environment that lead to its interpreter.

@@ -67,12 +67,12 @@ pub struct Skipped {
     /// Where, below what was asked for; empty for that itself.
     pub path: PathBuf,
     /// Why.
-    pub why: LeftOut,
+    pub why: SkipReason,
 }
 
 /// Why something does not come along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum LeftOut {
+pub enum SkipReason {
     /// It is a device.
     #[error("a device")]
     Device,
@@ -270,7 +270,7 @@ impl Copy<'_> {
             }
             Kind::File => {
                 self.file(&seen, to, Path::new(""))?;
-                match self.done.skipped.iter().find(|skipped| skipped.why == LeftOut::Unreadable) {
+                match self.done.skipped.iter().find(|skipped| skipped.why == SkipReason::Unreadable) {
                     Some(_) => Err(Stopped::Kernel(io::ErrorKind::PermissionDenied.into())),
                     None => Ok(()),
                 }
@@ -301,7 +301,7 @@ impl Copy<'_> {
                     levels.push(below);
                     continue;
                 }
-                self.leave_out(&path, LeftOut::TooDeep);
+                self.leave_out(&path, SkipReason::TooDeep);
             }
             path.pop();
         }
@@ -320,7 +320,7 @@ impl Copy<'_> {
                     return Ok(Some(Level { from, to: make(level.to.as_fd(), name)?, names, mode }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    self.leave_out(path, LeftOut::Unreadable);
+                    self.leave_out(path, SkipReason::Unreadable);
                 }
                 Err(error) => return Err(error.into()),
             },
@@ -332,11 +332,11 @@ impl Copy<'_> {
                     let link = beneath::open(level.to.as_fd(), Path::new(name), OFlags::PATH | OFlags::NOFOLLOW)?;
                     self.owner.give(link.as_fd())?;
                 } else {
-                    self.leave_out(path, LeftOut::Link);
+                    self.leave_out(path, SkipReason::Link);
                 }
             }
-            Kind::Character | Kind::Block => self.leave_out(path, LeftOut::Device),
-            Kind::Fifo | Kind::Socket => self.leave_out(path, LeftOut::Pipe),
+            Kind::Character | Kind::Block => self.leave_out(path, SkipReason::Device),
+            Kind::Fifo | Kind::Socket => self.leave_out(path, SkipReason::Pipe),
         }
         Ok(None)
     }
@@ -344,7 +344,7 @@ impl Copy<'_> {
     fn file(&mut self, seen: &Seen<'_>, (to, name): (BorrowedFd<'_>, &OsStr), path: &Path) -> Result<(), Stopped> {
         let source = match seen.file() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                self.leave_out(path, LeftOut::Unreadable);
+                self.leave_out(path, SkipReason::Unreadable);
                 return Ok(());
             }
             source => source?,
@@ -364,7 +364,7 @@ impl Copy<'_> {
         self.owner.give(copy.as_fd())?;
         self.done.files += 1;
         if seen.entry.mode & 0o7000 != 0 {
-            self.leave_out(path, LeftOut::ModeBits);
+            self.leave_out(path, SkipReason::ModeBits);
         }
         Ok(())
     }
@@ -384,7 +384,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn leave_out(&mut self, path: &Path, why: LeftOut) {
+    fn leave_out(&mut self, path: &Path, why: SkipReason) {
         self.done.left_out += 1;
         if self.done.skipped.len() < NAMED {
             self.done.skipped.push(Skipped { path: path.to_path_buf(), why });

@@ -158,11 +158,11 @@ fn what_could_act_by_itself_stays_behind_and_is_named() {
         let left: std::collections::BTreeMap<_, _> =
             exported.skipped.iter().map(|skipped| (skipped.path.to_str().unwrap(), skipped.why)).collect();
         let wanted = [
-            ("absolute", LeftOut::Link),
-            ("around", LeftOut::Link),
-            ("pipe", LeftOut::Pipe),
-            ("program", LeftOut::ModeBits),
-            ("up", LeftOut::Link),
+            ("absolute", SkipReason::Link),
+            ("around", SkipReason::Link),
+            ("pipe", SkipReason::Pipe),
+            ("program", SkipReason::ModeBits),
+            ("up", SkipReason::Link),
         ];
         assert_eq!(left.into_iter().collect::<Vec<_>>(), wanted);
         let program = fs::metadata(person.desk("out/program")).unwrap();

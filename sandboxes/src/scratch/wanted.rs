@@ -13,30 +13,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cofferdam_contract::SCRATCH_FOLDERS;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use sha2::{Digest, Sha256};
 
 use super::{Request, Seeding};
 use crate::namespace::Seed;
 
-/// A folder of a workspace that is scratch.
-struct Folder {
-    name: &'static str,
-    /// The file beside it that makes it scratch even before it exists.
-    marker: Option<&'static str>,
-    /// What its volume is called.
-    volume: &'static str,
+/// The file beside a scratch folder that makes it scratch even before it exists.
+fn marker(name: &str) -> Option<&'static str> {
+    (name == "target").then_some("Cargo.toml")
 }
 
-/// Folders that are scratch wherever a project is.
-const FOLDERS: [Folder; 6] = [
-    Folder { name: "target", marker: Some("Cargo.toml"), volume: "target" },
-    Folder { name: "node_modules", marker: None, volume: "node_modules" },
-    Folder { name: ".venv", marker: None, volume: "venv" },
-    Folder { name: "venv", marker: None, volume: "plain-venv" },
-    Folder { name: ".tox", marker: None, volume: "tox" },
-    Folder { name: ".nox", marker: None, volume: "nox" },
-];
+/// What the volume of a scratch folder is called: as the folder, without its dot.
+fn volume(name: &str) -> &str {
+    match name.strip_prefix('.') {
+        Some(plain) => plain,
+        None if name == "venv" => "plain-venv",
+        None => name,
+    }
+}
 
 /// How many folders below the root are looked at, the nearest to the root first: each may have some volumes, and each
 /// volume is a mount. Projects lie less deep.
@@ -115,11 +111,11 @@ fn project(request: &Request<'_>, folder: &Path, reached: &Path, all: &mut Vec<W
     let locks = lock_files(request.workspace).into_iter();
     let locks: Vec<u8> =
         if folder.as_os_str().is_empty() { locks.collect() } else { locks.chain(lock_files(reached)).collect() };
-    for Folder { name, marker, volume } in FOLDERS {
+    for name in SCRATCH_FOLDERS {
         let there = fs::symlink_metadata(reached.join(name)).map(|metadata| metadata.is_dir());
         let wanted = match there {
             Ok(is_folder) => is_folder,
-            Err(_) => marker.is_some_and(|marker| reached.join(marker).is_file()),
+            Err(_) => marker(name).is_some_and(|marker| reached.join(marker).is_file()),
         };
         if wanted {
             let at: PathBuf = request.workspace.join(folder).join(name);
@@ -130,7 +126,7 @@ fn project(request: &Request<'_>, folder: &Path, reached: &Path, all: &mut Vec<W
                 Seeding::Layer | Seeding::Copy => Seed::Empty,
             };
             let identity = identity_of(&seed, &reached.join(name), &locks, request.seeding);
-            all.push(Wanted { at, name: volume_name(folder, volume), seed, identity });
+            all.push(Wanted { at, name: volume_name(folder, volume(name)), seed, identity });
         }
     }
 }
@@ -198,4 +194,15 @@ fn lock_files(project: &Path) -> Vec<u8> {
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_scratch_folder_has_a_volume_of_its_own() {
+        let volumes = SCRATCH_FOLDERS.map(volume);
+        assert_eq!(volumes, ["target", "node_modules", "venv", "plain-venv", "tox", "nox"]);
+    }
 }

@@ -1,13 +1,18 @@
 //! Folders of a session that are kept for a while: numbered in the order in which they came, and removed by age, number
 //! and size, the oldest first.
 //!
-//! A folder is filled under a name of its maker's and counts from when it gets its number. Whoever files has the
+//! A folder is filled under the name `unfinished` and counts from when it gets its number. Whoever files has the
 //! workspace's turn, so that no number is given twice.
 
 use std::{
     ffi::OsStr,
-    fmt, fs, io,
-    os::fd::{AsFd, OwnedFd},
+    fmt,
+    fs::{self, DirBuilder},
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +20,9 @@ use std::{
 use rustix::fs::{Mode, OFlags};
 
 use super::beneath;
+
+/// The folder that is being filled, of which there is one at a time.
+pub(super) const UNFINISHED: &str = "unfinished";
 
 /// How much is kept, for one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +81,20 @@ impl Archive {
         Ok(names)
     }
 
-    /// Gives the folder `draft` a number, and removes what is over the retention as of `at_ms` (since 1970).
-    pub(super) fn file(&self, draft: &str, at_ms: u64, bytes: u64) -> io::Result<()> {
+    /// Makes the unfinished folder, in place of what an earlier one may have left.
+    pub(super) fn begin(&self) -> io::Result<PathBuf> {
+        self.remove(&UNFINISHED)?;
+        let folder = self.path(&UNFINISHED);
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(folder)
+    }
+
+    /// Gives the unfinished folder a number, and removes what is over the retention as of `at_ms` (since 1970).
+    pub(super) fn file(&self, at_ms: u64, bytes: u64) -> io::Result<()> {
         let filed = self.names()?;
         let number = filed.first().map_or(1, |newest| newest.number + 1);
         let name = Name { number, at_ms, bytes };
-        fs::rename(self.path(&draft), self.path(&name))?;
+        fs::rename(self.path(&UNFINISHED), self.path(&name))?;
         let Retention { number, bytes, age } = self.retention;
         let oldest = at_ms.saturating_sub(age.as_millis().try_into().unwrap_or(u64::MAX));
         let mut kept_bytes = 0_u64;

@@ -22,7 +22,7 @@ use super::{
     gate::{Below, Decision, Facts, Host, Leads, Present, decide},
     masking::Masks,
     named::{Guard, Nature, Protection},
-    operation::{Expected, Identity},
+    operation::{EntryState, Expected},
     selection::Selection,
     stack::{Layers, Stack},
     stamp::Stamp,
@@ -195,7 +195,7 @@ impl Assessment<'_> {
         let decision = decide(&change, &facts);
         let (expected, nearest) = match found {
             Found::Entry(entry) => {
-                (Expected::Entry(Identity::of(&entry)), path.parent().unwrap_or_else(TreePath::root))
+                (Expected::Entry(EntryState::of(&entry)), path.parent().unwrap_or_else(TreePath::root))
             }
             Found::Absent { folder, .. } => (Expected::Absent, folder),
             Found::Blocked(_) => (Expected::Absent, TreePath::root()),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::{Mode, Protect, WriteScope};
+use cofferdam_policy::{Mode, Permit, Protect, WriteScope};
 
 use super::{
     assessment::{Assessed, Assessment, Carrier},
@@ -28,12 +28,10 @@ use super::{
     workspace::Patience,
 };
 
-/// What is handed back, and on which terms.
+/// What the gate lets back into the workspace, as a permit says it.
 #[derive(Debug, Clone, Copy)]
-pub struct Order<'a> {
-    /// What the call wrote.
-    pub changeset: &'a Changeset,
-    /// What its plan says may come back.
+pub struct Admission<'a> {
+    /// What the plan says may come back.
     pub allowed: &'a HandBack,
     /// Where the policy lets changes come back at all.
     pub write: &'a WriteScope,
@@ -41,8 +39,30 @@ pub struct Order<'a> {
     pub protect: &'a Protect,
     /// How changes come back at all.
     pub mode: Mode,
-    /// What the call saw in place of files with credentials.
+    /// What calls see in place of files with credentials.
     pub masks: &'a Masks,
+}
+
+impl<'a> Admission<'a> {
+    /// That of a permit, for a call that saw `masks`.
+    pub(crate) fn of(permit: &'a Permit, masks: &'a Masks) -> Self {
+        Self {
+            allowed: &permit.plan().hand_back,
+            write: permit.write(),
+            protect: permit.protect(),
+            mode: permit.mode(),
+            masks,
+        }
+    }
+}
+
+/// What is handed back, and on which terms.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    /// What the call wrote.
+    pub changeset: &'a Changeset,
+    /// What of it may come back, and how.
+    pub admission: Admission<'a>,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
@@ -70,7 +90,8 @@ impl Session {
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<HandedBack, SessionError> {
-        let selection = Selection::of(order.allowed, order.origin.bond, order.write)
+        let admission = order.admission;
+        let selection = Selection::of(admission.allowed, order.origin.bond, admission.write)
             .map_err(|source| SessionError::Selection { source })?;
         let _turn = self.turn(patience)?;
         self.workspace().still_there()?;
@@ -78,7 +99,7 @@ impl Session {
         let stack = self.ledger().load().map_err(failed)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
         let changed = order.changeset.changes.iter().map(|change| &change.path);
-        let guard = self.workspace().naming().guard(self.workspace(), order.protect, changed);
+        let guard = self.workspace().naming().guard(self.workspace(), admission.protect, changed);
         let assessment = Assessment {
             workspace: self.workspace(),
             changeset: order.changeset,
@@ -86,8 +107,8 @@ impl Session {
             layers,
             selection: &selection,
             guard: &guard,
-            mode: order.mode,
-            masks: order.masks,
+            mode: admission.mode,
+            masks: admission.masks,
             stamp: order.stamp,
             seen: order.seen,
         };

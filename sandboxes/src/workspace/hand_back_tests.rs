@@ -7,7 +7,6 @@ use std::{
 };
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::WriteScope;
 use rustix::fs::FileType;
 
 use super::{
@@ -367,11 +366,7 @@ fn concurrent_hand_backs_follow_one_another() {
                 let changeset = upper.changeset();
                 let order = Order {
                     changeset: &changeset,
-                    allowed: &HandBack::Tree,
-                    write: &WriteScope::EVERYTHING,
-                    protect: &ground.protect,
-                    mode: ground.mode,
-                    masks: &super::Masks::none(),
+                    admission: ground.admission(&HandBack::Tree),
                     stamp: &stamp,
                     seen: None,
                     origin: &origin("c"),

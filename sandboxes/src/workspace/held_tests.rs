@@ -99,7 +99,7 @@ fn held_changes_outlive_the_process_and_keep_their_story() {
     assert_eq!(held[0].reason, Reason::Protected { pattern: ".envrc".into() });
     assert_eq!(held[0].host, super::HostVersion::Absent);
     let other = Session::open(ground.reopened(), "somebody@example.org").unwrap();
-    assert!(other.held().unwrap().is_empty(), "another name is another draft");
+    assert!(other.held().unwrap().is_empty(), "another name is another session");
     let odd = Session::open(ground.reopened(), "a/b").unwrap();
     assert_eq!(odd.ledger().folder().parent(), again.ledger().folder().parent());
 }

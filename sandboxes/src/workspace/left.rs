@@ -4,15 +4,8 @@
 //! back is a hand-back like any other, through the same gate; where the workspace is not as it was then, it is a
 //! conflict.
 
-use std::{
-    fs::{self, DirBuilder},
-    io,
-    os::{fd::AsFd, unix::fs::DirBuilderExt},
-    time::Duration,
-};
+use std::{fs, io, os::fd::AsFd, time::Duration};
 
-use cofferdam_contract::HandBack;
-use cofferdam_policy::{Mode, Protect, WriteScope};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,9 +13,9 @@ use super::{
     beneath::{self, Found},
     change::{Change, HandedBack, What},
     changeset::{Bounds, Changeset, ChangesetError, Marks},
-    hand_back::Order,
+    hand_back::{Admission, Order},
     layer::{self, Bytes, Ground},
-    masking::{MaskError, Masks},
+    masking::MaskError,
     session::{Session, SessionError},
     stack::Origin,
     stamp::Stamp,
@@ -42,8 +35,6 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// Files, folders, links and deletions of one run that are kept. Each costs some 50 µs.
 const MOST_ENTRIES: usize = 5_000;
-
-const DRAFT: &str = "draft";
 
 const RECORD: &str = "left.json";
 
@@ -109,16 +100,8 @@ pub struct Kept {
 pub struct Keep<'a> {
     /// The call that left it.
     pub call: &'a str,
-    /// What may come back.
-    pub allowed: &'a HandBack,
-    /// Where the policy lets changes come back at all.
-    pub write: &'a WriteScope,
-    /// What is held for a person.
-    pub protect: &'a Protect,
-    /// How changes come back at all.
-    pub mode: Mode,
-    /// What calls see in place of files with credentials.
-    pub masks: &'a Masks,
+    /// What of it may come back, and how.
+    pub admission: Admission<'a>,
     /// The call that brings it back.
     pub origin: &'a Origin,
 }
@@ -138,11 +121,7 @@ impl Session {
         let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
         let order = Order {
             changeset: &changeset,
-            allowed: keep.allowed,
-            write: keep.write,
-            protect: keep.protect,
-            mode: keep.mode,
-            masks: keep.masks,
+            admission: keep.admission,
             stamp: &stamp,
             seen: Some(&seen),
             origin: keep.origin,
@@ -176,9 +155,7 @@ pub(super) fn keep(
     if entries.is_empty() {
         return Err(io::Error::other("all of it is too large to be kept, or no file, folder or link"));
     }
-    archive.remove(&DRAFT)?;
-    let draft = archive.path(&DRAFT);
-    DirBuilder::new().recursive(true).mode(0o700).create(&draft)?;
+    let folder = archive.begin()?;
     let whats = entries.iter().map(|entry| (&entry.change.path, &entry.change.what)).collect();
     let contents = entries.iter().map(|entry| {
         let path = &entry.change.path;
@@ -189,11 +166,11 @@ pub(super) fn keep(
         (path, bytes)
     });
     let ground = Ground::as_it_is(workspace.fd());
-    layer::build_unsynced(&draft.join(LAYER), ground, &whats, &contents.collect())?;
+    layer::build_unsynced(&folder.join(LAYER), ground, &whats, &contents.collect())?;
     let omitted = left.len() - entries.len();
     let record = Record { origin: origin.clone(), entries, omitted };
-    fs::write(draft.join(RECORD), serde_json::to_vec(&record)?)?;
-    archive.file(DRAFT, origin.at_ms, bytes)
+    fs::write(folder.join(RECORD), serde_json::to_vec(&record)?)?;
+    archive.file(origin.at_ms, bytes)
 }
 
 /// What the workspace has where a change was left; unknown when that is not what the call saw.

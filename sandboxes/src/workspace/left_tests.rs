@@ -3,7 +3,6 @@
 use std::fs;
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::WriteScope;
 
 use super::{
     Keep, KeepError, Kept, Note, Reason, Session,
@@ -31,15 +30,7 @@ fn keep(ground: &Playground, session: &Session, globs: &[&str]) -> Result<Kept, 
 
 fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -> Result<Kept, KeepError> {
     let allowed = HandBack::Matching(globs.iter().map(|glob| (*glob).to_owned()).collect());
-    let keep = Keep {
-        call,
-        allowed: &allowed,
-        write: &WriteScope::EVERYTHING,
-        protect: &ground.protect,
-        mode: ground.mode,
-        masks: &super::Masks::none(),
-        origin: &origin("keeping"),
-    };
+    let keep = Keep { call, admission: ground.admission(&allowed), origin: &origin("keeping") };
     session.keep(&keep, &patient(&|| false))
 }
 

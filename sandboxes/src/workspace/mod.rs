@@ -80,7 +80,7 @@ pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
 pub use diff::Difference;
-pub use hand_back::Order;
+pub use hand_back::{Admission, Order};
 pub use left::{Keep, KeepError, Kept};
 pub use masking::{MaskError, Masks};
 pub use release::Released;

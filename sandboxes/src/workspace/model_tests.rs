@@ -1,20 +1,23 @@
 //! Random sequences of file operations in a real view, beside a model of the files: what is shown, what comes back and
 //! what is held are what the model says; nothing is lost, nothing is extra; and taking the call back gives what was there.
+//! In all modes, kept at once or brought back later, and with a file whose value no view holds and no call changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
+    sync::Arc,
 };
 
 use cofferdam_contract::HandBack;
+use cofferdam_policy::{Mode, SecretFiles, Secrets};
 use proptest::prelude::*;
 
 use super::{
-    HandedBack, Session, TreePath,
-    playground::{Playground, patient},
-    view_tests::{View, call, hand_back},
+    HandedBack, Keep, Session, Stamp, TreePath,
+    playground::{Playground, origin, patient},
+    view_tests::{Left, View, call, hand_back},
 };
 
 /// What is at a path.
@@ -41,6 +44,31 @@ enum Step {
     Mode { what: usize, mode: usize },
 }
 
+/// How what a call wrote comes back.
+#[derive(Debug, Clone, Copy)]
+struct Terms {
+    mode: Mode,
+    asked: Asked,
+}
+
+/// When it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    AtOnce,
+    Later,
+}
+
+/// A file with credentials: where it lies in the workspace, and what views have in its place.
+struct Credentials {
+    path: String,
+    secrets: Arc<Secrets>,
+}
+
+/// What the file holds, the value in it, and what its masked copy holds.
+const REAL: &str = "KEY=s3cr3t-1234567890\n";
+const VALUE: &str = "s3cr3t-1234567890";
+const MASKED: &str = "KEY=masked\n";
+
 const NAMES: [&str; 7] = ["a", "b", "C", "c", ".envrc", ".git", "Makefile"];
 const TARGETS: [&str; 5] = ["a", "../b", "/etc/passwd", ".git/config", "missing"];
 const FILE_MODES: [u32; 3] = [0o644, 0o600, 0o755];
@@ -57,6 +85,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (number(), number()).prop_map(|(what, place)| Step::HardLink { what, place }),
         1 => (number(), number()).prop_map(|(what, mode)| Step::Mode { what, mode }),
     ]
+}
+
+fn any_terms() -> impl Strategy<Value = Terms> {
+    let mode = prop_oneof![3 => Just(Mode::Apply), 2 => Just(Mode::Draft), 1 => Just(Mode::ReadOnly)];
+    let asked = prop_oneof![3 => Just(Asked::AtOnce), 1 => Just(Asked::Later)];
+    (mode, asked).prop_map(|(mode, asked)| Terms { mode, asked })
 }
 
 fn is_within(path: &str, folder: &str) -> bool {
@@ -196,7 +230,8 @@ fn write(root: &Path, model: &Model) {
 }
 
 /// What a view shows now, as `path kind mode [target]` and digests; compared as text.
-fn shown(ground: &Playground) -> String {
+fn shown(ground: &mut Playground, credentials: &Credentials) -> String {
+    ground.masks = ground.workspace.masks(&credentials.secrets).unwrap();
     call(ground, View::Overlay, "true").1
 }
 
@@ -209,21 +244,112 @@ fn is_protected(path: &str) -> bool {
     path.split('/').any(|name| name == ".envrc" || name == ".git")
 }
 
-/// One call with these steps.
-fn turn(ground: &Playground, session: &Session, steps: &[Step]) -> Result<(), TestCaseError> {
+/// Whether one of two paths is the other or lies in it.
+fn touches(one: &str, other: &str) -> bool {
+    is_within(one, other) || is_within(other, one)
+}
+
+impl Credentials {
+    /// What a view of a workspace with these files shows.
+    fn seen(&self, host: &Model) -> Model {
+        let mut seen = host.clone();
+        match (self.secrets.files(), seen.get_mut(&self.path)) {
+            (SecretFiles::Masked, Some(Node::File { text, .. })) => MASKED.clone_into(text),
+            (SecretFiles::Absent, _) => drop(seen.remove(&self.path)),
+            (SecretFiles::Masked, other) => panic!("{other:?} at {}", self.path),
+        }
+        seen
+    }
+
+    /// The file is as it was, and its value is nowhere in the server's own folder.
+    fn assert_kept(&self, ground: &Playground, before: &Model) -> Result<(), TestCaseError> {
+        let now = read(ground.workspace.root());
+        prop_assert_eq!(now.get(&self.path), before.get(&self.path));
+        let mut pending = vec![ground.workspace.state().to_owned()];
+        while let Some(folder) = pending.pop() {
+            for item in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+                let kind = item.file_type().unwrap();
+                if kind.is_dir() {
+                    pending.push(item.path());
+                } else if kind.is_file() {
+                    let content = fs::read(item.path()).unwrap();
+                    let holds = content.windows(VALUE.len()).any(|part| part == VALUE.as_bytes());
+                    prop_assert!(!holds, "{:?}", item.path());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands back on these terms. What is left the first time is brought back then, in a mode in which something comes back.
+fn back(
+    ground: &mut Playground,
+    session: &Session,
+    left: &Left,
+    stamp: &Stamp,
+    terms: Terms,
+) -> Result<HandedBack, TestCaseError> {
     let before = read(ground.workspace.root());
-    let mut model = before.clone();
+    let (allowed, later) = match terms {
+        Terms { mode: Mode::Apply | Mode::Draft, asked: Asked::AtOnce } => (HandBack::Tree, None),
+        Terms { mode: Mode::ReadOnly, asked: Asked::AtOnce } => (HandBack::Tree, Some(Mode::Apply)),
+        Terms { mode: Mode::ReadOnly, asked: Asked::Later } => (HandBack::Nothing, Some(Mode::Draft)),
+        Terms { mode: mode @ (Mode::Apply | Mode::Draft), asked: Asked::Later } => (HandBack::Nothing, Some(mode)),
+    };
+    ground.mode = terms.mode;
+    let at_once = hand_back(ground, session, left, &allowed, stamp);
+    let Some(mode) = later else { return Ok(at_once) };
+    prop_assert!(at_once.applied.is_empty() && at_once.held.is_empty(), "{:?}", at_once);
+    prop_assert_eq!(read(ground.workspace.root()), before);
+    if at_once.left.is_empty() {
+        return Ok(at_once);
+    }
+    ground.mode = mode;
+    let keep = Keep { call: "call-1", admission: ground.admission(&HandBack::Tree), origin: &origin("keeping") };
+    let kept = session.keep(&keep, &patient(&|| false)).unwrap();
+    prop_assert_eq!(kept.omitted, 0);
+    Ok(kept.handed_back)
+}
+
+/// Takes these orders back, the last one first; gives the orders that did so, in their order.
+fn undo(session: &Session, orders: &[String]) -> Result<Vec<String>, TestCaseError> {
+    let mut undoing = Vec::new();
+    for order in orders.iter().rev() {
+        let undone = session.undo(order, &[], &patient(&|| false)).unwrap();
+        prop_assert_eq!(&undone.refused, &[], "{}", order);
+        undoing.push(undone.order);
+    }
+    Ok(undoing)
+}
+
+/// One call with these steps.
+fn turn(
+    ground: &mut Playground,
+    session: &Session,
+    credentials: &Credentials,
+    terms: Terms,
+    steps: &[Step],
+) -> Result<(), TestCaseError> {
+    let before = read(ground.workspace.root());
+    let mut model = credentials.seen(&before);
     let commands: Vec<String> = steps.iter().filter_map(|step| act(&mut model, step)).collect();
     let stamp = ground.stamp();
-    let (left, seen) = call(ground, View::Overlay, &format!("umask 022\n{}", commands.join("\n")));
-    let HandedBack { applied, held, dropped, left: not_asked, .. } =
-        hand_back(ground, session, &left, &HandBack::Tree, &stamp);
+    ground.masks = ground.workspace.masks(&credentials.secrets).unwrap();
+    let unread = format!("if grep -rqs '{VALUE}' .; then echo '{VALUE} is shown' >&2; exit 9; fi");
+    let script = format!("umask 022\n{unread}\n{}\n{unread}", commands.join("\n"));
+    let (left, seen) = call(ground, View::Overlay, &script);
+    let HandedBack { applied, held, dropped, left: not_asked, .. } = back(ground, session, &left, &stamp, terms)?;
     let after = read(ground.workspace.root());
+    let of_secrets =
+        names(held.iter().filter(|held| held.reason.is_about_secrets()).map(|held| held.change.path.clone()));
     let (applied, held) =
         (names(applied.into_iter().map(|one| one.path)), names(held.into_iter().map(|one| one.change.path)));
     prop_assert!(dropped.is_empty() && not_asked.is_empty(), "{dropped:?} {not_asked:?}");
+    prop_assert!(ground.mode == Mode::Apply || applied.is_empty(), "{:?} {:?}", terms, &applied);
     // What the next call sees is what this one left: nothing is lost, applied or held.
-    prop_assert_eq!(shown(ground), seen, "{:?}", &commands);
+    prop_assert_eq!(shown(ground, credentials), seen, "{:?} {:?}", terms, &commands);
+    credentials.assert_kept(ground, &before)?;
     // Nothing comes that was not told, and nothing protected comes at all.
     let touched: BTreeSet<&String> =
         before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path)).collect();
@@ -231,26 +357,49 @@ fn turn(ground: &Playground, session: &Session, steps: &[Step]) -> Result<(), Te
         let told = applied.iter().any(|applied| is_within(path, applied));
         prop_assert!(told && !is_protected(path), "{} changed; {:?} {:?} {:?}", path, &applied, &held, &commands);
     }
-    // Where nothing is held, the host has what the model has.
-    for path in model.keys().chain(after.keys()) {
-        let waits = held.iter().any(|held| is_within(path, held) || is_within(held, path));
-        prop_assert!(waits || model.get(path) == after.get(path), "{} differs; {:?} {:?}", path, &held, &commands);
+    // Where nothing is held, the host has what the model has; the file with credentials is only where a change of it waits.
+    let there = credentials.seen(&after);
+    for path in model.keys().chain(there.keys()) {
+        let waits = held.iter().any(|held| touches(path, held));
+        prop_assert!(waits || model.get(path) == there.get(path), "{} differs; {:?} {:?}", path, &held, &commands);
     }
     // Taken back, it is as it was; done again by undoing that, it is as it became.
     if !applied.is_empty() {
-        let newest = |session: &Session| session.undoable().unwrap()[0].call.clone();
-        let undone = session.undo(&newest(session), &[], &patient(&|| false)).unwrap();
-        prop_assert_eq!(&undone.refused, &[], "{:?}", &commands);
+        let newest = session.undoable().unwrap()[0].call.clone();
+        let undoing = undo(session, &[newest])?;
         prop_assert_eq!(&read(ground.workspace.root()), &before, "{:?}", &commands);
-        session.undo(&newest(session), &[], &patient(&|| false)).unwrap();
+        undo(session, &undoing)?;
         prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
     }
-    // Applied by a person, what was held is there as well.
-    session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
-    session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
+    // Applied by a person, what was held is there as well; but for what would change the file with credentials, which no
+    // order about everything does.
+    let mut orders = Vec::new();
+    for _ in 0..2 {
+        let released = session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
+        orders.extend((!released.applied.is_empty()).then_some(released.order));
+    }
+    let waiting = names(session.held().unwrap().into_iter().map(|held| held.change.path));
+    for path in &waiting {
+        prop_assert!(of_secrets.iter().any(|held| touches(path, held)), "{} waits; {:?}", path, &commands);
+    }
+    for path in &of_secrets {
+        prop_assert!(waiting.contains(path) && touches(path, &credentials.path), "{} is gone; {:?}", path, &commands);
+    }
+    let decided = read(ground.workspace.root());
+    let there = credentials.seen(&decided);
+    for path in model.keys().chain(there.keys()) {
+        let waits = of_secrets.iter().any(|held| touches(path, held));
+        prop_assert!(waits || model.get(path) == there.get(path), "{} differs; {:?} {:?}", path, &held, &commands);
+    }
+    session.discard(&[TreePath::root()], &patient(&|| false)).unwrap();
     prop_assert_eq!(session.held().unwrap(), vec![], "{:?}", &commands);
-    prop_assert_eq!(&read(ground.workspace.root()), &model, "{:?}", &commands);
-    Ok(())
+    credentials.assert_kept(ground, &before)?;
+    // A person's orders are taken back and done again likewise.
+    let undoing = undo(session, &orders)?;
+    prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
+    undo(session, &undoing)?;
+    prop_assert_eq!(&read(ground.workspace.root()), &decided, "{:?}", &commands);
+    credentials.assert_kept(ground, &before)
 }
 
 proptest! {
@@ -259,17 +408,27 @@ proptest! {
     #[test]
     fn files_come_back_as_the_model_says(
         start in proptest::collection::vec(any_step(), 0..12),
-        turns in proptest::collection::vec(proptest::collection::vec(any_step(), 1..10), 1..4),
+        (folder, files) in (0_usize..1000, prop_oneof![Just(SecretFiles::Masked), Just(SecretFiles::Absent)]),
+        turns in proptest::collection::vec((any_terms(), proptest::collection::vec(any_step(), 1..10)), 1..4),
     ) {
-        let ground = Playground::new();
+        let mut ground = Playground::new();
         let mut model = Model::new();
         for step in &start {
             act(&mut model, step);
         }
+        // Git's own folder is not looked through for such files.
+        let folders =
+            model.iter().filter(|(path, node)| matches!(node, Node::Folder { .. }) && !path.split('/').any(|n| n == ".git"));
+        let places: Vec<String> =
+            std::iter::once(String::new()).chain(folders.map(|(path, _)| format!("{path}/"))).collect();
+        let path = format!("{}.env", places[folder % places.len()]);
+        model.insert(path.clone(), Node::File { text: REAL.to_owned(), mode: 0o600 });
         write(ground.workspace.root(), &model);
+        let secrets = Arc::new(Secrets::new(files, &[], &[]).unwrap());
+        let credentials = Credentials { path, secrets };
         let session = ground.session();
-        for steps in &turns {
-            turn(&ground, &session, steps)?;
+        for (terms, steps) in &turns {
+            turn(&mut ground, &session, &credentials, *terms, steps)?;
         }
     }
 }

@@ -50,12 +50,12 @@ pub(super) enum Expected {
     /// Nothing.
     Absent,
     /// Exactly this.
-    Entry(Identity),
+    Entry(EntryState),
 }
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(super) struct EntryState {
     kind: Kind,
     /// Permission bits (`0o777` part).
     mode: u32,
@@ -65,7 +65,7 @@ pub(super) struct Identity {
     changed: Time,
 }
 
-impl Identity {
+impl EntryState {
     pub(super) fn of(entry: &Entry) -> Self {
         let Entry { kind, inode, size, modified, changed, .. } = *entry;
         Self { kind, mode: entry.permissions(), inode, size, modified, changed }
@@ -91,9 +91,9 @@ enum Way {
     /// The staged thing takes a free name.
     Place,
     /// The staged thing changes places with what is there, and that is removed.
-    Exchange(Identity),
+    Exchange(EntryState),
     /// What is there is moved away and removed.
-    Remove(Identity),
+    Remove(EntryState),
     /// Nothing is there that should go.
     Nothing,
 }
@@ -213,7 +213,7 @@ impl Operation {
             Way::Exchange(there) | Way::Remove(there) => {
                 let (parent, staging) = self.folders(root)?;
                 let found = beneath::entry(parent.as_fd(), self.change.path.name()).map_err(reason)?;
-                if found.as_ref().map(Identity::of) != Some(there) {
+                if found.as_ref().map(EntryState::of) != Some(there) {
                     return Err(Reason::Conflict);
                 }
                 traced(workspace, &paths, || {
@@ -267,7 +267,7 @@ impl Operation {
     fn settle(
         &self,
         workspace: &Workspace,
-        there: Identity,
+        there: EntryState,
         changed: &Changed<'_>,
         slot: Slot<'_>,
     ) -> Result<Option<Note>, Reason> {

@@ -19,10 +19,11 @@ use cofferdam_policy::{Protect, WriteScope};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
 use super::{
-    Bond, Bounds, Changeset, HandedBack, Marks, Origin, Patience, Session, SessionError, Stamp, TreePath, Workspace,
+    Bond, Bounds, Changeset, HandedBack, Marks, Masks, Origin, Patience, Session, SessionError, Stamp, TreePath,
+    Workspace,
     beneath::{self, Entry},
     delivery::{Steps, Uninterrupted},
-    hand_back::Order,
+    hand_back::{Admission, Order},
 };
 
 /// A workspace of its own in a temporary folder.
@@ -33,6 +34,9 @@ pub(crate) struct Playground {
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) protect: Protect,
     pub(crate) mode: cofferdam_policy::Mode,
+    write: WriteScope,
+    /// What calls see in place of files with credentials.
+    pub(crate) masks: Arc<Masks>,
     calls: AtomicU32,
 }
 
@@ -66,6 +70,8 @@ impl Playground {
             workspace,
             protect: Protect::new(std::iter::empty()).unwrap(),
             mode: cofferdam_policy::Mode::Apply,
+            write: WriteScope::EVERYTHING,
+            masks: Masks::none(),
             calls: AtomicU32::default(),
         }
     }
@@ -139,6 +145,12 @@ impl Playground {
         self.try_hand_back(session, upper, allowed, stamp, &Uninterrupted).unwrap()
     }
 
+    /// All that `allowed` and the playground's mode let back.
+    pub(crate) fn admission<'a>(&'a self, allowed: &'a HandBack) -> Admission<'a> {
+        let Self { write, protect, mode, masks, .. } = self;
+        Admission { allowed, write, protect, mode: *mode, masks }
+    }
+
     /// Hands back as `call-1`, the next time as `call-2`, and so on.
     pub(crate) fn try_hand_back(
         &self,
@@ -152,11 +164,7 @@ impl Playground {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         let order = Order {
             changeset: &changeset,
-            allowed,
-            write: &WriteScope::EVERYTHING,
-            protect: &self.protect,
-            mode: self.mode,
-            masks: &super::Masks::none(),
+            admission: self.admission(allowed),
             stamp,
             seen: None,
             origin: &origin(&format!("call-{call}")),

@@ -17,7 +17,7 @@ use rustix::fs::{CWD, RenameFlags};
 use super::{
     beneath::{self, Found},
     change::{Change, Reason, What},
-    operation::{Expected, Identity, Operation},
+    operation::{EntryState, Expected, Operation},
     playground::{Playground, list, path},
     shelf::Slot,
     stamp::Stamp,
@@ -98,7 +98,7 @@ fn a_folder_exchanged_with_a_link_in_a_loop_lets_nothing_escape() {
 }
 
 fn identity(ground: &Playground, name: &str) -> Expected {
-    Expected::Entry(Identity::of(&ground.entry(name)))
+    Expected::Entry(EntryState::of(&ground.entry(name)))
 }
 
 /// An operation that has staged `text` for `name`.

@@ -9,7 +9,7 @@ use super::{
     change::{Change, Held, Note, Reason, What},
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     layer::Ground,
-    operation::{Expected, Identity, Operation},
+    operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
     stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Stack},
     stamp::Stamp,
@@ -231,7 +231,7 @@ impl Session {
             Found::Entry(entry) if entry.device != workspace.device() => Err(PlaceError::Refused(Reason::OtherMount)),
             Found::Entry(entry) => {
                 let nearest = change.path.parent().unwrap_or_else(TreePath::root);
-                Ok((Expected::Entry(Identity::of(&entry)), nearest))
+                Ok((Expected::Entry(EntryState::of(&entry)), nearest))
             }
             Found::Absent { folder, .. } => Ok((Expected::Absent, folder)),
             Found::Blocked(blocked) => Err(PlaceError::Refused(match blocked {

@@ -1,6 +1,6 @@
 //! A session: a workspace and a name, and the changes that are held in it.
 //!
-//! It lives in the state folder and outlives the process. Two clients with the same name share one draft.
+//! It lives in the state folder and outlives the process. Two clients with the same name share it.
 
 use std::{collections::BTreeSet, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 

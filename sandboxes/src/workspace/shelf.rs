@@ -2,8 +2,8 @@
 //!
 //! What is replaced or deleted moves to a folder of the session instead of being removed: by a rename where the state
 //! folder lies on the workspace's file system, else as a copy. A record beside it says what each change found there and
-//! what it left, and counts from when the folder gets its name; before that it is the `draft` of the delivery that is
-//! under way, and a stop leaves it to the recovery, which goes on with it or removes it.
+//! what it left, and counts from when the folder gets its name; before that it is the `unfinished` one of the delivery
+//! that is under way, and a stop leaves it to the recovery, which goes on with it or removes it.
 //!
 //! Keeping never decides whether a hand-back happens: what is too large, or cannot be kept for another reason, goes as
 //! if there were no shelf, and its record says so. Old records go first, by age, number and size.
@@ -11,12 +11,8 @@
 use std::{
     cell::{Cell, RefCell},
     ffi::OsStr,
-    fs::{self, DirBuilder},
-    io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::DirBuilderExt,
-    },
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
@@ -27,7 +23,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    archive::{self, Archive, Retention},
+    archive::{self, Archive, Retention, UNFINISHED},
     beneath::{self, Entry, Kind},
     change::Change,
     flush::Flush,
@@ -39,8 +35,6 @@ use super::{
 
 /// The folder of a session that holds its records.
 pub(super) const UNDO: &str = "undo";
-
-const DRAFT: &str = "draft";
 
 const RECORD: &str = "record.json";
 
@@ -108,8 +102,7 @@ pub(super) struct Slot<'a> {
 impl Shelf {
     /// Begins one for a delivery, in place of what an earlier one may have left.
     pub(super) fn begin(archive: Archive) -> io::Result<Self> {
-        archive.remove(&DRAFT)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(archive.path(&DRAFT))?;
+        archive.begin()?;
         Self::at(archive)
     }
 
@@ -122,7 +115,7 @@ impl Shelf {
     }
 
     fn at(archive: Archive) -> io::Result<Self> {
-        let folder = archive::open(&archive.path(&DRAFT))?;
+        let folder = archive::open(&archive.path(&UNFINISHED))?;
         let (room, used) = (Cell::new(archive.retention().bytes / 4), Cell::new(0));
         Ok(Self { archive, folder, room, used, copies: RefCell::default() })
     }
@@ -222,12 +215,12 @@ impl Shelf {
     pub(super) fn close(self, origin: &Origin, entries: Vec<Recorded>) -> io::Result<()> {
         let Self { archive, folder, used, copies, .. } = self;
         if entries.is_empty() {
-            return archive.remove(&DRAFT);
+            return archive.remove(&UNFINISHED);
         }
         copies.into_inner().flush(folder.as_fd(), std::iter::empty())?;
         let record = Record { origin: origin.clone(), entries };
-        fs::write(archive.path(&DRAFT).join(RECORD), serde_json::to_vec(&record)?)?;
-        archive.file(DRAFT, origin.at_ms, used.get())
+        fs::write(archive.path(&UNFINISHED).join(RECORD), serde_json::to_vec(&record)?)?;
+        archive.file(origin.at_ms, used.get())
     }
 }
 
@@ -254,7 +247,7 @@ impl Slot<'_> {
 
 /// Removes what a delivery had begun.
 pub(super) fn discard(archive: &Archive) -> io::Result<()> {
-    archive.remove(&DRAFT)
+    archive.remove(&UNFINISHED)
 }
 
 /// A record, with the folder in which what it names is kept.

@@ -19,7 +19,7 @@ use super::{
     beneath::{self, Found, Kind},
     change::{Change, Held, Note, Reason, What},
     delivery::{Delivery, Steps, Uninterrupted},
-    operation::{Expected, Identity, Operation},
+    operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
     shelf::{self, Before, Recorded, Shelved},
     stack::{Content, Origin, Stack},
@@ -225,7 +225,7 @@ impl<'a> Way<'a> {
             Found::Absent { folder, .. } if folder == nearest => None,
             Found::Absent { .. } | Found::Blocked(_) => return Ok(Some(Reason::NotInFolder)),
         };
-        let expected = there.as_ref().map_or(Expected::Absent, |there| Expected::Entry(Identity::of(there)));
+        let expected = there.as_ref().map_or(Expected::Absent, |there| Expected::Entry(EntryState::of(there)));
         let is_folder = there.is_some_and(|there| there.kind == Kind::Folder);
         match entry.before {
             Before::Gone => return Ok(Some(Reason::NotKept)),

@@ -237,7 +237,7 @@ fn a_call_that_was_stopped_and_finished_can_be_undone_wholly_or_says_what_cannot
                 }
             }
         }
-        assert!(!session.ledger().folder().join("undo/draft").exists(), "step {at}");
+        assert!(!session.ledger().folder().join("undo/unfinished").exists(), "step {at}");
         if stopped.is_ok() {
             break;
         }

@@ -39,11 +39,7 @@ pub(super) fn hand_back(
     let origin = super::playground::origin("call-1");
     let order = super::Order {
         changeset: &left.changeset,
-        allowed,
-        write: &cofferdam_policy::WriteScope::EVERYTHING,
-        protect: &ground.protect,
-        mode: ground.mode,
-        masks: &super::Masks::none(),
+        admission: ground.admission(allowed),
         stamp,
         seen: None,
         origin: &origin,
@@ -90,8 +86,8 @@ fn call_in_overlay(ground: &Playground, script: &str) -> (Left, String) {
     for name in ["work", "view"] {
         fs::create_dir(place.path().join(name)).unwrap();
     }
-    let lower: Vec<_> =
-        layers.paths().chain([ground.workspace.root()]).map(|path| path.display().to_string()).collect();
+    let below = ground.masks.layer_path().into_iter().chain([ground.workspace.root()]);
+    let lower: Vec<_> = layers.paths().chain(below).map(|path| path.display().to_string()).collect();
     let mount = format!(
         "mount -t overlay overlay -o userxattr,lowerdir={},upperdir={},workdir=work view\ncd view\n{script}\n",
         lower.join(":"),

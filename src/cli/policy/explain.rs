@@ -2,7 +2,7 @@
 
 use clap::Args;
 use cofferdam_contract::{Lane, Network};
-use cofferdam_policy::{Decided, Explanation, Grants, Holds, RuleView};
+use cofferdam_policy::{Decided, Explanation, Grants, RuleView, Satisfied};
 use serde_json::{Map, Value};
 
 use super::{
@@ -140,13 +140,16 @@ fn show_rule(rule: &RuleView, colour: Colour) {
         print("      no conditions: it matches every call");
     }
     for condition in &rule.conditions {
-        let holds = match condition.holds {
-            Holds::Yes => "true",
-            Holds::No => "false",
-            Holds::ForSome => "true for some",
+        let satisfied = match condition.satisfied {
+            Satisfied::Yes => "true",
+            Satisfied::No => "false",
+            Satisfied::ForSome => "true for some",
         };
         let given = condition.given.as_deref().map_or("left out".to_owned(), plain::lines);
-        print(format_args!("      {holds}: {} = {}, and the call has {given}", condition.argument, condition.wanted));
+        print(format_args!(
+            "      {satisfied}: {} = {}, and the call has {given}",
+            condition.argument, condition.wanted
+        ));
     }
 }
 

@@ -10,6 +10,7 @@ mod argument;
 mod command;
 mod enforced;
 mod file;
+mod folder;
 mod limits;
 mod path;
 mod plan;
@@ -25,6 +26,7 @@ pub use file::{
     Listing, MAX_CLOSED, MatchLine, OutputMode, ReadFile, RefusalKind, SearchFiles, SearchHit, SearchReply, Status,
     Window, WriteFile, Written,
 };
+pub use folder::{CACHE_FOLDERS, SCRATCH_FOLDERS};
 pub use limits::Limits;
 pub use path::{MAX_PATH_BYTES, PathError, WorkspacePath};
 pub use plan::{HandBack, Isolation, Lane, Network, Plan, SessionRequest, Work};

@@ -6,29 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Command, Sandbox, Stream, WorkspacePath};
+use cofferdam_contract::{CACHE_FOLDERS, Command, SCRATCH_FOLDERS, Sandbox, Stream, WorkspacePath};
 
 use crate::{Failure, plain_text, transcript::Transcript};
 
 /// The mark, in the sandbox's own temporary folder.
 const MARK: &str = "/tmp/cofferdam-before";
 
-/// Folders that are never handed back, or hold what tools keep for themselves.
-const PASSED_OVER: [&str; 13] = [
-    ".git",
-    "node_modules",
-    "target",
-    ".venv",
-    "venv",
-    ".tox",
-    ".nox",
-    "__pycache__",
-    ".mypy_cache",
-    ".ruff_cache",
-    ".pytest_cache",
-    ".cache",
-    ".tsbuildinfo",
-];
+/// What lies in no such folder and is none of the project's own files either: git's, and what tsc builds on.
+const PASSED_OVER: [&str; 2] = [".git", ".tsbuildinfo"];
 
 /// A moment before a program ran.
 pub(crate) struct Mark(());
@@ -59,7 +45,7 @@ impl Mark {
     /// The files that were written since, relative to the workspace, in order; `None` when that cannot be told.
     pub(crate) fn changed(&self, sandbox: &mut dyn Sandbox) -> Result<Option<Vec<String>>, Failure> {
         let mut arguments: Vec<String> = vec![".".into(), "(".into()];
-        for (name, at) in PASSED_OVER.iter().zip(0..) {
+        for (name, at) in SCRATCH_FOLDERS.iter().chain(&CACHE_FOLDERS).chain(&PASSED_OVER).zip(0..) {
             arguments.extend((at > 0).then(|| "-o".to_owned()));
             arguments.extend(["-name".to_owned(), (*name).to_owned()]);
         }

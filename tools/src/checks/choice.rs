@@ -3,11 +3,12 @@
 //! A tool that the project is set up for comes before one that merely is installed. What is set up and not installed is
 //! an error that says so: another tool in its place would judge by other rules.
 
-use cofferdam_contract::{EntryKind, Sandbox, Status, WorkspacePath};
+use cofferdam_contract::{Sandbox, WorkspacePath};
 
-use crate::{Failure, change, folders};
+use crate::{Failure, change, folders, part::Part, project_files::names, project_signs::Signs};
 
-use super::signs::Signs;
+/// Folder levels in which files of a language are looked for.
+const DEPTH: u32 = 6;
 
 /// A kind of tool: linters, formatters, type checkers, builders.
 pub(crate) trait Kind: Copy + Eq + 'static {
@@ -20,7 +21,7 @@ pub(crate) trait Kind: Copy + Eq + 'static {
     fn name(self) -> &'static str;
 
     /// Whether a project with these signs uses it.
-    fn fit(self, signs: &Signs) -> Fit;
+    fn fit(self, signs: &Signs, python: PythonFiles) -> Fit;
 
     /// The endings of the files that it is for; empty for any.
     fn extensions(self) -> &'static [&'static str];
@@ -30,6 +31,21 @@ pub(crate) trait Kind: Copy + Eq + 'static {
 
     /// The signs, for the error of a place where nothing fits.
     fn looked_for(self) -> &'static str;
+}
+
+/// Whether a Python project can begin in a folder, and there are Python files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PythonFiles {
+    Present,
+    Absent,
+}
+
+impl PythonFiles {
+    fn of(sandbox: &mut dyn Sandbox, directory: &WorkspacePath, signs: &Signs) -> Result<Self, Failure> {
+        let begins = directory.is_workspace() || signs.has_python_mark();
+        let found = begins && !names(sandbox, directory, Some("*.py"), DEPTH)?.is_empty();
+        Ok(if found { Self::Present } else { Self::Absent })
+    }
 }
 
 /// How well a tool fits a project.
@@ -58,21 +74,6 @@ pub(crate) struct Chosen<T> {
     pub(crate) signs: Signs,
 }
 
-/// A part of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Part {
-    File(WorkspacePath),
-    Folder(WorkspacePath),
-}
-
-impl Part {
-    pub(crate) fn path(&self) -> &WorkspacePath {
-        match self {
-            Self::File(path) | Self::Folder(path) => path,
-        }
-    }
-}
-
 impl<T: Kind> Chosen<T> {
     /// The part as an argument of a tool that takes files and folders: relative to the project's folder, `.` for all.
     pub(crate) fn target(&self) -> String {
@@ -96,13 +97,7 @@ pub(crate) fn choose<T: Kind>(
     path: &WorkspacePath,
     wanted: Option<T>,
 ) -> Result<Chosen<T>, Failure> {
-    let (folder, part) = match change::status(sandbox, path)? {
-        None => return Err(Failure::new("not_found", format!("`{path}` does not exist; look with list_files"))),
-        Some(Status { kind: EntryKind::Folder, .. }) => (path.clone(), Part::Folder(path.clone())),
-        Some(Status { kind: EntryKind::File | EntryKind::Link(_) | EntryKind::Other, .. }) => {
-            (folders::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
-        }
-    };
+    let part = Part::at(sandbox, path)?;
     let extension = match &part {
         Part::File(file) => file.as_str().rsplit_once('.').map(|(_, extension)| extension.to_owned()),
         Part::Folder(_) => None,
@@ -116,13 +111,14 @@ pub(crate) fn choose<T: Kind>(
     };
     let mut there = Vec::new();
     let mut fitting_elsewhere = Vec::new();
-    for directory in folders::ancestors(&folder) {
+    for directory in part.folders() {
         let signs = Signs::read(sandbox, &directory)?;
+        let python = PythonFiles::of(sandbox, &directory, &signs)?;
         let mut found: Vec<(Fit, T, String)> = Vec::new();
         let mut missing = Vec::new();
         for tool in T::ALL.iter().copied() {
             let is_wanted = wanted == Some(tool);
-            let fit = tool.fit(&signs);
+            let fit = tool.fit(&signs, python);
             if fit == Fit::Not || !(is_for(tool) || is_wanted) {
                 continue;
             }
@@ -139,7 +135,7 @@ pub(crate) fn choose<T: Kind>(
             missing.first().filter(|_| wanted.is_none() && taken.is_some_and(|at| found[at].0 == Fit::IfInstalled));
         if let (Some(at), None) = (taken, set_up) {
             let (_, tool, program) = found.remove(at);
-            let is_whole = matches!(&part, Part::Folder(folder) if *folder == directory);
+            let is_whole = part.is_folder(&directory);
             let others = found.into_iter().map(|(_, tool, _)| tool).collect();
             return Ok(Chosen { tool, directory, program, part: (!is_whole).then_some(part), others, signs });
         }

@@ -1,13 +1,15 @@
 //! Which runner a project's tests are for, told from its files.
 
-use cofferdam_contract::{EntryKind, Ignoring, OutputMode, Sandbox, SearchFiles, Status, WorkspacePath};
-use serde_json::Value;
+use cofferdam_contract::{Ignoring, OutputMode, Sandbox, SearchFiles, WorkspacePath};
 
 use crate::{
     Failure, change,
-    checks::signs,
-    folders, plain_text,
+    checks::SCRIPTS,
+    folders,
+    part::Part,
+    plain_text,
     project_files::{names, text},
+    project_signs::Signs,
     search_files,
 };
 
@@ -52,15 +54,6 @@ impl Detected {
     }
 }
 
-/// A file or folder of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
-    /// A file.
-    File(WorkspacePath),
-    /// A folder.
-    Folder(WorkspacePath),
-}
-
 /// What is looked for, for the error of a project without tests.
 const LOOKED_FOR: &str = "looked for: Cargo.toml (cargo test); pytest.ini, [tool.pytest], conftest.py, test_*.py or *_test.py \
                           (pytest, unittest); package.json whose scripts.test runs `node --test`, or *.test.js, test-*.js, \
@@ -73,24 +66,18 @@ pub(super) fn detect(
     path: &WorkspacePath,
     wanted: Option<Runner>,
 ) -> Result<Detected, Failure> {
-    let (folder, part) = match change::status(sandbox, path)? {
-        None => return Err(Failure::new("not_found", format!("`{path}` does not exist; look with list_files"))),
-        Some(Status { kind: EntryKind::Folder, .. }) => (path.clone(), Part::Folder(path.clone())),
-        Some(Status { kind: EntryKind::File | EntryKind::Link(_) | EntryKind::Other, .. }) => {
-            (folders::ancestors(path).into_iter().nth(1).unwrap_or_else(|| path.clone()), Part::File(path.clone()))
-        }
-    };
+    let part = Part::at(sandbox, path)?;
     let mut other_scripts = Vec::new();
     let mut fitting_otherwise = Vec::new();
-    for directory in folders::ancestors(&folder) {
-        let signs = Signs::read(sandbox, &directory)?;
+    for directory in part.folders() {
+        let signs = TestSigns::read(sandbox, &directory)?;
         if let (Script::Other { program }, None) = (&signs.script, &signs.scripted) {
             other_scripts.push(format!(
                 "`{directory}` has a package.json whose scripts.test runs `{}`",
                 plain_text::one_line(program)
             ));
         }
-        let whole = matches!(&part, Part::Folder(folder) if *folder == directory);
+        let whole = part.is_folder(&directory);
         let scope = match &part {
             Part::File(file) => Scope::File(file.as_str().rsplit_once('.').map(|(_, extension)| extension)),
             Part::Folder(_) if whole => Scope::Whole,
@@ -172,7 +159,7 @@ enum Scope<'a> {
 
 /// What the files of one folder say.
 #[derive(Debug)]
-struct Signs {
+struct TestSigns {
     cargo: bool,
     /// Whether the manifest is one of a cargo workspace.
     cargo_workspace: bool,
@@ -201,52 +188,31 @@ struct Signs {
     projects: Vec<Project>,
 }
 
-impl Signs {
+impl TestSigns {
     fn read(sandbox: &mut dyn Sandbox, directory: &WorkspacePath) -> Result<Self, Failure> {
-        let own = names(sandbox, directory, None, 1)?;
-        let has = |name: &str| own.iter().any(|own| own == name);
-        let script = if has("package.json") {
-            node_script::read(&text(sandbox, &folders::join(directory, "package.json"))?)
-        } else {
-            Script::Missing
-        };
-        let package =
-            if has("package.json") { text(sandbox, &folders::join(directory, "package.json"))? } else { String::new() };
-        let package: Value = serde_json::from_str(&package).unwrap_or_default();
+        let signs = Signs::read(sandbox, directory)?;
+        let has = |name: &str| signs.has(name);
         let needed = [
             (Runner::Vitest, "vitest", "vitest.config."),
             (Runner::Jest, "jest", "jest.config."),
             (Runner::Mocha, "mocha", ".mocharc."),
         ];
-        let needs = |name: &str| {
-            let lists = ["dependencies", "devDependencies"];
-            lists.iter().any(|list| package[*list].get(name).is_some())
-                || (name == "jest" && package.get(name).is_some())
-        };
         let needed = needed.into_iter().filter(|(_, name, configuration)| {
-            needs(name) || (has("package.json") && own.iter().any(|own| own.starts_with(configuration)))
+            signs.needs(name)
+                || (*name == "jest" && signs.package_has(name))
+                || (signs.is_package() && signs.has_beginning(&[configuration]))
         });
         let needed: Vec<Runner> = needed.map(|(runner, _, _)| runner).collect();
-        let scripted = script_runner::of_package(&package);
+        let script = signs.package().map_or(Script::Missing, node_script::read);
+        let scripted = signs.package().and_then(script_runner::of_package);
         let go = has("go.mod") && !names(sandbox, directory, Some("*_test.go"), 12)?.is_empty();
-        let makefile = ["GNUmakefile", "makefile", "Makefile"].into_iter().find(|name| has(name));
-        let targets = match makefile {
-            Some(name) => signs::targets(&text(sandbox, &folders::join(directory, name))?),
-            None => Vec::new(),
-        };
-        let make = ["test", "check"].into_iter().find(|name| targets.iter().any(|target| target == name));
+        let make = signs.first_target(&["test", "check"]);
         // A folder of tests is no project: run there, its tests would not find what they import.
-        let mut marks = projects::PYTHON_MARKS.iter().chain(&projects::ENVIRONMENTS);
-        let has_mark = marks.any(|name| has(name));
+        let has_mark = signs.has_python_mark();
         let begins_python = directory.is_workspace() || has_mark;
-        let mut configured = has("pytest.ini") || has(".pytest.ini") || has("conftest.py");
-        for (name, section) in
-            [("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")]
-        {
-            if !configured && has(name) {
-                configured = text(sandbox, &folders::join(directory, name))?.contains(section);
-            }
-        }
+        let sections = [("pyproject.toml", "[tool.pytest"), ("setup.cfg", "[tool:pytest]"), ("tox.ini", "[pytest]")];
+        let configured = ["pytest.ini", ".pytest.ini", "conftest.py"].into_iter().any(has)
+            || sections.into_iter().any(|(name, section)| signs.python_file_says(name, section));
         let mut tests = names(sandbox, directory, Some("*test*.py"), 12)?;
         tests.retain(|path| is_python_test(path));
         let projects = projects::below(sandbox, directory, &tests)?;
@@ -334,7 +300,7 @@ impl Signs {
             let unittest = self.within_unittest || !matches!(scope, Scope::Whole) || wanted == Some(Runner::Unittest);
             fitting.extend(first.into_iter().filter(|runner| *runner != Runner::Unittest || unittest));
         }
-        if language(&["js", "mjs", "cjs", "ts", "mts", "cts", "jsx", "tsx", "json", "vue", "svelte"]) {
+        if language(SCRIPTS) || language(&["json"]) {
             // The one that the script runs is the project's choice; of others that it needs the first may do.
             let scripted = self.scripted.iter().map(|(runner, _)| *runner);
             let own = matches!(self.script, Script::Node(_)).then_some(Runner::Node).filter(|_| by_node);

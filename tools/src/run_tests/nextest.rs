@@ -3,41 +3,29 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Command, Exit, Stream, WorkspacePath};
+use cofferdam_contract::{Command, Exit, Stream};
 use serde::Deserialize;
 
 use crate::{plain_text, transcript::Transcript};
 
 use super::{
-    cargo,
+    cargo::{self, Selection},
     report::{Outcome, Results, Test, TestFailure},
 };
 
-/// What nextest is to test.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Selection {
-    /// The folder of `Cargo.toml`.
-    pub(super) directory: WorkspacePath,
-    /// The integration test to run alone: the stem of `tests/NAME.rs`.
-    pub(super) target: Option<String>,
-    /// Only tests whose name contains this.
-    pub(super) filter: Option<String>,
-}
-
-impl Selection {
-    /// Runs the tests, which are built.
-    pub(super) fn command(&self) -> Command {
-        let options = ["nextest", "run", "--offline", "--no-fail-fast", "--message-format=libtest-json-plus"];
-        let mut arguments: Vec<String> = options.map(str::to_owned).into();
-        if let Some(target) = &self.target {
-            arguments.extend(["--test".to_owned(), target.clone()]);
-        }
-        // A filter does not begin with a dash; nextest compares it with names as it is.
-        arguments.extend(self.filter.clone());
-        let mut environment = cargo::quiet();
-        environment.insert("NEXTEST_EXPERIMENTAL_LIBTEST_JSON".to_owned(), "1".to_owned());
-        Command { program: "cargo".to_owned(), arguments, directory: self.directory.clone(), environment }
+/// Runs the tests of a selection, which are built.
+pub(super) fn test(selection: &Selection) -> Command {
+    let Selection { directory, target, filter } = selection;
+    let options = ["nextest", "run", "--offline", "--no-fail-fast", "--message-format=libtest-json-plus"];
+    let mut arguments: Vec<String> = options.map(str::to_owned).into();
+    if let Some(target) = target {
+        arguments.extend(["--test".to_owned(), target.clone()]);
     }
+    // A filter does not begin with a dash; nextest compares it with names as it is.
+    arguments.extend(filter.clone());
+    let mut environment = cargo::quiet();
+    environment.insert("NEXTEST_EXPERIMENTAL_LIBTEST_JSON".to_owned(), "1".to_owned());
+    Command { program: "cargo".to_owned(), arguments, directory: directory.clone(), environment }
 }
 
 /// An event.

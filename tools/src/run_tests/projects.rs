@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use cofferdam_contract::{Sandbox, WorkspacePath};
 
-use crate::{Failure, change, folders, plain_text, project_files};
+use crate::{
+    Failure, change, folders, plain_text, project_files,
+    project_signs::{ENVIRONMENTS, PYTHON_MARKS},
+};
 
 use super::runner::Runner;
 
@@ -16,13 +19,6 @@ const FOLDERS: usize = 50;
 
 /// Projects that are named at most.
 const NAMED: usize = 10;
-
-/// Files that make a folder a Python project of its own.
-pub(crate) const PYTHON_MARKS: [&str; 6] =
-    ["pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "pytest.ini", "requirements.txt"];
-
-/// Folders that do, too: virtual environments.
-pub(crate) const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
 
 /// A project in a folder below.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

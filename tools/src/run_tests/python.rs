@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use cofferdam_contract::{Command, Exit, Sandbox, Stream, WorkspacePath};
 
-use crate::{Failure, change, command_line::command_line, folders, plain_text, transcript::Transcript};
+use crate::{
+    Failure, change, command_line::command_line, folders, plain_text, project_signs::ENVIRONMENTS,
+    transcript::Transcript,
+};
 
 use super::{report::Invocation, runner::Runner};
 
@@ -25,7 +28,7 @@ impl Interpreter {
     /// Finds the interpreter for `directory`: the nearest virtual environment at or above it, else the PATH's.
     pub(super) fn find(sandbox: &mut dyn Sandbox, directory: &WorkspacePath) -> Result<Self, Failure> {
         for folder in folders::ancestors(directory) {
-            for environment in [".venv", "venv"] {
+            for environment in ENVIRONMENTS {
                 let path = folders::join(&folder, &format!("{environment}/bin/python"));
                 // The link leads out of the workspace, as a rule; that it is there is enough.
                 if change::status(sandbox, &path)?.is_some() {

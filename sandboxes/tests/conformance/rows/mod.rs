@@ -9,6 +9,7 @@ mod named;
 mod planted;
 mod programs;
 mod races;
+mod repository;
 mod secrets;
 mod sharing;
 mod surroundings;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Row> {
         kernel::ROWS,
         planted::ROWS,
         named::ROWS,
+        repository::ROWS,
         sharing::ROWS,
         works::ROWS,
         programs::ROWS,

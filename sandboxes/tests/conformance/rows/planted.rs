@@ -175,15 +175,17 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     }
 }
 
+/// Makes a repository with one commit.
+pub(super) fn begin(folder: &Path) -> Result<(), String> {
+    git(folder, &["init", "--quiet", "."])?;
+    git(folder, &["add", "README", "other"])?;
+    git(folder, &["commit", "--quiet", "--message", "begin"]).map(drop)
+}
+
 fn git_is_untouched(stage: &Stage) -> Result<Cell, String> {
     let canary = stage.base.join("ran-by-git");
     let program = canary.display().to_string();
     let hook = format!("#!/bin/sh\ntouch {program}\n");
-    let begin = |folder: &Path| {
-        git(folder, &["init", "--quiet", "."])?;
-        git(folder, &["add", "README", "other"])?;
-        git(folder, &["commit", "--quiet", "--message", "begin"])
-    };
     let use_it = |folder: &Path| {
         fs::write(folder.join("README"), "edited by the person\n").map_err(|error| error.to_string())?;
         for arguments in [
@@ -232,7 +234,7 @@ fn git_is_untouched(stage: &Stage) -> Result<Cell, String> {
         &plants,
         |site, before| match before {
             Before::Absent => Ok(()),
-            Before::Present => begin(&site.workspace).map(drop),
+            Before::Present => begin(&site.workspace),
         },
         |site, before| {
             if before == Before::Present {

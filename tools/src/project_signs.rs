@@ -1,4 +1,4 @@
-//! What a folder's files say about the tools that its project uses.
+//! What a folder's files say about the tools that its project uses: read once, for tests as for checks.
 
 use cofferdam_contract::{Sandbox, WorkspacePath};
 use serde_json::Value;
@@ -6,11 +6,17 @@ use serde_json::Value;
 use crate::{
     Failure, folders,
     project_files::{names, text},
-    run_tests::projects::{ENVIRONMENTS, PYTHON_MARKS},
 };
 
-/// Folder levels in which files of a language are looked for.
-const DEPTH: u32 = 6;
+/// Files that make a folder a Python project of its own.
+pub(crate) const PYTHON_MARKS: [&str; 6] =
+    ["pyproject.toml", "setup.py", "setup.cfg", "tox.ini", "pytest.ini", "requirements.txt"];
+
+/// Folders that do, too: virtual environments.
+pub(crate) const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
+
+/// Settings files of Python's tools.
+const PYTHON_SETTINGS: [&str; 5] = ["pyproject.toml", "setup.cfg", "tox.ini", "mypy.ini", ".mypy.ini"];
 
 /// What the files of one folder say.
 #[derive(Debug, Default)]
@@ -19,12 +25,10 @@ pub(crate) struct Signs {
     own: Vec<String>,
     /// `package.json`, if it can be read.
     package: Option<Value>,
-    /// The settings files of Python's tools that are there, one after the other.
-    python: String,
+    /// The settings files of Python's tools that are there, and their texts.
+    python: Vec<(&'static str, String)>,
     /// Targets of the makefile.
     targets: Vec<String>,
-    /// Whether a Python project can begin here, and there are Python files.
-    pub(crate) has_python: bool,
 }
 
 impl Signs {
@@ -36,17 +40,14 @@ impl Signs {
             let package = text(sandbox, &folders::join(directory, "package.json"))?;
             signs.package = serde_json::from_str(&package).ok();
         }
-        for name in ["pyproject.toml", "setup.cfg", "tox.ini", "mypy.ini", ".mypy.ini"] {
+        for name in PYTHON_SETTINGS {
             if signs.has(name) {
-                signs.python.push_str(&text(sandbox, &folders::join(directory, name))?);
-                signs.python.push('\n');
+                signs.python.push((name, text(sandbox, &folders::join(directory, name))?));
             }
         }
         if let Some(name) = ["GNUmakefile", "makefile", "Makefile"].into_iter().find(|name| signs.has(name)) {
             signs.targets = targets(&text(sandbox, &folders::join(directory, name))?);
         }
-        let begins = directory.is_workspace() || PYTHON_MARKS.iter().chain(&ENVIRONMENTS).any(|name| signs.has(name));
-        signs.has_python = begins && !names(sandbox, directory, Some("*.py"), DEPTH)?.is_empty();
         Ok(signs)
     }
 
@@ -60,16 +61,30 @@ impl Signs {
         self.own.iter().any(|own| beginnings.iter().any(|beginning| own.starts_with(beginning)))
     }
 
+    /// Whether the folder is a Python project of its own, wherever it lies.
+    pub(crate) fn has_python_mark(&self) -> bool {
+        PYTHON_MARKS.iter().chain(&ENVIRONMENTS).any(|name| self.has(name))
+    }
+
     /// Whether the settings of Python's tools hold this.
     pub(crate) fn python_says(&self, part: &str) -> bool {
-        self.python.contains(part)
+        self.python.iter().any(|(_, text)| text.contains(part))
+    }
+
+    /// Whether this settings file of Python's tools holds this.
+    pub(crate) fn python_file_says(&self, file: &str, part: &str) -> bool {
+        self.python.iter().any(|(name, text)| *name == file && text.contains(part))
     }
 
     /// Whether a line of the settings of Python's tools begins with this key.
     pub(crate) fn python_sets(&self, key: &str) -> bool {
-        self.python
-            .lines()
-            .any(|line| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
+        let mut lines = self.python.iter().flat_map(|(_, text)| text.lines());
+        lines.any(|line| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('=')))
+    }
+
+    /// `package.json`, if it can be read.
+    pub(crate) fn package(&self) -> Option<&Value> {
+        self.package.as_ref()
     }
 
     /// Whether there is a `package.json`.
@@ -145,7 +160,7 @@ fn with_list(what: &str, kind: &str, names: &[&str]) -> String {
 }
 
 /// The targets that a makefile names: words before a colon at the start of a line, without patterns and variables.
-pub(crate) fn targets(makefile: &str) -> Vec<String> {
+fn targets(makefile: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for line in makefile.lines() {
         let Some((names, rest)) = line.split_once(':') else { continue };
@@ -182,6 +197,14 @@ mod tests {
         assert!(signs.needs("eslint") && !signs.needs("jest"));
         let told = ["go.mod", "package.json with the scripts build, start", "a makefile with the targets all"];
         assert_eq!(signs.told(), told);
+    }
+
+    #[test]
+    fn a_section_counts_in_its_own_file() {
+        let sandbox = FolderSandbox::new(&[("setup.cfg", "[pytest]"), ("tox.ini", "[tool:pytest]")]);
+        let signs = Signs::read(&mut &sandbox, &WorkspacePath::workspace()).unwrap();
+        assert!(signs.python_says("[pytest]") && signs.has_python_mark());
+        assert!(!signs.python_file_says("tox.ini", "[pytest]") && signs.python_file_says("setup.cfg", "[pytest]"));
     }
 
     #[test]
