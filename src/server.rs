@@ -210,6 +210,11 @@ impl Server {
 /// [`Unusable::Workspace`] or [`Unusable::Session`].
 pub fn open_session(setup: &Setup, state: &Path) -> Result<Arc<Session>, Unusable> {
     let opened = Workspace::open(&setup.workspace, state, &setup.folders.home).map_err(Unusable::Workspace)?;
+    // git-config(1), "FILES" and "ENVIRONMENT".
+    let named =
+        ["GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"].map(|name| setup.environment.variable(name).map(PathBuf::from));
+    let named = named.into_iter().flatten().filter(|file| file.is_absolute());
+    let opened = opened.with_git_settings(named.chain([setup.folders.config.join("git/config")]));
     let session = Session::open(Arc::new(opened), &setup.session).map_err(Unusable::Session)?;
     Ok(Arc::new(session))
 }

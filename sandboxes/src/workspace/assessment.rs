@@ -6,19 +6,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ffi::OsString,
     io,
     os::fd::{AsFd, BorrowedFd},
 };
 
-use cofferdam_policy::{Mode, Protect, fold_name};
+use cofferdam_policy::{Mode, fold_name};
 use rustix::fs::OFlags;
 
 use super::{
     beneath::{self, Blocked, Entry, Found, Kind},
     change::{Change, Note, Reason, What},
     changeset::Changeset,
-    gate::{Below, Decision, Facts, Host, Present, decide, destination},
+    follow::View,
+    gate::{Below, Decision, Facts, Host, Leads, Present, decide},
     masking::Masks,
+    named::{Guard, Nature, Protection},
     operation::{EntryState, Expected},
     selection::Selection,
     stack::{Layers, Stack},
@@ -60,7 +63,7 @@ pub(super) struct Assessment<'a> {
     pub(super) stack: &'a Stack,
     pub(super) layers: Layers,
     pub(super) selection: &'a Selection<'a>,
-    pub(super) protect: &'a Protect,
+    pub(super) guard: &'a Guard<'a>,
     pub(super) mode: Mode,
     /// What the call saw in place of files with credentials.
     pub(super) masks: &'a Masks,
@@ -88,6 +91,7 @@ impl Assessment<'_> {
         let (hiding, inherited) = self.spell_out(&mut changes, &carried)?;
         let whole = self.held_as_a_whole(&changes, &hiding)?;
         let repositories = self.repositories(&changes);
+        let links = Self::links(&changes);
         let mut above: Vec<Above> = Vec::new();
         let mut assessed: Vec<Assessed> = Vec::new();
         for (path, what) in changes {
@@ -96,7 +100,7 @@ impl Assessment<'_> {
             });
             let change = Change { path, what };
             let asked = self.asked(&change, &carried, &inherited);
-            let one = self.one(change, asked, &above, &whole, &repositories)?;
+            let one = self.one(change, asked, &above, &whole, &repositories, &links)?;
             let path = &one.change.path;
             let adds = matches!(one.expected, Expected::Entry(there) if there.is_folder());
             if matches!(one.change.what, What::Folder { .. }) && !adds {
@@ -127,6 +131,7 @@ impl Assessment<'_> {
         above: &[Above],
         whole: &BTreeMap<TreePath, Reason>,
         repositories: &BTreeSet<TreePath>,
+        links: &BTreeMap<TreePath, OsString>,
     ) -> io::Result<Assessed> {
         let path = &change.path;
         let fresh = above.iter().rev().find_map(|above| match above {
@@ -179,7 +184,8 @@ impl Assessment<'_> {
             mode: self.mode,
             secret: self.masks.pattern(path),
             protected: self.protected(&change),
-            leads_to: self.leads_to(&change),
+            leads: if matters { self.leads(&change, links)? } else { Leads::Nowhere },
+            unread: self.guard.unread(),
             tied: whole.or(held_above).or(builds),
             repository: repository.as_ref(),
             differs_from_view,
@@ -197,25 +203,33 @@ impl Assessment<'_> {
         Ok(Assessed { change, decision, expected, nearest, carrier })
     }
 
-    /// The pattern that a change falls under. A link could bring whatever its target holds under protected names; a
-    /// folder's contents and a deletion's are looked at one by one.
-    fn protected(&self, change: &Change) -> Option<&str> {
+    /// Why a change's path is protected. A link could bring whatever its target holds under protected names; a folder's
+    /// contents and a deletion's are looked at one by one.
+    fn protected(&self, change: &Change) -> Option<Protection> {
         match change.what {
-            What::Link { .. } => self.protect.matches_replaced(change.path.as_path()),
+            What::Link { .. } => self.guard.matches_replaced(&change.path),
             What::File { .. } | What::Folder { .. } | What::Deleted | What::Special { .. } => {
-                self.protect.contains(change.path.as_path())
+                self.guard.contains(&change.path, Nature::of(&change.what))
             }
         }
     }
 
-    /// The protected path that a link leads to, and its pattern. Programs of the host write through links: what they meant
-    /// for an ordinary name would become a hook. A folder that a pattern spells out on its way (`.cargo`) counts, since
+    /// Where a link leads that a person must see. Programs of the host write through links: what they meant for an
+    /// ordinary name would become a hook. A folder that a pattern spells out on its way (`.cargo`) counts, since
     /// the rest of the way is then an ordinary name too.
-    fn leads_to(&self, change: &Change) -> Option<(TreePath, &str)> {
-        let What::Link { target } = &change.what else { return None };
-        let destination = destination(&change.path, target)?;
-        let pattern = self.protect.matches(destination.as_path())?;
-        Some((destination, pattern))
+    fn leads(&self, change: &Change, links: &BTreeMap<TreePath, OsString>) -> io::Result<Leads> {
+        let What::Link { target } = &change.what else { return Ok(Leads::Nowhere) };
+        let view = View { workspace: self.workspace, stack: self.stack, links };
+        view.follow(self.guard, &change.path, target)
+    }
+
+    /// The links that the call made, which may lead on to one another.
+    fn links(changes: &BTreeMap<TreePath, What>) -> BTreeMap<TreePath, OsString> {
+        let link = |(path, what): (&TreePath, &What)| match what {
+            What::Link { target } => Some((path.clone(), target.clone())),
+            What::File { .. } | What::Folder { .. } | What::Deleted | What::Special { .. } => None,
+        };
+        changes.iter().filter_map(link).collect()
     }
 
     /// Whether the host has something else at the path than the change says.
@@ -363,15 +377,12 @@ impl Assessment<'_> {
                     whole.insert(folder.clone(), Reason::ContainsSecret { path: path.to_string() });
                     break;
                 }
-                if let Some(pattern) = self.protect.contains(path.as_path()) {
-                    let (path, pattern) = (path.to_string(), pattern.to_owned());
-                    whole.insert(folder.clone(), Reason::ContainsProtected { path, pattern });
+                if let Some(protection) = self.guard.contains(path, Nature::Other) {
+                    whole.insert(folder.clone(), protection.holds_folder(path));
                     break;
                 }
                 let reason = match self.look_below(path).map(|look| look.below) {
-                    Ok(Below::Protected { path, pattern }) => {
-                        Reason::ContainsProtected { path: path.to_string(), pattern }
-                    }
+                    Ok(Below::Protected { path, by }) => by.holds_folder(&path),
                     Ok(Below::Secret { path }) => Reason::ContainsSecret { path: path.to_string() },
                     Ok(Below::Nothing | Below::TooMany) | Err(_) => continue,
                 };
@@ -453,10 +464,11 @@ impl Assessment<'_> {
                 if self.masks.pattern(&path).is_some() {
                     look.below = Below::Secret { path: path.clone() };
                 }
+                let nature = if entry.kind == Kind::Folder { Nature::Folder } else { Nature::Other };
                 if look.below == Below::Nothing
-                    && let Some(pattern) = self.protect.contains(path.as_path())
+                    && let Some(by) = self.guard.contains(&path, nature)
                 {
-                    look.below = Below::Protected { path: path.clone(), pattern: pattern.to_owned() };
+                    look.below = Below::Protected { path: path.clone(), by };
                 }
                 if entry.kind == Kind::Folder {
                     pending.push(path);

@@ -159,6 +159,32 @@ pub enum Reason {
         /// The pattern that matches that.
         pattern: String,
     },
+    /// Programs of the host act on the path, since something of the host leads there.
+    Named {
+        /// What leads there.
+        by: Namer,
+    },
+    /// Deleting or replacing the folder would take such a path with it.
+    ContainsNamed {
+        /// That path.
+        path: String,
+        /// What leads there.
+        by: Namer,
+    },
+    /// The link leads to such a path, or to a folder above one.
+    LeadsToNamed {
+        /// Where it leads to.
+        path: String,
+        /// What leads there too.
+        by: Namer,
+    },
+    /// Settings of the host's git could not be read, so that any path may be one that git runs.
+    SettingsUnread {
+        /// Which file.
+        file: String,
+        /// Why not, as a clause.
+        why: String,
+    },
     /// The folder looks like a git repository of its own, whose settings git would obey.
     Repository {
         /// The folder.
@@ -204,6 +230,24 @@ pub enum Reason {
     Failed {
         /// What it said.
         error: String,
+    },
+}
+
+/// What of the host leads its programs to a path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "named_by", rename_all = "snake_case")]
+pub enum Namer {
+    /// A setting of git's.
+    Setting {
+        /// Its name, as it is written: `core.hooksPath`.
+        setting: String,
+        /// The file that it is in: relative to the workspace if it lies there.
+        file: String,
+    },
+    /// A link at a protected path.
+    Link {
+        /// The link.
+        link: String,
     },
 }
 
@@ -290,6 +334,10 @@ impl Reason {
             | Self::Conflict
             | Self::LeadsOut { .. }
             | Self::LeadsToProtected { .. }
+            | Self::Named { .. }
+            | Self::ContainsNamed { .. }
+            | Self::LeadsToNamed { .. }
+            | Self::SettingsUnread { .. }
             | Self::Repository { .. }
             | Self::FolderHeld { .. }
             | Self::Together { .. }
@@ -334,6 +382,15 @@ impl fmt::Display for DropReason {
     }
 }
 
+impl fmt::Display for Namer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Setting { setting, file } => write!(formatter, "protected by {setting} of {file}"),
+            Self::Link { link } => write!(formatter, "protected since {link} leads there"),
+        }
+    }
+}
+
 /// Which list protects a path, and by which pattern.
 fn protected_by(pattern: &str) -> String {
     match Protect::is_compiled_in(pattern) {
@@ -372,6 +429,17 @@ impl fmt::Display for Reason {
             Self::LeadsToProtected { path, pattern } => {
                 write!(formatter, "the link leads to {path} ({})", protected_by(pattern))
             }
+            Self::Named { by } => write!(formatter, "programs of your machine may act on it unasked ({by})"),
+            Self::ContainsNamed { path, by } => {
+                write!(formatter, "it would take {path} with it, which programs of your machine may act on ({by})")
+            }
+            Self::LeadsToNamed { path, by } => {
+                write!(formatter, "the link leads to {path}, which programs of your machine may act on ({by})")
+            }
+            Self::SettingsUnread { file, why } => write!(
+                formatter,
+                "what your git runs of the workspace could not be found out, so each change waits: {file}: {why}"
+            ),
             Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
             Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),
             Self::Together { with } => write!(formatter, "it belongs to the change of {with}, which is held"),

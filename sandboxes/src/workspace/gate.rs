@@ -13,6 +13,7 @@ use cofferdam_policy::Mode;
 use super::{
     beneath::{Blocked, Kind},
     change::{Change, Reason, What},
+    named::Protection,
     tree_path::TreePath,
 };
 
@@ -25,10 +26,12 @@ pub(super) struct Facts<'a> {
     pub(super) mode: Mode,
     /// The line of the list of files with credentials that the host's file there is on.
     pub(super) secret: Option<&'a str>,
-    /// The protected pattern that it matches.
-    pub(super) protected: Option<&'a str>,
-    /// Where it leads, and the protected pattern that this matches, if it is a link.
-    pub(super) leads_to: Option<(TreePath, &'a str)>,
+    /// Why the path is protected.
+    pub(super) protected: Option<Protection>,
+    /// Where it leads that a person must see, if it is a link.
+    pub(super) leads: Leads,
+    /// What could not be found out about the host, so that nothing is applied.
+    pub(super) unread: Option<Reason>,
     /// Why it cannot be applied without something that is held.
     pub(super) tied: Option<Reason>,
     /// The folder above it that looks like a git repository of its own.
@@ -39,6 +42,17 @@ pub(super) struct Facts<'a> {
     pub(super) differs_from_host: bool,
     /// What the host has there now.
     pub(super) host: Host,
+}
+
+/// Where a link leads, over all the links that it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// It stays among what needs no look, or is no link.
+    Nowhere,
+    /// Out of the workspace, or so far that it was not followed to its end.
+    Out,
+    /// To a protected path.
+    To(TreePath, Protection),
 }
 
 /// What the host has at a change's path.
@@ -79,7 +93,7 @@ pub(super) enum Below {
     /// Nothing that matters, or it does not go.
     Nothing,
     /// A protected path.
-    Protected { path: TreePath, pattern: String },
+    Protected { path: TreePath, by: Protection },
     /// A file with credentials.
     Secret { path: TreePath },
     /// More than is looked through.
@@ -132,16 +146,19 @@ fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
     if let Host::Present(Present { below: Below::Secret { path }, .. }) = &facts.host {
         return Some(Reason::ContainsSecret { path: path.to_string() });
     }
-    if let Some(pattern) = facts.protected {
-        return Some(Reason::Protected { pattern: pattern.to_owned() });
+    if let Some(protection) = &facts.protected {
+        return Some(protection.clone().holds());
     }
     if let What::Link { target } = &change.what
-        && leads_out(&change.path, target)
+        && (leads_out(&change.path, target) || facts.leads == Leads::Out)
     {
         return Some(Reason::LeadsOut { target: super::notice::visible(&target.to_string_lossy()) });
     }
-    if let Some((path, pattern)) = &facts.leads_to {
-        return Some(Reason::LeadsToProtected { path: path.to_string(), pattern: (*pattern).to_owned() });
+    if let Leads::To(path, protection) = &facts.leads {
+        return Some(protection.clone().holds_link(path));
+    }
+    if let Some(unread) = &facts.unread {
+        return Some(unread.clone());
     }
     if let Some(folder) = facts.repository {
         return Some(Reason::Repository { folder: folder.to_string() });
@@ -168,9 +185,7 @@ fn reason_of_present(what: &What, present: &Present) -> Option<Reason> {
     }
     match &present.below {
         Below::Nothing => {}
-        Below::Protected { path, pattern } => {
-            return Some(Reason::ContainsProtected { path: path.to_string(), pattern: pattern.clone() });
-        }
+        Below::Protected { path, by } => return Some(by.clone().holds_folder(path)),
         Below::Secret { path } => return Some(Reason::ContainsSecret { path: path.to_string() }),
         Below::TooMany => return Some(Reason::TooMany),
     }
@@ -210,29 +225,11 @@ pub(super) fn leads_out(path: &TreePath, target: &OsStr) -> bool {
     climbed > above
 }
 
-/// Where a link at `path` leads by its text alone; `None` when it leads out. A link on the way is not followed: each was
-/// asked about by its own text when it came.
-pub(super) fn destination(path: &TreePath, target: &OsStr) -> Option<TreePath> {
-    if leads_out(path, target) {
-        return None;
-    }
-    let mut destination = path.parent().unwrap_or_else(TreePath::root).as_path().to_owned();
-    for component in Path::new(target).components() {
-        match component {
-            Component::Prefix(_) | Component::RootDir => return None,
-            Component::CurDir => {}
-            Component::ParentDir => _ = destination.pop(),
-            Component::Normal(name) => destination.push(name),
-        }
-    }
-    TreePath::new(destination)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::change::Namer, *};
 
     fn change(what: What) -> Change {
         Change { path: TreePath::new("a/b").unwrap(), what }
@@ -250,6 +247,14 @@ mod tests {
         What::Link { target: target.into() }
     }
 
+    fn pattern(text: &str) -> Protection {
+        Protection::Pattern(text.into())
+    }
+
+    fn namer() -> Namer {
+        Namer::Setting { setting: "core.hooksPath".into(), file: ".git/config".into() }
+    }
+
     fn present(kind: Kind) -> Present {
         Present::plain(kind)
     }
@@ -261,7 +266,8 @@ mod tests {
             mode: Mode::Apply,
             secret: None,
             protected: None,
-            leads_to: None,
+            leads: Leads::Nowhere,
+            unread: None,
             tied: None,
             repository: None,
             differs_from_view: true,
@@ -282,8 +288,8 @@ mod tests {
     fn every_rule_gives_its_own_answer() {
         use Decision::{Apply, Drop, Hold, Leave, Settled, Unchanged};
         let repository = TreePath::new("a").unwrap();
-        let protected_below =
-            Below::Protected { path: TreePath::new("a/b/.vscode").unwrap(), pattern: ".vscode".into() };
+        let protected_below = Below::Protected { path: TreePath::new("a/b/.vscode").unwrap(), by: pattern(".vscode") };
+        let unread = Reason::SettingsUnread { file: ".git/config".into(), why: "git would refuse its line 1".into() };
         let socket = What::Special { special: super::super::change::Special::Socket };
         let blocked = |blocked| Facts { host: Host::Blocked(blocked), ..plain() };
         let table: Vec<(&str, What, Facts<'_>, Decision)> = vec![
@@ -300,7 +306,7 @@ mod tests {
             (
                 "a draft of a protected path",
                 file(),
-                Facts { mode: Mode::Draft, protected: Some(".git"), ..plain() },
+                Facts { mode: Mode::Draft, protected: Some(pattern(".git")), ..plain() },
                 Hold(Reason::Protected { pattern: ".git".into() }),
             ),
             ("not asked for", file(), Facts { wanted: false, ..plain() }, Leave),
@@ -308,22 +314,52 @@ mod tests {
             (
                 "a protected path",
                 file(),
-                Facts { protected: Some(".git"), ..plain() },
+                Facts { protected: Some(pattern(".git")), ..plain() },
                 Hold(Reason::Protected { pattern: ".git".into() }),
             ),
             (
                 "a file with credentials",
                 file(),
-                Facts { secret: Some(".env"), protected: Some(".env"), ..plain() },
+                Facts { secret: Some(".env"), protected: Some(pattern(".env")), ..plain() },
                 Hold(Reason::Secret { pattern: ".env".into() }),
             ),
-            ("not asked for and protected", file(), Facts { wanted: false, protected: Some("x"), ..plain() }, Leave),
+            (
+                "not asked for and protected",
+                file(),
+                Facts { wanted: false, protected: Some(pattern("x")), ..plain() },
+                Leave,
+            ),
             ("a link out", link("../../x"), absent(false), Hold(Reason::LeadsOut { target: "../../x".into() })),
             (
                 "a link to a protected path",
                 link("../.git/hooks"),
-                Facts { leads_to: Some((TreePath::new(".git/hooks").unwrap(), ".git")), ..plain() },
+                Facts { leads: Leads::To(TreePath::new(".git/hooks").unwrap(), pattern(".git")), ..plain() },
                 Hold(Reason::LeadsToProtected { path: ".git/hooks".into(), pattern: ".git".into() }),
+            ),
+            (
+                "a link to a link out",
+                link("c"),
+                Facts { leads: Leads::Out, ..plain() },
+                Hold(Reason::LeadsOut { target: "c".into() }),
+            ),
+            (
+                "a link to what a setting names",
+                link("c"),
+                Facts { leads: Leads::To(TreePath::new("a/c").unwrap(), Protection::Named(namer())), ..plain() },
+                Hold(Reason::LeadsToNamed { path: "a/c".into(), by: namer() }),
+            ),
+            (
+                "what a setting names",
+                file(),
+                Facts { protected: Some(Protection::Named(namer())), ..plain() },
+                Hold(Reason::Named { by: namer() }),
+            ),
+            ("unread settings", file(), Facts { unread: Some(unread.clone()), ..plain() }, Hold(unread.clone())),
+            (
+                "unread settings and a protected path",
+                file(),
+                Facts { unread: Some(unread), protected: Some(pattern(".git")), ..plain() },
+                Hold(Reason::Protected { pattern: ".git".into() }),
             ),
             (
                 "in a nested repository",
@@ -408,25 +444,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_link_leads_where_its_text_says_from_its_own_folder() {
-        let leads = |path: &str, target: &str| {
-            destination(&TreePath::new(path).unwrap(), OsStr::new(target)).map(|path| path.to_string())
-        };
-        for (path, target, expected) in [
-            ("a", "b/c", Some("b/c")),
-            ("a/b", "c", Some("a/c")),
-            ("a/b", "../.git/hooks", Some(".git/hooks")),
-            ("a/b/c", "./../.././x", Some("x")),
-            ("a", ".", Some(".")),
-            ("a/b", "..", Some(".")),
-            ("a", "../x", None),
-            ("a", "/x", None),
-        ] {
-            assert_eq!(leads(path, target).as_deref(), expected, "{path} -> {target}");
-        }
-    }
-
     fn any_facts() -> impl Strategy<Value = Facts<'static>> {
         let kinds = prop_oneof![Just(Kind::File), Just(Kind::Folder), Just(Kind::Link), Just(Kind::Socket)];
         let host = prop_oneof![
@@ -436,7 +453,7 @@ mod tests {
                 Host::Present(Present { kind, changed, mount, other_owner: None, below: Below::Nothing })
             }),
         ];
-        let protected = prop_oneof![Just(None), Just(Some(".git"))];
+        let protected = prop_oneof![Just(None), Just(Some(pattern(".git")))];
         let tied = prop_oneof![Just(None), Just(Some(Reason::BuildsOnHeld))];
         (any::<bool>(), protected, tied, any::<bool>(), any::<bool>(), host).prop_map(
             |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
@@ -444,7 +461,8 @@ mod tests {
                 wanted,
                 secret: None,
                 protected,
-                leads_to: None,
+                leads: Leads::Nowhere,
+                unread: None,
                 tied,
                 repository: None,
                 differs_from_view,

@@ -98,13 +98,15 @@ impl Session {
         let failed = |source| self.kernel("compare the call's changes with the workspace", source);
         let stack = self.ledger().load().map_err(failed)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
+        let changed = order.changeset.changes.iter().map(|change| &change.path);
+        let guard = self.workspace().naming().guard(self.workspace(), admission.protect, changed);
         let assessment = Assessment {
             workspace: self.workspace(),
             changeset: order.changeset,
             stack: &stack,
             layers,
             selection: &selection,
-            protect: admission.protect,
+            guard: &guard,
             mode: admission.mode,
             masks: admission.masks,
             stamp: order.stamp,

@@ -21,6 +21,7 @@ mod copy;
 mod delivery;
 mod diff;
 mod flush;
+mod follow;
 mod gate;
 pub mod git;
 mod hand_back;
@@ -30,6 +31,7 @@ mod ledger;
 mod left;
 mod live;
 mod masking;
+mod named;
 mod notice;
 mod operation;
 #[cfg(test)]
@@ -72,7 +74,7 @@ mod undo_tests;
 mod view_tests;
 
 pub use archive::Retention;
-pub use change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, Special, What};
+pub use change::{Change, DropReason, Dropped, HandedBack, Held, Namer, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
 pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};

@@ -19,7 +19,14 @@ use std::{
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
-use super::{beneath, masking::Masking, recent::Recent, stamp::Clock, tree_path::hexadecimal};
+use super::{
+    beneath,
+    masking::Masking,
+    named::{Naming, Personal},
+    recent::Recent,
+    stamp::Clock,
+    tree_path::hexadecimal,
+};
 
 /// Bytes of the path's digest in a workspace's id: 64 bits, so that a collision (which is refused) does not happen.
 const ID_BYTES: usize = 8;
@@ -39,6 +46,8 @@ pub struct Workspace {
     state_clock: Clock,
     /// Its files with credentials.
     masking: Masking,
+    /// What of the host leads to its paths.
+    naming: Naming,
 }
 
 /// Why a folder cannot be a workspace.
@@ -167,7 +176,16 @@ impl Workspace {
             clock: Clock::default(),
             state_clock: Clock::default(),
             masking: Masking::default(),
+            naming: Naming::new(Personal::of(home)),
         })
+    }
+
+    /// Also reads these files of git's settings to find what git runs of the workspace: those that a variable of the
+    /// environment names in the place of the usual ones in the home.
+    #[must_use]
+    pub fn with_git_settings(mut self, files: impl Iterator<Item = PathBuf>) -> Self {
+        self.naming.read_also(files);
+        self
     }
 
     /// The workspace's absolute path.
@@ -218,6 +236,10 @@ impl Workspace {
 
     pub(super) fn masking(&self) -> &Masking {
         &self.masking
+    }
+
+    pub(super) fn naming(&self) -> &Naming {
+        &self.naming
     }
 
     pub(super) fn inode(&self) -> u64 {

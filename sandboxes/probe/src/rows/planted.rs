@@ -1,4 +1,4 @@
-//! P23, P25–P28, P30: puts content at paths in every way that a program has, for what runs later on the host.
+//! P23, P23n, P25–P28, P26n, P30: puts content at paths in every way that a program has, for what runs later on the host.
 
 use std::{
     collections::BTreeMap,

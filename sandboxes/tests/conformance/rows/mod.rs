@@ -5,6 +5,7 @@ mod changes;
 mod files;
 mod kernel;
 mod lifecycle;
+mod named;
 mod planted;
 mod programs;
 mod races;
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<Row> {
         budgets::ROWS,
         kernel::ROWS,
         planted::ROWS,
+        named::ROWS,
         repository::ROWS,
         sharing::ROWS,
         works::ROWS,

@@ -32,7 +32,7 @@ const WAYS: [&str; 10] =
 
 /// What is at the paths before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Before {
+pub(super) enum Before {
     Absent,
     Present,
 }
@@ -87,7 +87,7 @@ fn planted(site: &Site<'_>, way: &str, plants: &[(&str, String)]) -> Result<(Rep
 }
 
 /// Plants in every way, over something and over nothing: all of it is held, and the host is as it was.
-fn nothing_arrives(
+pub(super) fn nothing_arrives(
     stage: &Stage,
     id: &str,
     plants: &[(&str, String)],
@@ -246,8 +246,10 @@ fn git_is_untouched(stage: &Stage) -> Result<Cell, String> {
                      printf '[core]\\n\\tfsmonitor = touch {program}\\n' > evil.config"
                 );
                 run(&mut open, "sh", &["-c", &script], |_, _| {}).printed("")?;
-                site.hand_back(crate::stage::close(open))?;
-                ensure(site.host_text(".gitattributes").is_some(), || "attributes did not come back".into())?;
+                let handed = site.hand_back(crate::stage::close(open))?;
+                ensure(site.host_text(".gitattributes").is_some(), || {
+                    format!("attributes did not come back: {handed:?}")
+                })?;
                 use_it(&site.workspace)?;
             }
             ensure(!canary.exists(), || "git on the host ran what was planted".into())

@@ -1,0 +1,307 @@
+//! The paths of a workspace that programs of the host act on because something of the host leads there.
+//!
+//! The list of protected paths knows names. But the host's own git settings may say `core.hooksPath = tools/hooks`, and a
+//! link may lead from `.husky/pre-commit` to `scripts/check.sh`: then a file with an ordinary name is executed unasked. Here
+//! the host is asked, at the moment of the hand-back, what leads where; nothing is executed for it, and nothing of a view is
+//! believed.
+//!
+//! - Git's settings: those of the machine, of the person, and of each repository whose files are changed, and of others that
+//!   are met ([`repository`]).
+//! - Links at protected names ([`links`]).
+//!
+//! What cannot be read holds every change: a path that may run code is not told from one that does not.
+
+mod config;
+mod links;
+mod look;
+mod repository;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use cofferdam_policy::{Protect, fold_name};
+
+pub(crate) use self::repository::Personal;
+use self::{links::Links, look::Looks, repository::Repository};
+use super::{
+    change::{Namer, Reason, What},
+    tree_path::TreePath,
+    workspace::Workspace,
+};
+
+/// Repositories that are read for one hand-back.
+const MOST_REPOSITORIES: usize = 100;
+
+/// A path that something of the host names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct NamedPath {
+    path: TreePath,
+    far: Far,
+    by: Namer,
+}
+
+/// What else it concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Far {
+    /// Nothing: only what has this very name, and no folder.
+    Name,
+    /// All below it.
+    Tree,
+    /// All below it, and be it the whole workspace.
+    Whole,
+    /// What is protected below the link that leads to it.
+    Through(TreePath),
+}
+
+/// Something that must be known and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unread {
+    file: String,
+    why: String,
+}
+
+/// What is known of a workspace's host.
+#[derive(Debug)]
+pub(super) struct Naming {
+    personal: Personal,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    repositories: HashMap<PathBuf, (Looks, Vec<NamedPath>)>,
+    links: Links,
+}
+
+/// What one hand-back is held to: the protected names, and what is named.
+#[derive(Debug)]
+pub(super) struct Guard<'a> {
+    protect: &'a Protect,
+    /// By folded names, so that another spelling is found.
+    named: BTreeMap<Vec<String>, Vec<NamedPath>>,
+    unread: Option<Unread>,
+}
+
+/// Why a path is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Protection {
+    /// A pattern of the list or of a policy.
+    Pattern(String),
+    /// Something of the host leads there.
+    Named(Namer),
+}
+
+/// What a path is about to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nature {
+    Folder,
+    Other,
+}
+
+impl Nature {
+    pub(super) fn of(what: &What) -> Self {
+        match what {
+            What::Folder { .. } => Self::Folder,
+            What::File { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => Self::Other,
+        }
+    }
+}
+
+impl Protection {
+    /// Why the path itself is held.
+    pub(super) fn holds(self) -> Reason {
+        match self {
+            Self::Pattern(pattern) => Reason::Protected { pattern },
+            Self::Named(by) => Reason::Named { by },
+        }
+    }
+
+    /// Why a folder is held that has the path in it.
+    pub(super) fn holds_folder(self, path: &TreePath) -> Reason {
+        let path = path.to_string();
+        match self {
+            Self::Pattern(pattern) => Reason::ContainsProtected { path, pattern },
+            Self::Named(by) => Reason::ContainsNamed { path, by },
+        }
+    }
+
+    /// Why a link is held that leads to the path.
+    pub(super) fn holds_link(self, path: &TreePath) -> Reason {
+        let path = path.to_string();
+        match self {
+            Self::Pattern(pattern) => Reason::LeadsToProtected { path, pattern },
+            Self::Named(by) => Reason::LeadsToNamed { path, by },
+        }
+    }
+}
+
+impl Naming {
+    pub(super) fn new(personal: Personal) -> Self {
+        Self { personal, state: Mutex::default() }
+    }
+
+    /// Reads more files of a person's settings.
+    pub(super) fn read_also(&mut self, files: impl Iterator<Item = PathBuf>) {
+        self.personal.files.extend(files);
+    }
+
+    /// Asks the host what leads where, for changes at these paths. What was read before counts as long as the host is as it
+    /// was then. Nothing is asked when there are no changes.
+    pub(super) fn guard<'a, 'b>(
+        &self,
+        workspace: &Workspace,
+        protect: &'a Protect,
+        changes: impl Iterator<Item = &'b TreePath>,
+    ) -> Guard<'a> {
+        let mut folders: BTreeSet<TreePath> = BTreeSet::new();
+        let mut changed = false;
+        for path in changes {
+            changed = true;
+            for folder in path.folders_above() {
+                if !folders.insert(folder) {
+                    break;
+                }
+            }
+        }
+        let mut guard = Guard { protect, named: BTreeMap::new(), unread: None };
+        if !changed {
+            return guard;
+        }
+        let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let leads = state.links.find(workspace, protect, &folders);
+        guard.add(&leads.named);
+        let mut tops = tops(workspace, &folders);
+        if tops.len() > MOST_REPOSITORIES {
+            let why = format!("changes in more than {MOST_REPOSITORIES} repositories at once are not told apart");
+            guard.unread = Some(Unread { file: ".git".to_owned(), why });
+            return guard;
+        }
+        // Others may name paths beyond their own files.
+        let changed = tops.clone();
+        for other in leads.repositories.iter().map(|folder| workspace.root().join(folder)) {
+            if tops.len() < MOST_REPOSITORIES {
+                tops.insert(other);
+            }
+        }
+        let mut kept = HashMap::new();
+        for top in tops {
+            let known = state.repositories.remove(&top).filter(|(looks, _)| looks.are_true());
+            let read = known.map_or_else(|| self.read(workspace, &top), Ok);
+            match read {
+                Ok((looks, named)) => {
+                    guard.add(&named);
+                    kept.insert(top, (looks, named));
+                }
+                Err(unread) if changed.contains(&top) => guard.unread = Some(unread),
+                // Of a broken repository in which nothing changes nothing is known but its files, which are its own.
+                Err(_) => {}
+            }
+        }
+        // Of repositories that are not at issue now the latest are remembered, so that calls in turn find theirs.
+        for (top, known) in state.repositories.drain() {
+            if kept.len() < MOST_REPOSITORIES {
+                kept.insert(top, known);
+            }
+        }
+        state.repositories = kept;
+        guard
+    }
+
+    fn read(&self, workspace: &Workspace, top: &Path) -> Result<(Looks, Vec<NamedPath>), Unread> {
+        let mut looks = Looks::new(workspace.device(), workspace.inode());
+        let named = Repository::read(&mut looks, &self.personal, workspace.root(), top)?;
+        Ok((looks, named))
+    }
+}
+
+/// Where the files of repositories begin: at the workspace, or above it, and at each folder with a `.git` of its own.
+fn tops(workspace: &Workspace, folders: &BTreeSet<TreePath>) -> BTreeSet<PathBuf> {
+    let root = workspace.root();
+    let has_git = |folder: &Path| folder.join(".git").symlink_metadata().is_ok();
+    let mut tops = BTreeSet::from([root.to_owned()]);
+    if !has_git(root) {
+        tops.extend(root.ancestors().find(|above| has_git(above)).map(Path::to_owned));
+    }
+    tops.extend(folders.iter().map(|folder| root.join(folder)).filter(|folder| has_git(folder)));
+    tops
+}
+
+fn folded(path: &TreePath) -> Vec<String> {
+    path.as_path().iter().map(|name| fold_name(&name.to_string_lossy())).collect()
+}
+
+impl<'a> Guard<'a> {
+    fn add(&mut self, named: &[NamedPath]) {
+        for named in named {
+            // The list says it already, in words that people know.
+            if self.protect.contains(named.path.as_path()).is_none() {
+                self.named.entry(folded(&named.path)).or_default().push(named.clone());
+            }
+        }
+    }
+
+    /// Why every change is held: what must be known could not be read.
+    pub(super) fn unread(&self) -> Option<Reason> {
+        let Unread { file, why } = self.unread.clone()?;
+        Some(Reason::SettingsUnread { file, why })
+    }
+
+    /// Why `path` or a folder above it is protected.
+    pub(super) fn contains(&self, path: &TreePath, nature: Nature) -> Option<Protection> {
+        let pattern = self.protect.contains(path.as_path()).map(|pattern| Protection::Pattern(pattern.to_owned()));
+        pattern.or_else(|| self.named_at(path, nature))
+    }
+
+    /// As [`Guard::contains`], and also for a folder on the way to something protected: a link to it brings that along.
+    pub(super) fn matches(&self, path: &TreePath) -> Option<Protection> {
+        let pattern = self.protect.matches(path.as_path()).map(|pattern| Protection::Pattern(pattern.to_owned()));
+        pattern.or_else(|| self.named_at(path, Nature::Other)).or_else(|| self.named_below(path))
+    }
+
+    /// As [`Guard::matches`], for what takes the place of all that was at `path`.
+    pub(super) fn matches_replaced(&self, path: &TreePath) -> Option<Protection> {
+        let pattern =
+            self.protect.matches_replaced(path.as_path()).map(|pattern| Protection::Pattern(pattern.to_owned()));
+        pattern.or_else(|| self.named_at(path, Nature::Other)).or_else(|| self.named_below(path))
+    }
+
+    fn named_at(&self, path: &TreePath, nature: Nature) -> Option<Protection> {
+        if self.named.is_empty() {
+            return None;
+        }
+        let names = folded(path);
+        for depth in (0..=names.len()).rev() {
+            let is_itself = depth == names.len();
+            let counts = |named: &&NamedPath| match &named.far {
+                Far::Name => is_itself && nature == Nature::Other,
+                Far::Tree | Far::Whole => true,
+                Far::Through(link) => {
+                    let below: PathBuf = path.as_path().iter().skip(depth).collect();
+                    self.protect.contains(&link.as_path().join(below)).is_some()
+                }
+            };
+            let found = self.named.get(&names[..depth]).and_then(|named| named.iter().find(counts));
+            if let Some(found) = found {
+                return Some(Protection::Named(found.by.clone()));
+            }
+        }
+        None
+    }
+
+    fn named_below(&self, path: &TreePath) -> Option<Protection> {
+        let names = folded(path);
+        if names.is_empty() {
+            return None;
+        }
+        let (found, named) = self.named.range(names.clone()..).find(|(found, _)| **found != names)?;
+        let named = found.starts_with(&names).then(|| named.first()).flatten()?;
+        Some(Protection::Named(named.by.clone()))
+    }
+}

@@ -1,0 +1,204 @@
+//! Links of the host at protected names, and where they lead: `.husky/pre-commit -> ../scripts/check.sh`; and where the
+//! files of repositories begin.
+//!
+//! They are looked for in the folders above each change; in the folders of the workspace's first three levels, the oldest
+//! first, [`MOST_FOLDERS`] at most; and below each protected folder that is found there, as deep and as many. A folder
+//! whose time has not changed is not read again.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    ffi::OsString,
+    fs, io,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use cofferdam_policy::Protect;
+
+use super::{
+    super::{change::Namer, tree_path::TreePath, workspace::Workspace},
+    Far, NamedPath,
+    look::{Looks, Version},
+};
+
+/// Folders of each kind that are looked at for one hand-back, those above the changes aside. A look takes microseconds.
+const MOST_FOLDERS: usize = 1000;
+
+/// Levels of folders whose names are looked at: below the workspace, and below a protected folder.
+const LEVELS: usize = 3;
+
+/// Folders that are not looked through. The repository's own are read with its settings; the links in folders of
+/// installed packages and of builds lead to the workspace's ordinary sources, which ordinary work runs.
+const PASSED_OVER: [&str; 13] = [
+    ".git",
+    ".hg",
+    ".jj",
+    ".sl",
+    ".bzr",
+    "node_modules",
+    "target",
+    ".venv",
+    "venv",
+    ".tox",
+    ".nox",
+    "site-packages",
+    ".direnv",
+];
+
+/// What is known of the folders.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// What `folders` was made with.
+    protect: Option<Protect>,
+    folders: HashMap<TreePath, Known>,
+}
+
+/// A folder as it was when it was read.
+#[derive(Debug)]
+struct Known {
+    version: Version,
+    /// It was so new then that it may have changed once more and look the same.
+    is_restless: bool,
+    listing: Arc<Listing>,
+}
+
+/// What of a folder's names matters.
+#[derive(Debug, Default)]
+struct Listing {
+    /// The folder itself has a protected name, or lies below one.
+    is_protected: bool,
+    /// The files of a repository begin here.
+    has_git: bool,
+    /// Links with protected names.
+    links: Vec<OsString>,
+    /// Folders with protected names, or on the way to one.
+    protected: Vec<Found>,
+    /// Other folders.
+    ordinary: Vec<Found>,
+}
+
+/// A folder that was found. The oldest come first: folders that an agent makes push none out that was there before.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    made: SystemTime,
+    path: TreePath,
+}
+
+/// A folder that is yet to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Pending {
+    folder: Found,
+    /// How deep below a protected folder it lies, if it does.
+    below: Option<usize>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Leads {
+    pub(super) named: Vec<NamedPath>,
+    /// Folders at which the files of a repository begin.
+    pub(super) repositories: Vec<TreePath>,
+}
+
+impl Links {
+    /// Finds them, and the repositories that are met on the way.
+    pub(super) fn find(&mut self, workspace: &Workspace, protect: &Protect, above: &BTreeSet<TreePath>) -> Leads {
+        if self.protect.as_ref() != Some(protect) {
+            (self.protect, self.folders) = (Some(protect.clone()), HashMap::new());
+        }
+        let mut looks = Looks::new(workspace.device(), workspace.inode());
+        let Leads { mut named, mut repositories } = Leads::default();
+        let mut seen = BTreeSet::new();
+        let first = |path: TreePath| Pending { folder: Found { made: UNIX_EPOCH, path }, below: None };
+        let mut pending: BTreeSet<Pending> = above.iter().cloned().chain([TreePath::root()]).map(first).collect();
+        let (mut ordinary, mut protected) = (0, 0);
+        while let Some(Pending { folder: Found { path: folder, .. }, below }) = pending.pop_first() {
+            if is_passed_over(&folder) || !seen.insert(folder.clone()) {
+                continue;
+            }
+            if !above.contains(&folder) {
+                let count = if below.is_some() { &mut protected } else { &mut ordinary };
+                *count += 1;
+                if *count > MOST_FOLDERS {
+                    continue;
+                }
+            }
+            let Some(listing) = self.listing(workspace.root(), protect, &folder) else { continue };
+            repositories.extend(listing.has_git.then(|| folder.clone()));
+            let below = below.or(listing.is_protected.then_some(0));
+            let mut look_at = |folders: &[Found], below| {
+                pending.extend(folders.iter().map(|folder| Pending { folder: folder.clone(), below }));
+            };
+            look_at(&listing.protected, Some(below.map_or(0, |below| below + 1)));
+            match below {
+                Some(below) if below < LEVELS => look_at(&listing.ordinary, Some(below + 1)),
+                None if folder.depth() < LEVELS - 1 => look_at(&listing.ordinary, None),
+                Some(_) | None => {}
+            }
+            for name in &listing.links {
+                let link = folder.join(name);
+                let by = Namer::Link { link: link.to_string() };
+                let way = looks.way(&workspace.root().join(&link));
+                // The first is the link itself.
+                let hops = way.links.iter().skip(1);
+                named.extend(hops.map(|hop| NamedPath { path: hop.clone(), far: Far::Tree, by: by.clone() }));
+                if let Some(path) = way.end.filter(|end| *end != TreePath::root()) {
+                    named.push(NamedPath { path, far: Far::Through(link), by });
+                }
+            }
+        }
+        self.folders.retain(|folder, _| seen.contains(folder));
+        Leads { named, repositories }
+    }
+
+    /// What of a folder matters; `None` when there is no folder that can be read.
+    fn listing(&mut self, root: &Path, protect: &Protect, folder: &TreePath) -> Option<Arc<Listing>> {
+        let path = root.join(folder);
+        let status = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_dir)?;
+        let version = Version::of(&status);
+        let known = self.folders.get(folder);
+        if let Some(known) = known
+            && known.version == version
+            && !known.is_restless
+        {
+            return Some(Arc::clone(&known.listing));
+        }
+        let before = known.map(|known| known.listing.ordinary.iter().map(|found| found.path.clone()).collect());
+        let listing = Arc::new(read(&path, protect, folder, &before.unwrap_or_default()).ok()?);
+        let known = Known { version, is_restless: !version.is_settled(), listing: Arc::clone(&listing) };
+        self.folders.insert(folder.clone(), known);
+        Some(listing)
+    }
+}
+
+/// Reads a folder, in which these folders are known to have ordinary names: to compare a name with every pattern takes
+/// longer than to read it.
+fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<TreePath>) -> io::Result<Listing> {
+    let is_protected = protect.contains(folder.as_path()).is_some();
+    let mut listing = Listing { is_protected, ..Listing::default() };
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        listing.has_git |= entry.file_name() == ".git";
+        if !kind.is_dir() && !kind.is_symlink() {
+            continue;
+        }
+        let below = folder.join(&entry.file_name());
+        let is_known = kind.is_dir() && ordinary.contains(&below);
+        let matters = is_protected || (!is_known && protect.matches(below.as_path()).is_some());
+        if kind.is_symlink() {
+            listing.links.extend(matters.then(|| entry.file_name()));
+            continue;
+        }
+        // Where the file system does not keep when it was made, all are equally old.
+        let made = entry.metadata().and_then(|status| status.created()).unwrap_or(UNIX_EPOCH);
+        let found = Found { made, path: below };
+        if matters { listing.protected.push(found) } else { listing.ordinary.push(found) }
+    }
+    Ok(listing)
+}
+
+fn is_passed_over(path: &TreePath) -> bool {
+    path.as_path().iter().any(|name| PASSED_OVER.iter().any(|passed| name.eq_ignore_ascii_case(passed)))
+}
