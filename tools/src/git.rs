@@ -5,7 +5,6 @@
 //! after `--`; and a commit's message, which is one argument of its own. Hooks and filters of the repository run, since this
 //! is a sandbox; a pager, an editor, a prompt and a signature do not, since nobody is there for them.
 
-mod compare;
 mod numbers;
 mod revision;
 mod status;
@@ -16,7 +15,6 @@ use cofferdam_contract::{Command, Exit, Repository, Sandbox, Stream, WorkspacePa
 
 use crate::{Failure, excerpt, plain_text};
 
-pub use compare::differing_files;
 pub(crate) use numbers::{ChangedFile, Totals, changed_files, listed};
 pub(crate) use revision::Revision;
 pub(crate) use status::{Entry, read_status};

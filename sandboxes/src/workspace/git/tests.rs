@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    CommitError, Committed, HostGit, Purpose, RepositoryError, TakeError,
+    CommitError, Committed, Conversions, HostGit, Purpose, RepositoryError, TakeError,
     host::{Head, HostRepository},
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
         playground::{Playground, Upper, patient},
     },
 };
+
+/// Settings that change nothing between files and objects.
+const PLAIN: Conversions = Conversions { line_ends: false, modes: true, links: true };
 
 /// A workspace with a repository and one commit, and what a sandbox wrote over it.
 struct Bench {
@@ -95,6 +98,12 @@ impl Bench {
     /// Lets the sandbox's branch be at `commit`.
     fn branch(&self, commit: &str) {
         self.upper.write(".git/refs/heads/main", &format!("{commit}\n")).write(".git/index", "an index");
+    }
+
+    /// Lets the host's working tree hold `b` and nothing else.
+    fn only_b(&self, content: &str) {
+        fs::remove_file(self.ground.host("a.txt")).unwrap();
+        self.ground.write("b", content);
     }
 
     fn session(&self) -> Session {
@@ -306,9 +315,10 @@ fn settings_of_the_hosts_repository_start_nothing() {
     fs::set_permissions(hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     bench.branch(&bench.commit(&bench.first, &bench.tree("100644", "b", &bench.blob("x"))));
     bench.take().unwrap().unwrap();
+    bench.only_b("x");
     let session = bench.session();
     session.repository(&bench.git, Purpose::Read, &patient(&|| false)).unwrap();
-    let taking = session.plan_taking(&bench.git, None).unwrap();
+    let taking = session.plan_taking(&bench.git, None, PLAIN).unwrap();
     session.take(&taking, &bench.git, None, &patient(&|| false)).unwrap();
     assert!(!mark.exists(), "the host's repository was obeyed");
     bench.host(&["update-ref", "refs/heads/x", "HEAD"]);
@@ -321,8 +331,9 @@ fn a_branch_that_moves_while_it_is_taken_stays_where_it_went() {
     let commit = bench.commit(&bench.first, &bench.tree("100644", "b", &bench.blob("x")));
     bench.branch(&commit);
     bench.take().unwrap().unwrap();
+    bench.only_b("x");
     let session = bench.session();
-    let taking = session.plan_taking(&bench.git, None).unwrap();
+    let taking = session.plan_taking(&bench.git, None, PLAIN).unwrap();
     bench.host(&["commit", "--quiet", "--allow-empty", "--message=Mine"]);
     let mine = bench.host(&["rev-parse", "HEAD"]);
     let index = fs::read(bench.ground.host(".git/index")).unwrap();
@@ -332,7 +343,7 @@ fn a_branch_that_moves_while_it_is_taken_stays_where_it_went() {
     for lock in [".git/index.lock", ".git/refs/heads/main.lock"] {
         assert!(bench.ground.read(lock).is_none(), "{lock} is left");
     }
-    assert!(matches!(session.plan_taking(&bench.git, None), Err(TakeError::Diverged { .. })));
+    assert!(matches!(session.plan_taking(&bench.git, None, PLAIN), Err(TakeError::Diverged { .. })));
 }
 
 #[test]
