@@ -416,19 +416,53 @@ fn where_git_cannot_be_used_the_reason_is_said() {
     bare(&place);
     says(&place, "bare git repository");
 
+    // What is said to do is done, and works.
     let place = repository(Person::invoker());
-    let sub = place.workspace().join("src");
-    let output = place.run(&["call", "git_status", "--workspace", sub.to_str().unwrap()]);
-    assert!(text(&output).contains("below the root of its git repository"), "{}", text(&output));
+    let at = |folder: &Path| text(&place.run(&["call", "git_status", "--workspace", folder.to_str().unwrap()]));
+    let told = at(&place.workspace().join("src"));
+    let root = place.workspace();
+    let root = root.to_str().unwrap();
+    assert!(told.contains(&format!("below the root of its git repository, {root}")) && told.contains("as workspace"));
+    assert!(at(Path::new(root)).contains("On branch main"));
 
-    git(&place, &["worktree", "add", "--quiet", "-b", "other", place.all().join("linked").to_str().unwrap()]);
-    let output = place.run(&["call", "git_log", "--workspace", place.all().join("linked").to_str().unwrap()]);
-    assert!(text(&output).contains("a linked worktree or a submodule"), "{}", text(&output));
+    let linked = place.all().join("linked");
+    git(&place, &["worktree", "add", "--quiet", "-b", "other", linked.to_str().unwrap()]);
+    let told = at(&linked);
+    assert!(told.contains(&format!("a linked worktree of the repository {root}/.git")), "{told}");
+    assert!(told.contains("name the main worktree as workspace"), "{told}");
+
+    let outer = place.all().join("outer");
+    git(&place, &["init", "--quiet", outer.to_str().unwrap()]);
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", root, "sub"];
+    assert!(git_in(&place, &outer, &add).status.success());
+    let told = at(&outer.join("sub"));
+    assert!(told.contains("is a submodule") && told.contains("the root of the repository around it"), "{told}");
+    assert!(at(&outer).contains("sub"), "{}", at(&outer));
+
+    let separate = place.all().join("separate");
+    fs::create_dir(&separate).unwrap();
+    let init = ["init", "--quiet", "--separate-git-dir=../separate.git", "."];
+    assert!(git_in(&place, &separate, &init).status.success());
+    let told = at(&separate);
+    assert!(told.contains("separate.git, outside of what") && told.contains("move that folder"), "{told}");
+    fs::remove_file(separate.join(".git")).unwrap();
+    fs::rename(place.all().join("separate.git"), separate.join(".git")).unwrap();
+    assert!(at(&separate).contains("without commits yet"), "{}", at(&separate));
+
+    let tables = place.all().join("tables");
+    git(&place, &["clone", "--quiet", "--ref-format=reftable", root, tables.to_str().unwrap()]);
+    let told = at(&tables);
+    assert!(told.contains("refs as reftable") && told.contains("git clone --ref-format=files"), "{told}");
+    let files = place.all().join("files");
+    git(&place, &["clone", "--quiet", "--ref-format=files", tables.to_str().unwrap(), files.to_str().unwrap()]);
+    assert!(at(&files).contains("On branch main"), "{}", at(&files));
 
     let clone = place.all().join("shared");
     git(&place, &["clone", "--quiet", "--shared", ".", clone.to_str().unwrap()]);
-    let output = place.run(&["call", "git_log", "--workspace", clone.to_str().unwrap()]);
-    assert!(text(&output).contains("git repack -a -d"), "{}", text(&output));
+    assert!(at(&clone).contains("git repack -a -d"), "{}", at(&clone));
+    assert!(git_in(&place, &clone, &["repack", "-q", "-a", "-d"]).status.success());
+    fs::remove_file(clone.join(".git/objects/info/alternates")).unwrap();
+    assert!(at(&clone).contains("On branch main"), "{}", at(&clone));
 
     let linked = place.all().join("link");
     fs::create_dir(&linked).unwrap();
