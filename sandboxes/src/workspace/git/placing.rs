@@ -136,8 +136,12 @@ impl<'a> Placing<'a> {
         if let Some(found) = found.filter(|found| found.kind == Kind::File) {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(found.permissions()))?;
         }
-        rustix::fs::linkat(&git, &own, &folder, lock_name(target), AtFlags::empty())?;
-        Ok(file)
+        match rustix::fs::linkat(&git, &own, &folder, lock_name(target), AtFlags::empty()) {
+            Ok(()) => Ok(file),
+            // link(2), EPERM: the owner is ours, so it is the file system.
+            Err(Errno::PERM | Errno::OPNOTSUPP) => Err(io::Error::other("the file system of .git has no hard links")),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// What a locked file holds now; `None` when there is none.

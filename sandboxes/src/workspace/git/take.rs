@@ -382,7 +382,7 @@ fn shared_indexes(workspace: &Workspace, store: &Store) -> io::Result<()> {
 fn log_line(taking: &Taking, digits: usize, person: Option<&Identity>) -> String {
     let none = "0".repeat(digits);
     let old = taking.old.as_ref().map_or(none.as_str(), ObjectId::as_str);
-    let plain = |text: &str| text.replace(['<', '>', '\n', '\t'], " ");
+    let plain = |text: &str| text.replace(|letter: char| letter.is_control() || matches!(letter, '<' | '>'), " ");
     let who = person.map_or_else(
         || "cofferdam <>".to_owned(),
         |person| format!("{} <{}>", plain(&person.name), plain(&person.email)),

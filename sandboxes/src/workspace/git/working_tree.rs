@@ -262,11 +262,16 @@ fn attributes(
     let failed = |source| TakeError::Kernel { doing: "read the repository's attributes", source };
     let own = small(workspace, &in_git(&name("info/attributes")), ATTRIBUTES_BYTES).map_err(failed)?;
     store.put("attributes".as_ref(), &own.unwrap_or_default()).map_err(failed)?;
+    // An index of its own says which `.gitattributes` there are: `--source` is git 2.40's.
+    let index = [("GIT_INDEX_FILE", "attributes.index")];
+    let mut command = store.in_trusted();
+    command.envs(index).args(["read-tree", commit.as_str()]);
+    succeed(command, "read the commit's attributes", &[])?;
     let mut command = store.in_trusted();
     // As if they were the person's own: of attributes that change a file it is only asked whether there are any.
     command.env("GIT_CONFIG_COUNT", "1").env("GIT_CONFIG_KEY_0", "core.attributesFile");
-    command.env("GIT_CONFIG_VALUE_0", "attributes");
-    command.args(["check-attr", "-z", "--stdin", "--source", commit.as_str()]).args(ATTRIBUTES);
+    command.env("GIT_CONFIG_VALUE_0", "attributes").envs(index);
+    command.args(["check-attr", "-z", "--stdin", "--cached"]).args(ATTRIBUTES);
     let asked: Vec<u8> =
         paths.iter().flat_map(|path| [path.as_path().as_os_str().as_bytes(), b"\0"].concat()).collect();
     let told = succeed(command, "read the commit's attributes", &asked)?;
