@@ -6,6 +6,7 @@
 //! is a sandbox; a pager, an editor, a prompt and a signature do not, since nobody is there for them.
 
 mod numbers;
+mod reading;
 mod revision;
 mod status;
 
@@ -16,6 +17,7 @@ use cofferdam_contract::{Command, Exit, Repository, Sandbox, Stream, WorkspacePa
 use crate::{Failure, excerpt, plain_text};
 
 pub(crate) use numbers::{ChangedFile, Totals, changed_files, listed};
+pub(crate) use reading::Reading;
 pub(crate) use revision::Revision;
 pub(crate) use status::{Entry, read_status};
 
