@@ -711,6 +711,35 @@ fn files_of_a_filter_that_is_not_inside_are_not_committed_raw() {
     git(&place, &["config", "filter.lfs.clean", "echo pointer"]);
     ask(&place, "git_commit", json!({ "message": "Yes" }));
     assert_eq!(git(&place, &["cat-file", "blob", "refs/agents/default:data.bin"]), "pointer");
+    // Whether the file is what the commit has is for the person's git, which knows the filter.
+    let applied = place.run(&["changes", "apply", "--all"]);
+    assert!(applied.status.success(), "{}", text(&applied));
+    let before = place.tree();
+    let (status, said) = take(&place, &[]);
+    assert!(status == 3 && said.contains("data.bin passes through the filter `lfs`"), "{status}: {said}");
+    assert!(said.contains("git reset"), "{said}");
+    assert_eq!(place.tree(), before);
+    git(&place, &["reset", "--quiet", "refs/agents/default"]);
+    assert_eq!(git(&place, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn line_ends_that_the_persons_git_converts_are_no_difference() {
+    let place = repository(Person::ordinary());
+    git(&place, &["config", "core.autocrlf", "true"]);
+    write(&place, "a.txt", "one\r\ntwo\r\n");
+    commit(&place, "Windows");
+    assert_eq!(git(&place, &["cat-file", "blob", "refs/agents/default:a.txt"]), "one\ntwo");
+    let (status, said) = take(&place, &[]);
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(git(&place, &["status", "--porcelain"]), "");
+    // Where it converts none, they are one.
+    git(&place, &["config", "core.autocrlf", "false"]);
+    write(&place, "a.txt", "three\n");
+    commit(&place, "Elsewhere");
+    place.write("a.txt", "three\r\n");
+    let (status, said) = take(&place, &[]);
+    assert!(status == 3 && said.contains("a.txt"), "{status}: {said}");
 }
 
 #[test]
@@ -801,6 +830,14 @@ fn a_tracked_file_that_is_masked_inside_is_no_change_and_is_never_committed_mask
         assert_eq!(code, "nothing_to_commit", "{words}");
         let (status, taken) = take(&place, &[]);
         assert_eq!((status, git(&place, &["status", "--porcelain"]).as_str()), (0, ""), "{taken}");
+        // A file that is masked since the commit: what a sandbox would see of it is not compared.
+        write(&place, "a.txt", "two and a half\n");
+        let masked_later = commit(&place, "Two and a half");
+        place.policy("version = 1\n[secrets]\npaths = [\"a.txt\"]\n");
+        let (status, taken) = take(&place, &[]);
+        assert_eq!((status, git(&place, &["rev-parse", "HEAD"])), (0, masked_later.clone()), "{taken}");
+        assert_eq!(git(&place, &["status", "--porcelain"]), "");
+        place.policy("version = 1\n");
         // The repository's own hook does not know what is masked.
         let hook = place.workspace().join(".git/hooks/pre-commit");
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
@@ -809,6 +846,6 @@ fn a_tracked_file_that_is_masked_inside_is_no_change_and_is_never_committed_mask
         write(&place, "a.txt", "three\n");
         let (_, words) = refused(&place, "git_commit", json!({ "message": "Three" }));
         assert!(words.contains("masked"), "{words}");
-        assert_eq!(git(&place, &["rev-parse", "refs/agents/default"]), made);
+        assert_eq!(git(&place, &["rev-parse", "refs/agents/default"]), masked_later);
     }
 }
