@@ -54,8 +54,8 @@ const SYSTEM: [&str; 12] = [
 #[derive(Debug, Clone)]
 pub(crate) struct Restriction {
     fence: Option<Arc<OwnedFd>>,
-    /// Who it becomes: host ids.
-    identity: Option<(u32, u32)>,
+    /// Who it becomes: host ids, and the capability to read what others own.
+    identity: Option<(u32, u32, CapabilitySet)>,
     limits: Arc<[(libc::c_int, u64)]>,
     /// Who must be its parent.
     server: u32,
@@ -87,7 +87,15 @@ impl Restriction {
         programs: &[&Path],
         identity: (u32, u32),
     ) -> io::Result<Self> {
-        let is_root = rustix::process::geteuid().is_root();
+        let identity = if rustix::process::geteuid().is_root() {
+            // A root of a container may lack the one that only reads; Landlock then is what keeps the other from writing.
+            let ours = rustix::thread::capabilities(None)?.permitted;
+            let wanted = [CapabilitySet::DAC_READ_SEARCH, CapabilitySet::DAC_OVERRIDE];
+            let reading = wanted.into_iter().find(|wanted| ours.contains(*wanted));
+            Some((identity.0, identity.1, reading.unwrap_or(CapabilitySet::empty())))
+        } else {
+            None
+        };
         // Counted for a whole user, so a root server's child must be another one first.
         let processes = (libc::RLIMIT_NPROC as libc::c_int, 0);
         let limits = self.limits.iter().copied().chain([processes]).collect();
@@ -108,7 +116,7 @@ impl Restriction {
             writable.iter().copied().chain([null.as_fd()]).try_for_each(|folder| fence.allow_writing(folder))?;
             Some(Arc::new(fence.into_descriptor()))
         };
-        Ok(Self { fence, identity: is_root.then_some(identity), limits, server: self.server })
+        Ok(Self { fence, identity, limits, server: self.server })
     }
 
     /// Restricts the child that `command` starts. It lives no longer than the thread that starts it.
@@ -122,8 +130,8 @@ impl Restriction {
     }
 
     fn enter(&self) -> Result<(), Errno> {
-        if let Some((user, group)) = self.identity {
-            become_reader(Uid::from_raw(user), Gid::from_raw(group))?;
+        if let Some((user, group, reading)) = self.identity {
+            become_reader(Uid::from_raw(user), Gid::from_raw(group), reading)?;
         }
         // After the change of ids, which disarms it (prctl(2), PR_SET_PDEATHSIG).
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -141,8 +149,7 @@ impl Restriction {
 
 /// Becomes somebody who owns nothing and may read what others own, and keeps that over `execve(2)` (capabilities(7),
 /// "Ambient").
-fn become_reader(user: Uid, group: Gid) -> Result<(), Errno> {
-    let reading = CapabilitySet::DAC_READ_SEARCH;
+fn become_reader(user: Uid, group: Gid, reading: CapabilitySet) -> Result<(), Errno> {
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(group, group, group)?;
     // Else the change of ids would take the capability, and `access(2)` would answer as if it were not there.
@@ -150,7 +157,7 @@ fn become_reader(user: Uid, group: Gid) -> Result<(), Errno> {
     rustix::thread::set_thread_res_uid(user, user, user)?;
     let only = CapabilitySets { effective: reading, permitted: reading, inheritable: reading };
     rustix::thread::set_capabilities(None, only)?;
-    rustix::thread::configure_capability_in_ambient_set(reading, true)
+    if reading.is_empty() { Ok(()) } else { rustix::thread::configure_capability_in_ambient_set(reading, true) }
 }
 
 #[cfg(test)]

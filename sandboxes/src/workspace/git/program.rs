@@ -288,7 +288,12 @@ fn run(mut command: Command, doing: &'static str, input: &[u8]) -> Result<Ran, G
     let asking = say(running.0.stdin.take(), input.to_vec());
     let status = running.wait(until, doing)?;
     asking.join().map_err(|_| failed(io::Error::other("nobody asked git")))?;
-    Ok(Ran { status, output: heard(output), message: last_words(&heard(errors)) })
+    let (output, message) = (heard(output), last_words(&heard(errors)));
+    // A list that is cut would read as a shorter one.
+    if output.len() as u64 >= OUTPUT_BYTES {
+        return Err(GitError::Refused { doing, message: format!("it printed more than {OUTPUT_BYTES} bytes") });
+    }
+    Ok(Ran { status, output, message })
 }
 
 /// Gives a child its input on a thread of its own, and closes that. One that has ended before says why by its status.

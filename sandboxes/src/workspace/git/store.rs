@@ -82,10 +82,13 @@ impl Store {
         place::create(self.trusted.as_fd(), name, 0o600)?.write_all(bytes)
     }
 
-    /// Reads a file of the trusted one.
-    pub(super) fn get(&self, name: &str) -> io::Result<Vec<u8>> {
+    /// Reads a file of the trusted one, which must not be larger than `limit` bytes.
+    pub(super) fn get(&self, name: &str, limit: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        beneath::file(self.trusted.as_fd(), Path::new(name))?.read_to_end(&mut bytes)?;
+        beneath::file(self.trusted.as_fd(), Path::new(name))?.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+        }
         Ok(bytes)
     }
 

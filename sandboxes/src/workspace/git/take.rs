@@ -360,7 +360,7 @@ fn next_index(
     let mut command = store.in_trusted();
     command.args(["read-tree", "-i", "-m", taking.base.as_str(), taking.new.as_str()]);
     program::succeed(command, "move the index forward", &[])?;
-    store.get("index").map_err(kernel("read the new index"))
+    store.get("index", INDEX_BYTES).map_err(kernel("read the new index"))
 }
 
 /// Copies what a split index stands on (`core.splitIndex`, git-update-index(1)). What is written then stands alone.

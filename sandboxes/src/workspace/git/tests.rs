@@ -390,7 +390,9 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(bench.ground.host("b"), permissions).unwrap();
     };
-    let rows: Vec<(&str, Make, Box<dyn Fn(&Bench)>, Conversions, Told)> = vec![
+    // What it is, what the commit has at `b`, what the host has, the settings, and what is told.
+    type Row = (&'static str, Make, Box<dyn Fn(&Bench)>, Conversions, Told);
+    let rows: Vec<Row> = vec![
         ("the same", |b| ("100644", b.blob("x\n")), Box::new(|b| b.only_b("x\n")), PLAIN, Told::Same),
         ("a byte more", |b| ("100644", b.blob("x\n")), Box::new(|b| b.only_b("x\n\n")), PLAIN, Told::Differs),
         ("a byte less", |b| ("100644", b.blob("x\n")), Box::new(|b| b.only_b("x")), PLAIN, Told::Differs),
@@ -680,6 +682,7 @@ fn objects_that_claim_or_come_to_more_than_git_may_hold_end_the_commit() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a killed server drops nothing either")]
 fn a_lock_is_only_ours_while_it_is_the_inode_that_we_made() {
     use super::placing::Placing;
     let bench = Bench::new();
