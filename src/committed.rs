@@ -69,7 +69,9 @@ pub(crate) fn unusable(error: &RepositoryError) -> Failure {
     let code = match error {
         RepositoryError::Missing | RepositoryError::Below { .. } | RepositoryError::Bare => "no_repository",
         RepositoryError::Moved(_) => "moved",
-        RepositoryError::Elsewhere { .. }
+        RepositoryError::Worktree { .. }
+        | RepositoryError::Submodule { .. }
+        | RepositoryError::Elsewhere { .. }
         | RepositoryError::NotFolder
         | RepositoryError::Borrows
         | RepositoryError::Storage(_)

@@ -220,7 +220,10 @@ pub fn open_session(setup: &Setup, state: &Path) -> Result<Arc<Session>, Unusabl
 }
 
 /// Finishes what a server that was killed in the middle of a hand-back left.
-fn finish_hand_back(session: &Session) -> Result<(), Unusable> {
+///
+/// # Errors
+/// [`Unusable::Recover`].
+pub(crate) fn finish_hand_back(session: &Session) -> Result<(), Unusable> {
     let patience = Patience { until: Instant::now() + OTHERS, cancelled: &|| false };
     let recovered = session.workspace().recover(&patience).map_err(Unusable::Recover)?;
     if let Some(call) = recovered.call {

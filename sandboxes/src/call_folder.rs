@@ -116,8 +116,14 @@ fn remove(path: &Path) -> io::Result<()> {
             empty(folder.as_fd(), &mut |child| {
                 // A folder can be moved only by one who may write to it (rename(2), EACCES).
                 drop(open_own(folder.as_fd(), &child)?);
-                moved += 1;
-                Ok(rustix::fs::renameat(&folder, &child, &top, format!("m{moved}"))?)
+                loop {
+                    moved += 1;
+                    match rustix::fs::renameat(&folder, &child, &top, format!("m{moved}")) {
+                        // A removal that was stopped has used the name (rename(2): a folder that is not empty).
+                        Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+                        result => return Ok(result?),
+                    }
+                }
             })?;
             rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
         }
@@ -177,6 +183,18 @@ mod tests {
         fs::write(folder.join("work/work/inner/file"), "x").unwrap();
         fs::set_permissions(folder.join("work/work"), fs::Permissions::from_mode(0o000)).unwrap();
         std::os::unix::fs::symlink("/etc", folder.join("upper/link")).unwrap();
+        let path = folder.path.clone();
+        drop(folder);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_removal_that_was_stopped_is_finished() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = CallFolder::make(state.path(), &["upper", "m1", "m2"]).unwrap();
+        for deep in ["upper/a/b", "upper/c/d", "m1/e/f", "m2/g"] {
+            fs::create_dir_all(folder.join(deep)).unwrap();
+        }
         let path = folder.path.clone();
         drop(folder);
         assert!(!path.exists());

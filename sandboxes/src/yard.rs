@@ -36,7 +36,7 @@ use crate::{
     worker::{Order, Refill, Worker},
     workspace::{
         CopyError, LayersError, MaskError, Masks, Patience, Session, Stamp, TreePath, WorkspaceError,
-        git::{HostGit, Purpose, RepositoryError},
+        git::{Conversions, HostGit, Purpose, RepositoryError},
     },
 };
 
@@ -358,6 +358,12 @@ impl Yard {
     #[must_use]
     pub fn identity(&self, git: &HostGit, session: &Session) -> Option<Identity> {
         git.identity(&self.ground.host, &session.repository_settings())
+    }
+
+    /// What git settings say about files and objects of the workspace, read in the same way.
+    #[must_use]
+    pub fn conversions(&self, git: &HostGit, session: &Session) -> Conversions {
+        git.conversions(&self.ground.host, &session.repository_settings())
     }
 
     /// A sandbox that executes what the host root has, on a view without scratch volumes: so it waits for no run.

@@ -1,17 +1,9 @@
 //! `cofferdam changes commit-take`: a person's branch moves forward to the agent's commit, and no file is touched.
 
-use std::{
-    os::unix::ffi::OsStrExt as _,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use cofferdam_contract::Sandbox as _;
-use cofferdam_policy::Verdict;
-use cofferdam_sandboxes::{Cancel, ObjectId, Patience, Session, TakeError, Taking, TreePath, Yard};
-use cofferdam_tools::{Project, Toolbox};
-use serde_json::Map;
+use cofferdam_sandboxes::{ObjectId, Patience, TakeError, TreePath};
 
 use super::{
     call::unusable,
@@ -21,7 +13,7 @@ use super::{
 use crate::{
     audit::{self, CommitMove, Event, Log},
     config, plain,
-    server::{Setup, Unusable, load_policy, open_session, open_yard},
+    server::{Setup, Unusable, finish_hand_back, open_session, open_yard},
 };
 
 /// How long to wait for calls that are handing back to the same workspace.
@@ -84,12 +76,9 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
     let yard = open_yard(&Setup { pool: 0, ..setup.clone() }, &state)?;
     let git = yard.host_git(&session).map_err(TakeError::from)?;
-    let taking = session.plan_taking(&git, take.commit.as_deref())?;
-    let differ = differing_files(setup, &session, &yard, &taking).map_err(|why| {
-        note(format_args!("cofferdam: failed to compare the working tree with the commit: {why}"));
-        Refused::Told(Exit::Failed)
-    })?;
-    taking.compared(&session, &differ)?;
+    // A server that was killed in the middle of one may have left the branch half way.
+    finish_hand_back(&session)?;
+    let taking = session.plan_taking(&git, take.commit.as_deref(), yard.conversions(&git, &session))?;
     let old = taking.old.as_ref().map_or("no commit", ObjectId::short);
     let what = format!("{} from {old} to {}", taking.place(), taking.new.short());
     if take.dry_run {
@@ -126,30 +115,6 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     })
 }
 
-/// Asks git, in a sandbox on the workspace as the host has it, which files are not what the commit has.
-fn differing_files(setup: &Setup, session: &Session, yard: &Yard, taking: &Taking) -> Result<Vec<TreePath>, String> {
-    let workspace = session.workspace();
-    let policy = load_policy(setup, workspace.root()).map_err(|error| causes(&error))?;
-    let host = Arc::new(Session::of_the_host(Arc::clone(workspace)).map_err(|error| causes(&error))?);
-    let project = Project { workspace: workspace.root().to_string_lossy().into_owned() };
-    let tools = Toolbox::default();
-    let plan = tools.find("git_status").map(|tool| tool.plan(&Map::new(), &project));
-    let Some(Ok(plan)) = plan else { return Err("there is no git_status".to_owned()) };
-    let permit = match policy.judge(plan) {
-        Verdict::Allow(permit) => permit,
-        Verdict::Ask(_) | Verdict::Deny(_) => {
-            return Err("your policy does not allow git_status, which looks at it".to_owned());
-        }
-    };
-    let mut sandbox = yard.open(permit, &host, &Cancel::new()).map_err(|error| causes(&error))?;
-    let old = taking.base().as_str();
-    sandbox.progress("comparing the working tree with the commit");
-    let differ = cofferdam_tools::git::differing_files(&mut sandbox, old, taking.new.as_str());
-    sandbox.close().map_err(|error| causes(&error))?;
-    let differ = differ.map_err(|failure| plain::lines(&failure.text))?;
-    Ok(differ.iter().filter_map(|path| TreePath::new(std::ffi::OsStr::from_bytes(path))).collect())
-}
-
 /// Tells why nothing was done. What a person can decide differently waits for that person.
 fn refused(error: &TakeError) -> Exit {
     note(format_args!("cofferdam: {}", causes(error)));
@@ -163,6 +128,13 @@ fn refused(error: &TakeError) -> Exit {
         TakeError::Differs { paths } => {
             named(paths);
             note(format_args!("nothing was done; `cofferdam changes list` shows which of them are held for you"));
+            Exit::Person
+        }
+        TakeError::Converted { paths, .. } => {
+            paths.iter().take(PRINTED).for_each(|(path, why)| note(format_args!("  {path} {why}")));
+            if paths.len() > PRINTED {
+                note(format_args!("  and {} more", paths.len() - PRINTED));
+            }
             Exit::Person
         }
         TakeError::Staged { paths } => {

@@ -416,19 +416,53 @@ fn where_git_cannot_be_used_the_reason_is_said() {
     bare(&place);
     says(&place, "bare git repository");
 
+    // What is said to do is done, and works.
     let place = repository(Person::invoker());
-    let sub = place.workspace().join("src");
-    let output = place.run(&["call", "git_status", "--workspace", sub.to_str().unwrap()]);
-    assert!(text(&output).contains("below the root of its git repository"), "{}", text(&output));
+    let at = |folder: &Path| text(&place.run(&["call", "git_status", "--workspace", folder.to_str().unwrap()]));
+    let told = at(&place.workspace().join("src"));
+    let root = place.workspace();
+    let root = root.to_str().unwrap();
+    assert!(told.contains(&format!("below the root of its git repository, {root}")) && told.contains("as workspace"));
+    assert!(at(Path::new(root)).contains("On branch main"));
 
-    git(&place, &["worktree", "add", "--quiet", "-b", "other", place.all().join("linked").to_str().unwrap()]);
-    let output = place.run(&["call", "git_log", "--workspace", place.all().join("linked").to_str().unwrap()]);
-    assert!(text(&output).contains("a linked worktree or a submodule"), "{}", text(&output));
+    let linked = place.all().join("linked");
+    git(&place, &["worktree", "add", "--quiet", "-b", "other", linked.to_str().unwrap()]);
+    let told = at(&linked);
+    assert!(told.contains(&format!("a linked worktree of the repository {root}/.git")), "{told}");
+    assert!(told.contains("name the main worktree as workspace"), "{told}");
+
+    let outer = place.all().join("outer");
+    git(&place, &["init", "--quiet", outer.to_str().unwrap()]);
+    let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", root, "sub"];
+    assert!(git_in(&place, &outer, &add).status.success());
+    let told = at(&outer.join("sub"));
+    assert!(told.contains("is a submodule") && told.contains("the root of the repository around it"), "{told}");
+    assert!(at(&outer).contains("sub"), "{}", at(&outer));
+
+    let separate = place.all().join("separate");
+    fs::create_dir(&separate).unwrap();
+    let init = ["init", "--quiet", "--separate-git-dir=../separate.git", "."];
+    assert!(git_in(&place, &separate, &init).status.success());
+    let told = at(&separate);
+    assert!(told.contains("separate.git, outside of what") && told.contains("move that folder"), "{told}");
+    fs::remove_file(separate.join(".git")).unwrap();
+    fs::rename(place.all().join("separate.git"), separate.join(".git")).unwrap();
+    assert!(at(&separate).contains("without commits yet"), "{}", at(&separate));
+
+    let tables = place.all().join("tables");
+    git(&place, &["clone", "--quiet", "--ref-format=reftable", root, tables.to_str().unwrap()]);
+    let told = at(&tables);
+    assert!(told.contains("refs as reftable") && told.contains("git clone --ref-format=files"), "{told}");
+    let files = place.all().join("files");
+    git(&place, &["clone", "--quiet", "--ref-format=files", tables.to_str().unwrap(), files.to_str().unwrap()]);
+    assert!(at(&files).contains("On branch main"), "{}", at(&files));
 
     let clone = place.all().join("shared");
     git(&place, &["clone", "--quiet", "--shared", ".", clone.to_str().unwrap()]);
-    let output = place.run(&["call", "git_log", "--workspace", clone.to_str().unwrap()]);
-    assert!(text(&output).contains("git repack -a -d"), "{}", text(&output));
+    assert!(at(&clone).contains("git repack -a -d"), "{}", at(&clone));
+    assert!(git_in(&place, &clone, &["repack", "-q", "-a", "-d"]).status.success());
+    fs::remove_file(clone.join(".git/objects/info/alternates")).unwrap();
+    assert!(at(&clone).contains("On branch main"), "{}", at(&clone));
 
     let linked = place.all().join("link");
     fs::create_dir(&linked).unwrap();
@@ -677,6 +711,35 @@ fn files_of_a_filter_that_is_not_inside_are_not_committed_raw() {
     git(&place, &["config", "filter.lfs.clean", "echo pointer"]);
     ask(&place, "git_commit", json!({ "message": "Yes" }));
     assert_eq!(git(&place, &["cat-file", "blob", "refs/agents/default:data.bin"]), "pointer");
+    // Whether the file is what the commit has is for the person's git, which knows the filter.
+    let applied = place.run(&["changes", "apply", "--all"]);
+    assert!(applied.status.success(), "{}", text(&applied));
+    let before = place.tree();
+    let (status, said) = take(&place, &[]);
+    assert!(status == 3 && said.contains("data.bin passes through the filter `lfs`"), "{status}: {said}");
+    assert!(said.contains("git reset"), "{said}");
+    assert_eq!(place.tree(), before);
+    git(&place, &["reset", "--quiet", "refs/agents/default"]);
+    assert_eq!(git(&place, &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn line_ends_that_the_persons_git_converts_are_no_difference() {
+    let place = repository(Person::ordinary());
+    git(&place, &["config", "core.autocrlf", "true"]);
+    write(&place, "a.txt", "one\r\ntwo\r\n");
+    commit(&place, "Windows");
+    assert_eq!(git(&place, &["cat-file", "blob", "refs/agents/default:a.txt"]), "one\ntwo");
+    let (status, said) = take(&place, &[]);
+    assert_eq!(status, 0, "{said}");
+    assert_eq!(git(&place, &["status", "--porcelain"]), "");
+    // Where it converts none, they are one.
+    git(&place, &["config", "core.autocrlf", "false"]);
+    write(&place, "a.txt", "three\n");
+    commit(&place, "Elsewhere");
+    place.write("a.txt", "three\r\n");
+    let (status, said) = take(&place, &[]);
+    assert!(status == 3 && said.contains("a.txt"), "{status}: {said}");
 }
 
 #[test]
@@ -767,6 +830,14 @@ fn a_tracked_file_that_is_masked_inside_is_no_change_and_is_never_committed_mask
         assert_eq!(code, "nothing_to_commit", "{words}");
         let (status, taken) = take(&place, &[]);
         assert_eq!((status, git(&place, &["status", "--porcelain"]).as_str()), (0, ""), "{taken}");
+        // A file that is masked since the commit: what a sandbox would see of it is not compared.
+        write(&place, "a.txt", "two and a half\n");
+        let masked_later = commit(&place, "Two and a half");
+        place.policy("version = 1\n[secrets]\npaths = [\"a.txt\"]\n");
+        let (status, taken) = take(&place, &[]);
+        assert_eq!((status, git(&place, &["rev-parse", "HEAD"])), (0, masked_later.clone()), "{taken}");
+        assert_eq!(git(&place, &["status", "--porcelain"]), "");
+        place.policy("version = 1\n");
         // The repository's own hook does not know what is masked.
         let hook = place.workspace().join(".git/hooks/pre-commit");
         fs::create_dir_all(hook.parent().unwrap()).unwrap();
@@ -775,6 +846,6 @@ fn a_tracked_file_that_is_masked_inside_is_no_change_and_is_never_committed_mask
         write(&place, "a.txt", "three\n");
         let (_, words) = refused(&place, "git_commit", json!({ "message": "Three" }));
         assert!(words.contains("masked"), "{words}");
-        assert_eq!(git(&place, &["rev-parse", "refs/agents/default"]), made);
+        assert_eq!(git(&place, &["rev-parse", "refs/agents/default"]), masked_later);
     }
 }

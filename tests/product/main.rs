@@ -10,6 +10,7 @@ mod clients;
 mod command_line;
 mod examples;
 mod git;
+mod git_stops;
 mod harness;
 mod house;
 mod kill;

@@ -51,12 +51,12 @@ fn set(lines: [&str; 4]) -> BTreeSet<String> {
     lines.map(str::to_owned).into()
 }
 
-/// Applies everything, killed at the `number`-th `call`; `false` when there are not so many.
-fn is_killed(place: &Place, call: &str, number: usize) -> bool {
+/// Runs the product with `order`, killed at the `number`-th `call`; `false` when there are not so many.
+pub(crate) fn is_killed(place: &Place, order: &[&str], call: &str, number: usize) -> bool {
     let inject = format!("inject={call}:signal=KILL:when={number}");
     let mut strace = place.program("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
-    strace.arg(place.binary()).args(["changes", "apply", "--all"]);
+    strace.arg(place.binary()).args(order);
     let output = strace.output().expect("strace is installed by `cargo xtask test`");
     !output.status.success()
 }
@@ -69,7 +69,7 @@ fn stop_everywhere(person: &Arc<Person>, every: usize) -> usize {
         for number in (1..).step_by(every) {
             let place = waiting(person);
             assert_eq!(files(&place), before);
-            if !is_killed(&place, call, number) {
+            if !is_killed(&place, &["changes", "apply", "--all"], call, number) {
                 assert_eq!(files(&place), after, "{call} {number}: it was not killed");
                 break;
             }

@@ -5,8 +5,8 @@
 //! after `--`; and a commit's message, which is one argument of its own. Hooks and filters of the repository run, since this
 //! is a sandbox; a pager, an editor, a prompt and a signature do not, since nobody is there for them.
 
-mod compare;
 mod numbers;
+mod reading;
 mod revision;
 mod status;
 
@@ -16,8 +16,8 @@ use cofferdam_contract::{Command, Exit, Repository, Sandbox, Stream, WorkspacePa
 
 use crate::{Failure, excerpt, plain_text};
 
-pub use compare::differing_files;
 pub(crate) use numbers::{ChangedFile, Totals, changed_files, listed};
+pub(crate) use reading::Reading;
 pub(crate) use revision::Revision;
 pub(crate) use status::{Entry, read_status};
 

@@ -1,15 +1,14 @@
 //! `git_diff`: what is changed, as a patch.
 
-use cofferdam_contract::{Limits, Plan, Sandbox, Work, WorkspacePath};
+use cofferdam_contract::{Repository, Sandbox, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
-    Annotations, ArgumentError, Failure, Output, Project, Tool,
-    arguments::{self, Form, Parsed},
+    ArgumentError, Failure, Output,
+    arguments::Form,
     excerpt,
-    git::{self, Access, ChangedFile, Revision, Totals},
+    git::{self, Access, ChangedFile, Reading, Revision, Totals},
     schema,
 };
 
@@ -18,7 +17,7 @@ pub(crate) struct GitDiffTool;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GitDiffForm {
+pub(crate) struct GitDiffForm {
     /// Only this file or folder. Default: everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
@@ -43,7 +42,7 @@ impl Form for GitDiffForm {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct GitDiffOutput {
+pub(crate) struct GitDiffOutput {
     /// The changed files.
     files: Vec<ChangedFile>,
     /// How many there are.
@@ -58,47 +57,32 @@ struct GitDiffOutput {
     omitted_bytes: u64,
 }
 
-impl Tool for GitDiffTool {
-    fn name(&self) -> &'static str {
-        "git_diff"
-    }
+impl Reading for GitDiffTool {
+    type Form = GitDiffForm;
+    type Answer = GitDiffOutput;
 
-    fn title(&self) -> &'static str {
-        "Git diff"
-    }
-
-    fn description(&self) -> &'static str {
-        "Shows what is changed and not staged, as a patch with a list of files. `staged` compares what is staged with the \
+    const NAME: &'static str = "git_diff";
+    const TITLE: &'static str = "Git diff";
+    const DESCRIPTION: &'static str = "\
+         Shows what is changed and not staged, as a patch with a list of files. `staged` compares what is staged with the \
          commit; `revision` compares the working tree with a commit (`HEAD` shows all that git_commit would take of tracked \
          files), or two commits (`main..HEAD`). Untracked files are in no diff: git_status lists them. A long patch is cut, \
-         and says by how much: name a path."
+         and says by how much: name a path.";
+
+    fn paths(form: &GitDiffForm) -> Option<&WorkspacePath> {
+        form.path.as_ref()
     }
 
-    fn annotations(&self) -> Annotations {
-        Annotations { read_only: true, destructive: false, idempotent: true, open_world: false }
+    fn check(form: &GitDiffForm) -> Result<(), ArgumentError> {
+        if form.staged == Some(true) && form.revision.as_ref().is_some_and(Revision::is_range) {
+            let text =
+                "`staged` compares what is staged with one commit; leave it out, or name one commit as `revision`";
+            return Err(ArgumentError::Combination(text.to_owned()));
+        }
+        Ok(())
     }
 
-    fn input_schema(&self) -> Map<String, Value> {
-        schema::input::<GitDiffForm>()
-    }
-
-    fn output_schema(&self) -> Map<String, Value> {
-        schema::output::<GitDiffOutput>()
-    }
-
-    fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
-        let form = parse(arguments, project)?.form;
-        let plan = arguments::routine(self.name(), &form, Work::ReadRepository, Limits::REPOSITORY);
-        Ok(Plan { reads: form.path.into_iter().collect(), ..plan })
-    }
-
-    fn notes(&self, arguments: &Map<String, Value>, project: &Project) -> Vec<String> {
-        parse(arguments, project).map(|parsed| parsed.notes).unwrap_or_default()
-    }
-
-    fn run(&self, plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
-        let form: GitDiffForm = arguments::recall(plan)?;
-        let repository = git::repository(sandbox)?;
+    fn answer(form: GitDiffForm, repository: &Repository, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
         let path = git::pathspec(&form.path.unwrap_or_else(WorkspacePath::workspace));
         let diff = |form: &[&str]| -> Vec<String> {
             let fixed = ["diff", "--no-ext-diff", "--no-textconv", "--submodule=short", "--find-renames"];
@@ -113,7 +97,7 @@ impl Tool for GitDiffTool {
             which.push(revision.as_str().to_owned());
         }
         which.extend(["--".to_owned(), path]);
-        which.extend(git::without_masked(&repository));
+        which.extend(git::without_masked(repository));
         let mut print = |form: &[&str]| {
             let arguments = [diff(form), which.clone()].concat();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -140,16 +124,6 @@ impl Tool for GitDiffTool {
         if patch.omitted > 0 {
             output.add_notes(vec![format!("{} bytes more were not read; name a path.", patch.omitted)]);
         }
-        output.add_notes(repository.warnings);
         Ok(output)
     }
-}
-
-fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<GitDiffForm>, ArgumentError> {
-    let parsed = arguments::parse::<GitDiffForm>(arguments, project)?;
-    if parsed.form.staged == Some(true) && parsed.form.revision.as_ref().is_some_and(Revision::is_range) {
-        let text = "`staged` compares what is staged with one commit; leave it out, or name one commit as `revision`";
-        return Err(ArgumentError::Combination(text.to_owned()));
-    }
-    Ok(parsed)
 }

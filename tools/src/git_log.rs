@@ -1,15 +1,14 @@
 //! `git_log`: the commits, newest first.
 
-use cofferdam_contract::{Limits, Plan, Sandbox, Work, WorkspacePath};
+use cofferdam_contract::{Repository, Sandbox, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
-    Annotations, ArgumentError, Failure, Output, Project, Tool,
-    arguments::{self, Form},
+    Failure, Output,
+    arguments::Form,
     excerpt,
-    git::{self, Access},
+    git::{self, Access, Reading},
     schema,
 };
 
@@ -24,7 +23,7 @@ const BODY_BYTES: usize = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GitLogForm {
+pub(crate) struct GitLogForm {
     /// Only commits that changed this file or folder. Default: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
@@ -60,7 +59,7 @@ pub(crate) struct LogEntry {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct GitLogOutput {
+pub(crate) struct GitLogOutput {
     /// The commits, newest first.
     commits: Vec<LogEntry>,
     /// Whether there are older ones.
@@ -71,46 +70,22 @@ struct GitLogOutput {
 /// messages of one line; the body comes last.
 pub(crate) const FORMAT: &str = "--format=tformat:%H%x1f%an <%ae>%x1f%aI%x1f%D%x1f%s%x1f%b";
 
-impl Tool for GitLogTool {
-    fn name(&self) -> &'static str {
-        "git_log"
-    }
+impl Reading for GitLogTool {
+    type Form = GitLogForm;
+    type Answer = GitLogOutput;
 
-    fn title(&self) -> &'static str {
-        "Git log"
-    }
-
-    fn description(&self) -> &'static str {
-        "Lists commits of the checked-out branch, newest first, those that git_commit made in this session among them. \
+    const NAME: &'static str = "git_log";
+    const TITLE: &'static str = "Git log";
+    const DESCRIPTION: &'static str = "\
+         Lists commits of the checked-out branch, newest first, those that git_commit made in this session among them. \
          `path` leaves those that changed a file or folder, `limit` says how many (20 by default). git_show shows one of \
-         them whole."
+         them whole.";
+
+    fn paths(form: &GitLogForm) -> Option<&WorkspacePath> {
+        form.path.as_ref()
     }
 
-    fn annotations(&self) -> Annotations {
-        Annotations { read_only: true, destructive: false, idempotent: true, open_world: false }
-    }
-
-    fn input_schema(&self) -> Map<String, Value> {
-        schema::input::<GitLogForm>()
-    }
-
-    fn output_schema(&self) -> Map<String, Value> {
-        schema::output::<GitLogOutput>()
-    }
-
-    fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
-        let form = arguments::parse::<GitLogForm>(arguments, project)?.form;
-        let plan = arguments::routine(self.name(), &form, Work::ReadRepository, Limits::REPOSITORY);
-        Ok(Plan { reads: form.path.into_iter().collect(), ..plan })
-    }
-
-    fn notes(&self, arguments: &Map<String, Value>, project: &Project) -> Vec<String> {
-        arguments::parse::<GitLogForm>(arguments, project).map(|parsed| parsed.notes).unwrap_or_default()
-    }
-
-    fn run(&self, plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
-        let form: GitLogForm = arguments::recall(plan)?;
-        let repository = git::repository(sandbox)?;
+    fn answer(form: GitLogForm, _: &Repository, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
         let limit = form.limit.unwrap_or(DEFAULT_LIMIT);
         let mut commits = Vec::new();
         if git::commit_of(sandbox, "HEAD")?.is_some() {
@@ -138,7 +113,6 @@ impl Tool for GitLogTool {
         if more {
             output.add_notes(vec!["there are older commits: ask with a larger limit.".to_owned()]);
         }
-        output.add_notes(repository.warnings);
         Ok(output)
     }
 }

@@ -1,15 +1,14 @@
 //! `git_show`: one commit with its patch, or a file as it was in one.
 
-use cofferdam_contract::{Limits, Plan, Sandbox, Work, WorkspacePath};
+use cofferdam_contract::{Repository, Sandbox, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
-    Annotations, ArgumentError, Failure, Output, Project, Tool,
-    arguments::{self, Form, Parsed},
+    ArgumentError, Failure, Output,
+    arguments::Form,
     excerpt,
-    git::{self, Access, ChangedFile, Revision, Totals},
+    git::{self, Access, ChangedFile, Reading, Revision, Totals},
     git_log::{self, LogEntry},
     schema,
 };
@@ -19,7 +18,7 @@ pub(crate) struct GitShowTool;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GitShowForm {
+pub(crate) struct GitShowForm {
     /// A commit: `HEAD`, `HEAD~2`, a branch, a tag, or a commit's name as git_log gives it.
     #[schemars(with = "Revision")]
     revision: Revision,
@@ -35,7 +34,7 @@ impl Form for GitShowForm {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct GitShowOutput {
+pub(crate) struct GitShowOutput {
     /// The commit.
     commit: Option<LogEntry>,
     /// The files that it changed, compared with its first parent.
@@ -52,61 +51,33 @@ struct GitShowOutput {
     omitted_bytes: u64,
 }
 
-impl Tool for GitShowTool {
-    fn name(&self) -> &'static str {
-        "git_show"
-    }
+impl Reading for GitShowTool {
+    type Form = GitShowForm;
+    type Answer = GitShowOutput;
 
-    fn title(&self) -> &'static str {
-        "Git show"
-    }
-
-    fn description(&self) -> &'static str {
-        "Shows one commit: author, date, message, changed files and the patch (of a merge, against its first parent). With \
+    const NAME: &'static str = "git_show";
+    const TITLE: &'static str = "Git show";
+    const DESCRIPTION: &'static str = "\
+         Shows one commit: author, date, message, changed files and the patch (of a merge, against its first parent). With \
          `path`, shows that file as it was in the commit instead, or the names in that folder. For the changes of one path \
-         only, ask git_diff with a revision such as `HEAD~1..HEAD` and the path. What is long is cut, and says by how much."
+         only, ask git_diff with a revision such as `HEAD~1..HEAD` and the path. What is long is cut, and says by how much.";
+
+    fn paths(form: &GitShowForm) -> Option<&WorkspacePath> {
+        form.path.as_ref()
     }
 
-    fn annotations(&self) -> Annotations {
-        Annotations { read_only: true, destructive: false, idempotent: true, open_world: false }
+    fn check(form: &GitShowForm) -> Result<(), ArgumentError> {
+        form.revision.refuse_range()
     }
 
-    fn input_schema(&self) -> Map<String, Value> {
-        schema::input::<GitShowForm>()
-    }
-
-    fn output_schema(&self) -> Map<String, Value> {
-        schema::output::<GitShowOutput>()
-    }
-
-    fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
-        let form = parse(arguments, project)?.form;
-        let plan = arguments::routine(self.name(), &form, Work::ReadRepository, Limits::REPOSITORY);
-        Ok(Plan { reads: form.path.into_iter().collect(), ..plan })
-    }
-
-    fn notes(&self, arguments: &Map<String, Value>, project: &Project) -> Vec<String> {
-        parse(arguments, project).map(|parsed| parsed.notes).unwrap_or_default()
-    }
-
-    fn run(&self, plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
-        let form: GitShowForm = arguments::recall(plan)?;
-        let repository = git::repository(sandbox)?;
+    fn answer(form: GitShowForm, _: &Repository, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
         let revision = form.revision.as_str();
         let commit = git::commit_of(sandbox, revision)?.ok_or_else(|| git::unknown_revision(revision))?;
-        let mut output = match form.path {
-            None => whole(sandbox, &commit)?,
-            Some(path) => as_it_was(sandbox, &commit, &path)?,
-        };
-        output.add_notes(repository.warnings);
-        Ok(output)
+        match form.path {
+            None => whole(sandbox, &commit),
+            Some(path) => as_it_was(sandbox, &commit, &path),
+        }
     }
-}
-
-fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<GitShowForm>, ArgumentError> {
-    let parsed = arguments::parse::<GitShowForm>(arguments, project)?;
-    parsed.form.revision.refuse_range()?;
-    Ok(parsed)
 }
 
 /// One commit's entry.

@@ -1,15 +1,13 @@
 //! `git_status`: the branch, and what is not as its commit has it.
 
-use cofferdam_contract::{Limits, Plan, Sandbox, Work};
+use cofferdam_contract::{Repository, Sandbox, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::{
-    Annotations, ArgumentError, Failure, Output, Project, Tool,
-    arguments::{self, Form},
-    git::{self, Access, Entry},
-    schema,
+    Failure, Output,
+    arguments::Form,
+    git::{self, Access, Entry, Reading},
 };
 
 /// Shows the repository's state.
@@ -20,14 +18,14 @@ const TOLD: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct GitStatusForm {}
+pub(crate) struct GitStatusForm {}
 
 impl Form for GitStatusForm {
     const ALIASES: &'static [(&'static str, &'static str)] = &[];
 }
 
 #[derive(Serialize, JsonSchema)]
-struct GitStatusOutput {
+pub(crate) struct GitStatusOutput {
     /// The branch; absent when a commit is checked out without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<String>,
@@ -58,48 +56,26 @@ struct GitStatusOutput {
     omitted: u64,
 }
 
-impl Tool for GitStatusTool {
-    fn name(&self) -> &'static str {
-        "git_status"
-    }
+impl Reading for GitStatusTool {
+    type Form = GitStatusForm;
+    type Answer = GitStatusOutput;
 
-    fn title(&self) -> &'static str {
-        "Git status"
-    }
-
-    fn description(&self) -> &'static str {
-        "Shows the branch, the checked-out commit, and every file that differs from it: staged, changed or untracked, as \
+    const NAME: &'static str = "git_status";
+    const TITLE: &'static str = "Git status";
+    const DESCRIPTION: &'static str = "\
+         Shows the branch, the checked-out commit, and every file that differs from it: staged, changed or untracked, as \
          `git status --short` marks them. Ignored files are left out, and a new folder is one entry. Commits that \
-         git_commit made in this session are counted as ahead of the person's own commit, the base."
+         git_commit made in this session are counted as ahead of the person's own commit, the base.";
+
+    fn paths(_: &GitStatusForm) -> Option<&WorkspacePath> {
+        None
     }
 
-    fn annotations(&self) -> Annotations {
-        Annotations { read_only: true, destructive: false, idempotent: true, open_world: false }
-    }
-
-    fn input_schema(&self) -> Map<String, Value> {
-        schema::input::<GitStatusForm>()
-    }
-
-    fn output_schema(&self) -> Map<String, Value> {
-        schema::output::<GitStatusOutput>()
-    }
-
-    fn plan(&self, arguments: &Map<String, Value>, project: &Project) -> Result<Plan, ArgumentError> {
-        let form = arguments::parse::<GitStatusForm>(arguments, project)?.form;
-        Ok(arguments::routine(self.name(), &form, Work::ReadRepository, Limits::REPOSITORY))
-    }
-
-    fn notes(&self, arguments: &Map<String, Value>, project: &Project) -> Vec<String> {
-        arguments::parse::<GitStatusForm>(arguments, project).map(|parsed| parsed.notes).unwrap_or_default()
-    }
-
-    fn run(&self, _: &Plan, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
-        let repository = git::repository(sandbox)?;
+    fn answer(_: GitStatusForm, repository: &Repository, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
         let arguments = ["status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal"];
         let printed = git::succeed(sandbox, Access::Read, &arguments)?;
         let mut status = git::read_status(&printed.stdout);
-        let masked = git::leave_out_masked(&mut status.entries, &repository);
+        let masked = git::leave_out_masked(&mut status.entries, repository);
         let ahead_of_base = match (&repository.base, &status.commit) {
             (Some(base), Some(commit)) if base != commit => {
                 let range = format!("{base}..HEAD");
@@ -144,7 +120,7 @@ impl Tool for GitStatusTool {
             &GitStatusOutput {
                 branch: status.branch,
                 commit: status.commit,
-                base: repository.base,
+                base: repository.base.clone(),
                 ahead_of_base,
                 upstream: status.upstream,
                 ahead: status.ahead_behind.map(|(ahead, _)| ahead),
@@ -159,7 +135,6 @@ impl Tool for GitStatusTool {
         if printed.omitted > 0 {
             output.add_notes(vec!["git listed more than is read; the list is not whole.".to_owned()]);
         }
-        output.add_notes(repository.warnings);
         Ok(output)
     }
 }

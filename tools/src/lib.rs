@@ -22,7 +22,7 @@ mod failure;
 mod folders;
 mod format;
 mod get_run;
-pub mod git;
+mod git;
 mod git_commit;
 mod git_diff;
 mod git_log;

@@ -5,11 +5,11 @@
 
 use std::{
     ffi::{CStr, CString},
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{FileType, Mode, OFlags},
     io::Errno,
 };
 
@@ -29,9 +29,14 @@ const MAKE_BLOCK: u64 = 1 << 11;
 /// Scopes: abstract sockets and signals end at the fence.
 const SCOPES: u64 = 0b11;
 
+/// Rights over a file that is no folder.
+const OF_FILES: u64 = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEVICE;
+/// Binding and connecting.
+const TCP: u64 = 0b11;
+
 /// `struct landlock_ruleset_attr`.
 #[repr(C)]
-struct Ruleset {
+struct Attributes {
     file_rights: u64,
     network_rights: u64,
     scopes: u64,
@@ -63,7 +68,7 @@ impl Fence {
 /// The kernel's Landlock version; 0 where there is none.
 pub(super) fn version() -> i32 {
     // SAFETY: with LANDLOCK_CREATE_RULESET_VERSION (1) the call takes a null pointer and size 0 (landlock_create_ruleset(2)).
-    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<Ruleset>(), 0, 1) };
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<Attributes>(), 0, 1) };
     i32::try_from(version).unwrap_or(0).max(0)
 }
 
@@ -72,34 +77,93 @@ pub(super) fn restrict(fence: &Fence) -> Result<(), Errno> {
     if fence.version == 0 {
         return Ok(());
     }
-    let all = all_rights(fence.version);
-    let ruleset = Ruleset { file_rights: all, network_rights: 0, scopes: if fence.version >= 6 { SCOPES } else { 0 } };
-    // An older kernel knows a shorter structure (8 bytes before version 4, 16 before 6) and refuses unknown bytes only if set.
-    let size = match fence.version {
-        ..=3 => 8,
-        4..=5 => 16,
-        6.. => size_of::<Ruleset>(),
-    };
-    // SAFETY: the pointer is to a live Ruleset of at least `size` bytes.
-    let ruleset = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size, 0) };
-    let ruleset = i32::try_from(ruleset).map_err(|_| Errno::BADF)?;
-    if ruleset < 0 {
-        return Err(last_errno());
-    }
-    // SAFETY: the kernel just made this descriptor for us.
-    let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset) };
-    allow(&ruleset, c"/", all & READ)?;
+    let ruleset = Ruleset::of(fence.version, 0)?;
+    let all = ruleset.all;
+    ruleset.allow_path(c"/", all & READ)?;
     for folder in &fence.writable {
-        allow(&ruleset, folder, all & !(MAKE_CHARACTER | MAKE_BLOCK))?;
+        ruleset.allow_path(folder, all & !(MAKE_CHARACTER | MAKE_BLOCK))?;
     }
     // Device nodes exist beforehand; they may be written, not made.
-    allow(&ruleset, c"/dev", all & (READ | WRITE_FILE | TRUNCATE | IOCTL_DEVICE))?;
-    allow(&ruleset, c"/proc", all & (READ | WRITE_FILE | TRUNCATE))?;
+    ruleset.allow_path(c"/dev", all & (READ | WRITE_FILE | TRUNCATE | IOCTL_DEVICE))?;
+    ruleset.allow_path(c"/proc", all & (READ | WRITE_FILE | TRUNCATE))?;
+    enter(ruleset.descriptor.as_fd())
+}
+
+/// Restricts the calling thread, which has `no_new_privs` or CAP_SYS_ADMIN, to what `ruleset` allows.
+pub(super) fn enter(ruleset: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: takes a descriptor and flags.
     if unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) } < 0 {
         return Err(last_errno());
     }
     Ok(())
+}
+
+/// Rules that are being collected. What is not allowed by one is refused.
+#[derive(Debug)]
+pub(super) struct Ruleset {
+    descriptor: OwnedFd,
+    /// Every file right that the kernel knows.
+    all: u64,
+}
+
+impl Ruleset {
+    /// One that allows nothing, TCP neither where the kernel can refuse it.
+    pub(super) fn new(version: i32) -> Result<Self, Errno> {
+        Self::of(version, if version >= 4 { TCP } else { 0 })
+    }
+
+    fn of(version: i32, network_rights: u64) -> Result<Self, Errno> {
+        let all = all_rights(version);
+        let attributes = Attributes { file_rights: all, network_rights, scopes: if version >= 6 { SCOPES } else { 0 } };
+        // An older kernel knows a shorter structure (8 bytes before version 4, 16 before 6) and refuses unknown bytes only if
+        // set.
+        let size = match version {
+            ..=3 => 8,
+            4..=5 => 16,
+            6.. => size_of::<Attributes>(),
+        };
+        // SAFETY: the pointer is to live Attributes of at least `size` bytes.
+        let made = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attributes, size, 0) };
+        let made = i32::try_from(made).map_err(|_| Errno::BADF)?;
+        if made < 0 {
+            return Err(last_errno());
+        }
+        // SAFETY: the kernel just made this descriptor for us. It is closed on exec (landlock_create_ruleset(2)).
+        Ok(Self { descriptor: unsafe { OwnedFd::from_raw_fd(made) }, all })
+    }
+
+    /// Lets what is at and below `place` be read and executed.
+    pub(super) fn allow_reading(&self, place: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.allow(place, READ)
+    }
+
+    /// Lets it be written and files be made there.
+    pub(super) fn allow_writing(&self, place: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.allow(place, self.all & !(EXECUTE | MAKE_CHARACTER | MAKE_BLOCK | IOCTL_DEVICE))
+    }
+
+    pub(super) fn into_descriptor(self) -> OwnedFd {
+        self.descriptor
+    }
+
+    fn allow_path(&self, path: &CStr, rights: u64) -> Result<(), Errno> {
+        match rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(place) => self.allow(place.as_fd(), rights),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn allow(&self, place: BorrowedFd<'_>, rights: u64) -> Result<(), Errno> {
+        let is_folder = FileType::from_raw_mode(rustix::fs::fstat(place)?.st_mode) == FileType::Directory;
+        // Rights over folders are refused for anything else (landlock_add_rule(2), EINVAL).
+        let rights = if is_folder { rights } else { rights & OF_FILES };
+        let rule = PathRule { rights, folder: place.as_raw_fd() };
+        let ruleset = self.descriptor.as_raw_fd();
+        // SAFETY: LANDLOCK_RULE_PATH_BENEATH (1) takes a landlock_path_beneath_attr; `rule` is one, and its descriptor is open.
+        let result = unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset, 1, &raw const rule, 0) };
+        if result < 0 { Err(last_errno()) } else { Ok(()) }
+    }
 }
 
 /// Every file right that Landlock `version` knows (`landlock(7)`, "Landlock features").
@@ -111,16 +175,4 @@ fn all_rights(version: i32) -> u64 {
         5.. => 16,
     };
     (1 << count) - 1
-}
-
-fn allow(ruleset: &OwnedFd, folder: &CStr, rights: u64) -> Result<(), Errno> {
-    let folder = match rustix::fs::open(folder, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(folder) => folder,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(errno),
-    };
-    let rule = PathRule { rights, folder: folder.as_raw_fd() };
-    // SAFETY: LANDLOCK_RULE_PATH_BENEATH (1) takes a landlock_path_beneath_attr; `rule` is one, and its descriptor is open.
-    let result = unsafe { libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), 1, &raw const rule, 0) };
-    if result < 0 { Err(last_errno()) } else { Ok(()) }
 }

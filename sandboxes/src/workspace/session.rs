@@ -2,7 +2,7 @@
 //!
 //! It lives in the state folder and outlives the process. Two clients with the same name share it.
 
-use std::{collections::BTreeSet, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -115,23 +115,10 @@ impl Session {
     /// [`SessionError::Kernel`] when its folder cannot be made.
     pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, SessionError> {
         let folder = workspace.state().join("sessions").join(folder_name(name));
-        Self::in_folder(folder, workspace, name, MAX_HELD_BYTES)
-    }
-
-    /// A session that holds nothing and never will: its view is the workspace as the host has it.
-    ///
-    /// # Errors
-    /// [`SessionError::Kernel`] when its folder cannot be made.
-    pub fn of_the_host(workspace: Arc<Workspace>) -> Result<Self, SessionError> {
-        // Beside `sessions`, so that no session's name can lead to it.
-        Self::in_folder(workspace.state().join("host"), workspace, "host", 0)
-    }
-
-    fn in_folder(folder: PathBuf, workspace: Arc<Workspace>, name: &str, most_held: u64) -> Result<Self, SessionError> {
         let undo = Archive::new(folder.join(UNDO), RETENTION);
         let left = Archive::new(folder.join(LEFT), left::RETENTION);
         let ledger = Ledger::new(folder);
-        let session = Self { workspace, name: name.to_owned(), ledger, most_held, undo, left };
+        let session = Self { workspace, name: name.to_owned(), ledger, most_held: MAX_HELD_BYTES, undo, left };
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

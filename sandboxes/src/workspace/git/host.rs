@@ -41,10 +41,28 @@ pub enum RepositoryError {
     /// It has no files.
     #[error("the workspace is a bare git repository, which has no files to work on: a person can name a clone of it")]
     Bare,
+    /// It is a linked worktree.
+    #[error(
+        "the workspace is a linked worktree of the repository {repository}, which lies outside of what sandboxes see; a \
+         person can name the main worktree as workspace, or a clone"
+    )]
+    Worktree {
+        /// The repository, as written in `.git`.
+        repository: String,
+    },
+    /// It is a submodule.
+    #[error(
+        "the workspace is a submodule, whose repository {repository} lies outside of what sandboxes see; a person can name \
+         the root of the repository around it as workspace, or a clone of the submodule"
+    )]
+    Submodule {
+        /// The submodule's repository, as written in `.git`.
+        repository: String,
+    },
     /// It lies elsewhere.
     #[error(
-        "the workspace's .git is a file that points to {target}: it is a linked worktree or a submodule, and its \
-         repository lies outside of what sandboxes see; a person can name the main worktree as workspace"
+        "the workspace's .git is a file that points to {target}, outside of what sandboxes see; a person can move that folder \
+         to the place of the file, or name a clone as workspace"
     )]
     Elsewhere {
         /// Where, as written.
@@ -61,7 +79,8 @@ pub enum RepositoryError {
     Borrows,
     /// Refs are kept in another way.
     #[error(
-        "the repository keeps its refs as {0}, which cofferdam does not read yet; `git refs migrate --ref-format=files` changes that"
+        "the repository keeps its refs as {0}, which cofferdam does not read yet; a person can change that with \
+         `git refs migrate --ref-format=files` (git 2.48), or name a clone made with `git clone --ref-format=files`"
     )]
     Storage(String),
     /// Something in it is not as git writes it.
@@ -174,9 +193,7 @@ impl HostRepository {
             Kind::Folder => {}
             Kind::File => {
                 let text = small(workspace, &name(".git"), LINE_BYTES).map_err(read(".git"))?.unwrap_or_default();
-                let text = String::from_utf8_lossy(&text);
-                let target = text.trim().strip_prefix("gitdir:").unwrap_or("somewhere else").trim().to_owned();
-                return Err(RepositoryError::Elsewhere { target: crate::workspace::notice::visible(&target) });
+                return Err(elsewhere(&String::from_utf8_lossy(&text)));
             }
             Kind::Link | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => {
                 return Err(RepositoryError::NotFolder);
@@ -235,6 +252,19 @@ pub(super) fn under_way(workspace: &Workspace) -> Result<(), RepositoryError> {
         }
     }
     Ok(())
+}
+
+/// What a `.git` file says of its repository (gitrepository-layout(5), "worktrees" and "modules").
+fn elsewhere(text: &str) -> RepositoryError {
+    let target = text.trim().strip_prefix("gitdir:").unwrap_or("somewhere else").trim();
+    let shown = crate::workspace::notice::visible(target);
+    if let Some((repository, _)) = shown.rsplit_once("/worktrees/") {
+        return RepositoryError::Worktree { repository: repository.to_owned() };
+    }
+    if shown.contains("/.git/modules/") {
+        return RepositoryError::Submodule { repository: shown };
+    }
+    RepositoryError::Elsewhere { target: shown }
 }
 
 /// What a workspace without `.git` is.

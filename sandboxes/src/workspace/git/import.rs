@@ -22,7 +22,8 @@ use cofferdam_contract::Ended;
 use super::{
     GitError, HostGit, ObjectId, RepositoryError,
     host::{Head, HostRepository, in_git, name, packed_below},
-    place::{self, Lock},
+    place,
+    placing::{Decided, End, Placing},
     program::pipe,
     standing::{History, Place, compare, reference},
     store::Store,
@@ -33,8 +34,8 @@ use crate::{
     workspace::{
         Change, Changeset, Origin, Patience, Reason, Session, SessionError, TreePath, What, beneath,
         delivery::piece,
-        layer::copy_file,
-        stack::{Content, Piece},
+        layer::{Ground, copy_file},
+        stack::{Content, Piece, Stack},
     },
 };
 
@@ -158,26 +159,27 @@ impl Session {
         if !masked.is_empty() && !store.agree_at(current, &commit, &masked)? {
             return Err(CommitError::Masked);
         }
-        let mut reference_lock = self.lock_reference()?;
-        place::packs(self.workspace(), &store.trusted()).map_err(kernel("put the objects into the repository"))?;
-        let written = reference_lock.write(format!("{commit}\n").as_bytes());
-        written.and_then(|()| reference_lock.commit()).map_err(|source| self.reference_error(source))?;
+        let path = reference(self.name());
+        if packed_below(self.workspace(), &path)? {
+            return Err(CommitError::InTheWay { reference: path.to_string() });
+        }
+        let packs = place::new_packs(self.workspace(), store.trusted());
+        let packs = packs.map_err(kernel("look at the repository's packs"))?;
+        let mut placing =
+            Placing::begin(self, vec![path.clone()], packs).map_err(|(_, source)| self.reference_error(source))?;
+        placing.packs(store.trusted()).map_err(kernel("put the objects into the repository"))?;
+        placing.write(0, format!("{commit}\n").as_bytes()).map_err(|source| self.reference_error(source))?;
         let next = History {
             branch: host.head.branch().map(|branch| branch.as_path().to_string_lossy().into_owned()),
             base,
             head: commit.clone(),
         };
-        self.keep_history(changeset, &stack, &host.head, next, call)?;
-        Ok(Some(Committed { commit, reference: reference(self.name()).to_string() }))
-    }
-
-    /// Locks the session's ref.
-    fn lock_reference(&self) -> Result<Lock, CommitError> {
-        let path = reference(self.name());
-        if packed_below(self.workspace(), &path)? {
-            return Err(CommitError::InTheWay { reference: path.to_string() });
+        let stack = self.with_history(changeset, &stack, &host.head, next, call)?;
+        let decided = Decided { commit: commit.clone(), logs: Vec::new(), line: String::new(), stack: Some(stack) };
+        match placing.decide(decided).map_err(kernel("keep the commit"))? {
+            End::Done { .. } => Ok(Some(Committed { commit, reference: path.to_string() })),
+            End::GivenBack => Err(CommitError::Locked { file: format!(".git/{path}.lock") }),
         }
-        Lock::take(self.workspace(), &path).map_err(|source| self.reference_error(source))
     }
 
     fn reference_error(&self, source: io::Error) -> CommitError {
@@ -191,15 +193,15 @@ impl Session {
         }
     }
 
-    /// Keeps the branch, its log and the index as the sandbox left them, for the session's view alone.
-    fn keep_history(
+    /// What the session holds with the branch, its log and the index as the sandbox left them, for its view alone.
+    fn with_history(
         &self,
         changeset: &Changeset,
-        stack: &Arc<crate::workspace::stack::Stack>,
+        stack: &Arc<Stack>,
         head: &Head,
         history: History,
         call: &str,
-    ) -> Result<(), CommitError> {
+    ) -> Result<Stack, CommitError> {
         let failed = kernel("keep the session's own history");
         let origin = Origin::of_call(call);
         let kept = bookkeeping(head);
@@ -213,19 +215,11 @@ impl Session {
             .collect::<io::Result<_>>()
             .map_err(failed)?;
         self.is_within_bounds(stack, &BTreeSet::new(), &pieces)?;
-        let ledger = self.ledger();
-        let failed = kernel("keep the session's own history");
-        let mut next = stack
-            .next(
-                ledger.folder(),
-                crate::workspace::layer::Ground::as_it_is(self.workspace().fd()),
-                &BTreeSet::new(),
-                &pieces,
-            )
-            .map_err(kernel("keep the session's own history"))?;
+        let ground = Ground::as_it_is(self.workspace().fd());
+        let next = stack.next(self.ledger().folder(), ground, &BTreeSet::new(), &pieces);
+        let mut next = next.map_err(kernel("keep the session's own history"))?;
         next.history = Some(history);
-        let next = Arc::new(next);
-        ledger.save(&next).and_then(|()| ledger.sweep(&next)).map_err(failed)
+        Ok(next)
     }
 }
 

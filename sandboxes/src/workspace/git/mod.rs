@@ -10,16 +10,18 @@
 //!   the sandbox's `.git` as its repository: settings there name programs that git executes (`program`, `store`).
 //! - Whatever is read of the host's `.git` is read by us: a few bytes of text, beneath the pinned workspace (`host`).
 //! - Whatever is written to the host's `.git` is new: a pack, a ref below `refs/agents/`, and, when a person takes a commit,
-//!   the branch and the index in git's own order of locks (`place`, `take`).
+//!   the branch and the index in git's own order of locks (`placing`, `take`).
 
 mod host;
 mod import;
 mod object;
 mod place;
+mod placing;
 mod program;
 mod standing;
 mod store;
 mod take;
+mod working_tree;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +29,9 @@ mod tests;
 pub use host::RepositoryError;
 pub use import::{CommitError, Committed};
 pub use object::ObjectId;
+pub(super) use placing::recover;
 pub use program::{GitError, HostGit};
 pub(super) use standing::History;
 pub use standing::{Purpose, Standing};
 pub use take::{TakeError, Taken, Taking};
+pub use working_tree::Conversions;

@@ -5,10 +5,11 @@
 //! `status`, `diff` and `add`). So it is only ever given repositories that [`super::store`] made.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     fs,
-    io::{self, Read, Write},
-    os::fd::AsFd,
+    io::{self, BufRead as _, BufReader, Read, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -19,10 +20,15 @@ use std::{
 use cofferdam_contract::Identity;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use crate::root::Host;
+use super::{Conversions, ObjectId};
+use crate::{
+    namespace::{Restriction, agent_of},
+    root::Host,
+    workspace::Workspace,
+};
 
 /// How long one run may take: reading and checking a commit of the largest size takes seconds.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -93,8 +99,32 @@ impl HostGit {
     /// (`includeIf "gitdir:…"`) does not count here.
     #[must_use]
     pub fn identity(&self, host: &Host, settings: &[u8]) -> Option<Identity> {
-        let mut values = [None, None];
-        for (source, input) in [(None, &[][..]), (Some("--file=-"), settings)] {
+        let mut values = self.settings(host, settings, r"^user\.(name|email)$");
+        let mut value = |name: &str| values.remove(name).filter(|value| !value.is_empty());
+        let (Some(name), Some(email)) = (value("user.name"), value("user.email")) else { return None };
+        Some(Identity { name, email })
+    }
+
+    /// What settings say about files and objects; read as [`identity`](Self::identity) is.
+    #[must_use]
+    pub fn conversions(&self, host: &Host, settings: &[u8]) -> Conversions {
+        let values = self.settings(host, settings, r"^core\.(autocrlf|filemode|symlinks)$");
+        // A name without a value is true (git-config(1)).
+        let is = |name: &str, words: &[&str]| values.get(name).is_some_and(|value| words.contains(&value.as_str()));
+        let no = ["false", "no", "off", "0"];
+        let yes = ["", "true", "yes", "on", "1", "input"];
+        Conversions {
+            line_ends: is("core.autocrlf", &yes),
+            modes: !is("core.filemode", &no),
+            links: !is("core.symlinks", &no),
+        }
+    }
+
+    /// The settings whose names match `pattern`: the person's own, and over them those of `repository`, a text. The last of a
+    /// name counts, but an empty one does not hide another.
+    fn settings(&self, host: &Host, repository: &[u8], pattern: &str) -> BTreeMap<String, String> {
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        for (source, input) in [(None, &[][..]), (Some("--file=-"), repository)] {
             let mut command = Command::new(&self.program);
             command
                 .env_clear()
@@ -105,22 +135,38 @@ impl HostGit {
             if let Some(config) = host.environment.get(OsStr::new("XDG_CONFIG_HOME")) {
                 command.env("XDG_CONFIG_HOME", config);
             }
-            command.arg("config").args(source).args(["--null", "--get-regexp", r"^user\.(name|email)$"]);
-            let Ok(ran) = run(command, "read your name and address", input) else { continue };
-            // `key LF value NUL`; the last of a key counts (git-config(1)).
-            for entry in ran.output.split(|byte| *byte == 0) {
+            command.arg("config").args(source).args(["--null", "--get-regexp", pattern]);
+            // It reads the person's own text, wherever they keep it.
+            Restriction::of_use(LONGEST.as_secs()).apply(&mut command);
+            let Ok(ran) = run(command, "read your git settings", input) else { continue };
+            // `key LF value NUL`, or `key NUL` without a value.
+            for entry in ran.output.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
                 let entry = String::from_utf8_lossy(entry);
-                let Some((key, value)) = entry.split_once('\n') else { continue };
-                let slot = &mut values[usize::from(key == "user.email")];
-                *slot = Some(value.trim().to_owned()).filter(|value| !value.is_empty()).or(slot.take());
+                let (key, value) = entry.split_once('\n').unwrap_or((&entry, ""));
+                let value = value.trim().to_owned();
+                if !value.is_empty() || !values.contains_key(key) {
+                    values.insert(key.to_owned(), value);
+                }
             }
         }
-        let [Some(name), Some(email)] = values else { return None };
-        Some(Identity { name, email })
+        values
     }
 
-    /// A git that works in `repository`, which is one of our own.
-    pub(super) fn command(&self, repository: &Path) -> Command {
+    /// What a git may reach that works in repositories of our own: `readable` and `writable`, and itself.
+    pub(super) fn restriction(
+        &self,
+        workspace: &Workspace,
+        reach: (&[BorrowedFd<'_>], &[BorrowedFd<'_>]),
+    ) -> io::Result<Restriction> {
+        // Its parts and libraries, where it lies outside of the system's folders.
+        let prefix = self.program.parent().and_then(Path::parent).unwrap_or(Path::new("/usr"));
+        let parts = ["lib", "lib64", "libexec"].map(|part| prefix.join(part));
+        let programs: Vec<&Path> = parts.iter().map(PathBuf::as_path).chain([self.program.as_path()]).collect();
+        Restriction::of_use(LONGEST.as_secs()).to(reach, &programs, agent_of(workspace.id()))
+    }
+
+    /// A git that works in `repository`, which is one of our own, and reaches no more than it is restricted to.
+    pub(super) fn command(&self, repository: &Path, restriction: &Restriction) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().current_dir(repository).env("GIT_DIR", repository);
         for (name, value) in [
@@ -142,6 +188,7 @@ impl HostGit {
             command.env(name, value);
         }
         command.args(["--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]);
+        restriction.apply(&mut command);
         command
     }
 }
@@ -162,6 +209,54 @@ pub(super) fn ask(command: Command, doing: &'static str) -> Result<bool, GitErro
     }
 }
 
+/// Gives the content of blobs, one after the other and in this order, to `each`, with its place in `ids`. What `each` does not
+/// read is skipped.
+pub(super) fn read_blobs(
+    mut command: Command,
+    ids: &[&ObjectId],
+    each: &mut dyn FnMut(usize, &mut dyn Read) -> io::Result<()>,
+) -> Result<(), GitError> {
+    let doing = "read the commit's files";
+    let failed = |source| GitError::Run { doing, source };
+    if ids.is_empty() {
+        return Ok(());
+    }
+    command.args(["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = Running::start(&mut command).map_err(failed)?;
+    let until = Instant::now() + LONGEST;
+    let errors = listen(running.0.stderr.take(), 1 << 16);
+    let asked: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    let asking = say(running.0.stdin.take(), asked.into_bytes());
+    let limited = running.limited(until).map_err(failed)?;
+    let output = running.0.stdout.take().ok_or_else(|| failed(io::Error::other("there is no pipe")))?;
+    let mut output = BufReader::new(output);
+    let mut read = || -> io::Result<()> {
+        for (number, id) in ids.iter().enumerate() {
+            // `NAME blob SIZE`, the content, and a line end (git-cat-file(1)).
+            let mut line = String::new();
+            (&mut output).take(200).read_line(&mut line)?;
+            let size = line.trim_end().strip_prefix(&format!("{id} blob ")).and_then(|size| size.parse::<u64>().ok());
+            let size = size.ok_or_else(|| io::Error::other(format!("{id} is no blob that is there")))?;
+            let mut content = (&mut output).take(size);
+            each(number, &mut content)?;
+            io::copy(&mut content, &mut io::sink())?;
+            if content.limit() > 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            output.read_exact(&mut [0])?;
+        }
+        Ok(())
+    };
+    let read = read();
+    drop(output);
+    let status = running.wait(until, doing);
+    limited.join().map_err(|_| failed(io::Error::other("the watch over git ended")))?;
+    asking.join().map_err(|_| failed(io::Error::other("nobody asked git")))?;
+    let words = last_words(&heard(errors));
+    read.map_err(failed)?;
+    if status? == Some(0) { Ok(()) } else { Err(GitError::Refused { doing, message: words }) }
+}
+
 /// Runs `first`, whose output is `second`'s input. Both must succeed.
 pub(super) fn pipe(mut first: Command, mut second: Command, doing: &'static str, input: &[u8]) -> Result<(), GitError> {
     let failed = |source| GitError::Run { doing, source };
@@ -171,10 +266,11 @@ pub(super) fn pipe(mut first: Command, mut second: Command, doing: &'static str,
     second.stdin(between).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut second = Running::start(&mut second).map_err(failed)?;
     let until = Instant::now() + LONGEST;
-    write_all(&mut first.0, input).map_err(failed)?;
+    let asking = say(first.0.stdin.take(), input.to_vec());
     let (said, also) = (listen(first.0.stderr.take(), 1 << 16), listen(second.0.stderr.take(), 1 << 16));
     let statuses = [first.wait(until, doing)?, second.wait(until, doing)?];
     let (said, also) = (heard(said), heard(also));
+    asking.join().map_err(|_| failed(io::Error::other("nobody asked git")))?;
     if statuses == [Some(0), Some(0)] {
         return Ok(());
     }
@@ -189,18 +285,24 @@ fn run(mut command: Command, doing: &'static str, input: &[u8]) -> Result<Ran, G
     let mut running = Running::start(&mut command).map_err(failed)?;
     let until = Instant::now() + LONGEST;
     let (output, errors) = (listen(running.0.stdout.take(), OUTPUT_BYTES), listen(running.0.stderr.take(), 1 << 16));
-    write_all(&mut running.0, input).map_err(failed)?;
+    let asking = say(running.0.stdin.take(), input.to_vec());
     let status = running.wait(until, doing)?;
-    Ok(Ran { status, output: heard(output), message: last_words(&heard(errors)) })
+    asking.join().map_err(|_| failed(io::Error::other("nobody asked git")))?;
+    let (output, message) = (heard(output), last_words(&heard(errors)));
+    // A list that is cut would read as a shorter one.
+    if output.len() as u64 >= OUTPUT_BYTES {
+        return Err(GitError::Refused { doing, message: format!("it printed more than {OUTPUT_BYTES} bytes") });
+    }
+    Ok(Ran { status, output, message })
 }
 
-/// Gives a child its input and closes that. One that has ended before says why by its status.
-fn write_all(child: &mut Child, input: &[u8]) -> io::Result<()> {
-    let Some(mut stdin) = child.stdin.take() else { return Ok(()) };
-    match stdin.write_all(input) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        Ok(()) | Err(_) => Ok(()),
-    }
+/// Gives a child its input on a thread of its own, and closes that. One that has ended before says why by its status.
+fn say(stdin: Option<impl Write + Send + 'static>, input: Vec<u8>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(&input);
+        }
+    })
 }
 
 /// Reads up to `limit` bytes on a thread of its own, and the rest away. It ends when the child has closed its side.
@@ -230,38 +332,47 @@ fn last_words(bytes: &[u8]) -> String {
     crate::workspace::notice::visible(text.get(from..).unwrap_or_default())
 }
 
-/// A child that ends with its owner.
+/// A child that ends with its owner; if that is killed, by its own [`Restriction`].
 struct Running(Child);
 
 impl Running {
-    /// Starts it. Its processor time is bounded by the kernel, so that what a sandbox made of its objects cannot keep it busy
-    /// when this server is gone: its pipes end then, but a computation would not.
     fn start(command: &mut Command) -> io::Result<Self> {
-        let running = Self(command.spawn()?);
-        let seconds = Some(LONGEST.as_secs());
-        let limit = Rlimit { current: seconds, maximum: seconds };
-        match prlimit(Some(Pid::from_child(&running.0)), Resource::Cpu, limit) {
-            // It has ended already.
-            Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(running),
-            Err(error) => Err(error.into()),
-        }
+        command.spawn().map(Self)
+    }
+
+    /// Ends it at `until`, for one whose output is read to its end.
+    fn limited(&self, until: Instant) -> io::Result<thread::JoinHandle<()>> {
+        let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?;
+        Ok(thread::spawn(move || {
+            if !ends_before(&pidfd, until).unwrap_or(false) {
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            }
+        }))
     }
 
     fn wait(&mut self, until: Instant, doing: &'static str) -> Result<Option<i32>, GitError> {
         let failed = |source| GitError::Run { doing, source };
         let pidfd = pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty()).map_err(|error| failed(error.into()))?;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(GitError::TooLong { doing });
-            }
-            let timeout =
-                Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
-            match poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&timeout)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return Ok(self.0.wait().map_err(failed)?.code()),
-                Err(error) => return Err(failed(error.into())),
-            }
+        if !ends_before(&pidfd, until).map_err(failed)? {
+            return Err(GitError::TooLong { doing });
+        }
+        Ok(self.0.wait().map_err(failed)?.code())
+    }
+}
+
+/// Waits for a process; `false` when it still runs at `until`.
+fn ends_before(pidfd: &OwnedFd, until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let timeout =
+            Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(error) => return Err(error.into()),
         }
     }
 }

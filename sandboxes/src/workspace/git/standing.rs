@@ -11,7 +11,8 @@ use super::{
     store::Store,
 };
 use crate::workspace::{
-    Reason, Session, SessionError, TreePath, Workspace, stack::Stack, tree_path::hexadecimal, workspace::Patience,
+    Reason, Session, SessionError, TreePath, Workspace, layer::Ground, stack::Stack, tree_path::hexadecimal,
+    workspace::Patience,
 };
 
 /// The longest session name that is told in a ref, in bytes. A file's name may have 255, each byte may take three, and git
@@ -119,17 +120,20 @@ impl Session {
     }
 
     /// Takes what the session keeps of the repository out of what it holds. The caller has the turn.
-    pub(super) fn forget_history(&self, stack: &Arc<Stack>) -> Result<(), SessionError> {
+    fn forget_history(&self, stack: &Arc<Stack>) -> Result<(), SessionError> {
         let failed = |source| self.kernel("forget the session's own history", source);
-        let ledger = self.ledger();
-        let removed = stack.repository_state();
-        let mut next = stack
-            .next(ledger.folder(), crate::workspace::layer::Ground::as_it_is(self.workspace().fd()), &removed, &[])
-            .map_err(failed)?;
+        let next = Arc::new(self.without_history(stack)?);
+        self.ledger().save(&next).map_err(failed)?;
+        self.ledger().sweep(&next).map_err(failed)
+    }
+
+    /// What the session holds without what it keeps of the repository.
+    pub(super) fn without_history(&self, stack: &Arc<Stack>) -> Result<Stack, SessionError> {
+        let ground = Ground::as_it_is(self.workspace().fd());
+        let next = stack.next(self.ledger().folder(), ground, &stack.repository_state(), &[]);
+        let mut next = next.map_err(|source| self.kernel("forget the session's own history", source))?;
         next.history = None;
-        let next = Arc::new(next);
-        ledger.save(&next).map_err(failed)?;
-        ledger.sweep(&next).map_err(failed)
+        Ok(next)
     }
 
     /// The text of the host repository's settings; empty where there are none. A session's own version of them, which an agent

@@ -1,15 +1,16 @@
 //! A person takes the agent's commits: their branch moves forward to one of them, and no file is touched.
 //!
 //! The branch is moved in git's own way: index and ref are locked, the ref is compared with what it was, and each is
-//! replaced in one step, the index first. A stop between the two leaves the agent's changes staged, which loses nothing.
-//! Whether the working tree already is what the commit has is asked of git inside a sandbox, where filters may run, before
-//! ([`Taking::compared`]); here nothing of the working tree is read but whether deleted files are gone.
+//! replaced in one step, the index first. A stop between the two is finished by the next start ([`super::placing`]); until
+//! then the agent's changes are staged, which loses nothing. Whether the working tree already is what the commit has is
+//! looked at before ([`super::working_tree`]).
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
-    fs, io,
-    os::unix::ffi::OsStrExt,
-    sync::Arc,
+    io,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -18,18 +19,20 @@ use cofferdam_contract::Identity;
 use super::{
     GitError, HostGit, ObjectId, RepositoryError,
     host::{Head, HostRepository, in_git, is_checked_out_elsewhere, name, read_ref, small, under_way},
-    place::{self, Lock},
+    placing::{Decided, End, Placing},
     program::{self, succeed},
     standing::{History, reference},
     store::Store,
+    working_tree::{self, Brings, Conversions},
 };
-use crate::workspace::{
-    Patience, Session, SessionError, TreePath,
-    beneath::{self, Found},
-};
+use crate::workspace::{Patience, Session, SessionError, TreePath, Workspace, beneath, stack::Stack};
 
 /// The largest index that is rewritten, in bytes: some million files.
 const INDEX_BYTES: u64 = 256 << 20;
+
+/// What is locked, in the order in which it is replaced.
+const INDEX: usize = 0;
+const BRANCH: usize = 1;
 
 /// What taking a commit would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +45,7 @@ pub struct Taking {
     pub new: ObjectId,
     /// The files that differ between the two.
     pub changed: Vec<TreePath>,
-    /// Those of them that the commit deletes.
-    deleted: Vec<TreePath>,
-    /// What the old commit's files are compared with.
+    /// What the old commit's files are compared with: for a branch without commits the tree that holds nothing.
     base: ObjectId,
 }
 
@@ -109,6 +110,18 @@ pub enum TakeError {
         /// Which.
         paths: Vec<TreePath>,
     },
+    /// It cannot be told whether files differ.
+    #[error(
+        "whether these files are as the commit has them is for your own git to say, which knows their filters and \
+         encodings; nothing was done. Look at `git diff {commit}`; then `git reset {commit}` moves branch and index and \
+         touches no file"
+    )]
+    Converted {
+        /// The commit.
+        commit: ObjectId,
+        /// Which, and why.
+        paths: Vec<(TreePath, String)>,
+    },
     /// The person has staged something.
     #[error("you have staged changes of your own; commit them or unstage them (`git restore --staged`) first")]
     Staged {
@@ -150,29 +163,6 @@ impl Taking {
     pub fn place(&self) -> String {
         place(self.branch.as_deref())
     }
-
-    /// The old commit, or for a branch without commits the tree that holds nothing: what git inside compares from.
-    #[must_use]
-    pub fn base(&self) -> &ObjectId {
-        &self.base
-    }
-
-    /// Whether the working tree already has what the commit brings, given the files of it that `differ` as git inside found.
-    ///
-    /// # Errors
-    /// [`TakeError::Differs`] with those that the commit is about, and those that it deletes and that are still there.
-    pub fn compared(&self, session: &Session, differ: &[TreePath]) -> Result<(), TakeError> {
-        let mut paths: Vec<TreePath> = self.changed.iter().filter(|path| differ.contains(path)).cloned().collect();
-        for path in &self.deleted {
-            match beneath::find(session.workspace().fd(), path).map_err(kernel("look at a file"))? {
-                Found::Entry(entry) if entry.kind != beneath::Kind::Folder => paths.push(path.clone()),
-                Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_) => {}
-            }
-        }
-        paths.sort();
-        paths.dedup();
-        if paths.is_empty() { Ok(()) } else { Err(TakeError::Differs { paths }) }
-    }
 }
 
 fn place(branch: Option<&str>) -> String {
@@ -186,11 +176,16 @@ fn short_name(head: &Head) -> Option<String> {
 
 impl Session {
     /// Finds out what taking a commit would do: the session's newest, or the one that `asked` names, a beginning of its
-    /// name or the session's ref.
+    /// name or the session's ref. The working tree must already be what it brings.
     ///
     /// # Errors
     /// [`TakeError`].
-    pub fn plan_taking(&self, git: &HostGit, asked: Option<&str>) -> Result<Taking, TakeError> {
+    pub fn plan_taking(
+        &self,
+        git: &HostGit,
+        asked: Option<&str>,
+        conversions: Conversions,
+    ) -> Result<Taking, TakeError> {
         let host = HostRepository::look(self.workspace())?;
         host.takes_commits(self.workspace())?;
         let path = reference(self.name());
@@ -240,22 +235,12 @@ impl Session {
             return Err(TakeError::Elsewhere(branch.clone()));
         }
         let base = old.clone().unwrap_or_else(|| host.format.empty_tree());
-        let mut command = store.in_trusted();
-        command.args(["diff-tree", "-r", "-z", "--no-renames", "--name-status", base.as_str(), new.as_str(), "--"]);
-        let listed = succeed(command, "compare the commits", &[])?;
-        let (mut changed, mut deleted) = (Vec::new(), Vec::new());
-        let mut fields = listed.split(|byte| *byte == 0).filter(|field| !field.is_empty());
-        while let (Some(status), Some(path)) = (fields.next(), fields.next()) {
-            let path = TreePath::new(OsStr::from_bytes(path)).ok_or(TakeError::Changed("the commit"))?;
-            if status == b"D" {
-                deleted.push(path.clone());
-            }
-            changed.push(path);
-        }
-        let taking = Taking { branch, old, new, changed, deleted, base };
-        // Told before anything is compared inside. It is done again when nobody else can change the index.
+        let changes = changes(&store, &base, &new)?;
+        let taking = Taking { branch, old, new, changed: changes.keys().cloned().collect(), base };
+        // Told now, and done again when nobody else can change the index.
         let index = small(self.workspace(), &in_git(&name("index")), INDEX_BYTES).map_err(kernel("read the index"))?;
-        next_index(&store, &taking, index)?;
+        next_index((self.workspace(), &store), &taking, index)?;
+        working_tree::compare((self.workspace(), &store), &taking.new, &changes, conversions)?;
         Ok(taking)
     }
 
@@ -285,56 +270,79 @@ impl Session {
                 _ => TakeError::Kernel { doing: "lock the index and the branch", source },
             }
         };
-        let mut index = Lock::take(self.workspace(), &name("index")).map_err(locked(".git/index.lock".to_owned()))?;
         let path = host.head.file();
-        let mut branch = Lock::take(self.workspace(), &path).map_err(locked(format!(".git/{path}.lock")))?;
+        let mut placing = Placing::begin(self, vec![name("index"), path.clone()], Vec::new())
+            .map_err(|(target, source)| locked(format!(".git/{target}.lock"))(source))?;
         // Read again in the lock's protection: until here anybody could move it.
         if HostRepository::look(self.workspace())?.head != host.head {
             return Err(TakeError::Changed("what is checked out"));
         }
-        let current = index.current(INDEX_BYTES + 1).map_err(kernel("read the index"))?;
-        let next = next_index(&store, taking, current)?;
-        index.write(&next).map_err(kernel("write the index"))?;
-        branch.write(format!("{}\n", taking.new).as_bytes()).map_err(kernel("write the branch"))?;
-        index.commit().map_err(kernel("replace the index"))?;
-        branch.commit().map_err(kernel("move the branch"))?;
-        let mut taken = Taken { warnings: Vec::new() };
-        let line = log_line(taking, host.format.digits(), person);
-        let logs = [Some(name("HEAD")), host.head.branch().cloned()].into_iter().flatten();
-        for log in logs {
-            if let Err(error) = place::log(self.workspace(), &log, &line) {
-                taken.warnings.push(format!("the branch moved, and its log was not written: {error}"));
+        let current = placing.current(INDEX, INDEX_BYTES + 1).map_err(kernel("read the index"))?;
+        let next = next_index((self.workspace(), &store), taking, current)?;
+        placing.write(INDEX, &next).map_err(kernel("write the index"))?;
+        placing.write(BRANCH, format!("{}\n", taking.new).as_bytes()).map_err(kernel("write the branch"))?;
+        let decided = Decided {
+            commit: taking.new.clone(),
+            logs: [Some(name("HEAD")), host.head.branch().cloned()].into_iter().flatten().collect(),
+            line: log_line(taking, host.format.digits(), person),
+            stack: self.after(taking)?,
+        };
+        match placing.decide(decided).map_err(kernel("record that the commits were taken"))? {
+            End::Done { unlogged } => {
+                let warning = |error| format!("the branch moved, and its log was not written: {error}");
+                Ok(Taken { warnings: unlogged.into_iter().map(warning).collect() })
             }
+            End::GivenBack => Err(TakeError::Changed("a lock of the index or the branch")),
         }
-        if let Err(error) = self.settle(taking) {
-            taken.warnings.push(format!("the branch moved, and what the session kept of it stays for now: {error}"));
-        }
-        Ok(taken)
     }
 
-    /// Forgets the session's own history, or lets it stand on what was taken of it.
-    fn settle(&self, taking: &Taking) -> Result<(), SessionError> {
+    /// What the session holds once a commit is taken: nothing of its own history, or that stands on what was taken of it.
+    fn after(&self, taking: &Taking) -> Result<Option<Stack>, SessionError> {
         let failed = |source| self.kernel("record that the commits were taken", source);
         let stack = self.ledger().load().map_err(failed)?;
-        let Some(history) = stack.history() else { return Ok(()) };
+        let Some(history) = stack.history() else { return Ok(None) };
         if history.head == taking.new {
-            return self.forget_history(&stack);
+            return self.without_history(&stack).map(Some);
         }
         let mut next = (*stack).clone();
         next.generation += 1;
         next.history = Some(History { base: Some(taking.new.clone()), ..history.clone() });
-        self.ledger().save(&Arc::new(next)).map_err(failed)
+        Ok(Some(next))
     }
 }
 
+/// What a commit brings, seen from `base`.
+fn changes(store: &Store, base: &ObjectId, new: &ObjectId) -> Result<BTreeMap<TreePath, Brings>, TakeError> {
+    let odd = || TakeError::Changed("the commit");
+    let mut command = store.in_trusted();
+    command.args(["diff-tree", "-r", "-z", "--no-renames", "--raw", "--no-abbrev", base.as_str(), new.as_str(), "--"]);
+    let listed = succeed(command, "compare the commits", &[])?;
+    let mut fields = listed.split(|byte| *byte == 0).filter(|field| !field.is_empty());
+    let mut changes = BTreeMap::new();
+    // `:100644 100755 OLD NEW M`, then the path (git-diff-index(1), "Raw output format").
+    while let (Some(change), Some(path)) = (fields.next(), fields.next()) {
+        let change = std::str::from_utf8(change).map_err(|_| odd())?;
+        let words: Vec<&str> = change.split(' ').collect();
+        let [_, mode, _, object, _] = words[..] else { return Err(odd()) };
+        let path = TreePath::new(OsStr::from_bytes(path)).ok_or_else(odd)?;
+        let brings = ObjectId::new(object).and_then(|object| Brings::of(mode, object)).ok_or_else(odd)?;
+        changes.insert(path, brings);
+    }
+    Ok(changes)
+}
+
 /// The index as it will be: the person's own, moved from the old commit to the new one as `git merge --ff-only` would.
-fn next_index(store: &Store, taking: &Taking, current: Option<Vec<u8>>) -> Result<Vec<u8>, TakeError> {
-    let file = store.trusted().join("index");
+fn next_index(
+    (workspace, store): (&Workspace, &Store),
+    taking: &Taking,
+    current: Option<Vec<u8>>,
+) -> Result<Vec<u8>, TakeError> {
     if let Some(current) = current {
         if current.len() as u64 > INDEX_BYTES {
             return Err(kernel("read the index")(io::Error::other("it is larger than 256 MiB")));
         }
-        fs::write(&file, current).map_err(kernel("copy the index"))?;
+        store.put("index".as_ref(), &current).map_err(kernel("copy the index"))?;
+        shared_indexes(workspace, store).map_err(kernel("copy what the index shares"))?;
     }
     let staged = |commit: &ObjectId| -> Result<Vec<TreePath>, TakeError> {
         let mut command = store.in_trusted();
@@ -352,14 +360,29 @@ fn next_index(store: &Store, taking: &Taking, current: Option<Vec<u8>>) -> Resul
     let mut command = store.in_trusted();
     command.args(["read-tree", "-i", "-m", taking.base.as_str(), taking.new.as_str()]);
     program::succeed(command, "move the index forward", &[])?;
-    fs::read(&file).map_err(kernel("read the new index"))
+    store.get("index", INDEX_BYTES).map_err(kernel("read the new index"))
+}
+
+/// Copies what a split index stands on (`core.splitIndex`, git-update-index(1)). What is written then stands alone.
+fn shared_indexes(workspace: &Workspace, store: &Store) -> io::Result<()> {
+    let git = beneath::folder(workspace.fd(), Path::new(".git"))?;
+    for shared in beneath::names(git.as_fd())? {
+        let named = shared.to_str().and_then(|shared| shared.strip_prefix("sharedindex."));
+        if named.and_then(ObjectId::new).is_none() {
+            continue;
+        }
+        if let Some(bytes) = small(workspace, &in_git(&TreePath::root().join(&shared)), INDEX_BYTES)? {
+            store.put(&shared, &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// A line of a branch's log, as git writes it (`files_log_ref_write`, refs/files-backend.c).
 fn log_line(taking: &Taking, digits: usize, person: Option<&Identity>) -> String {
     let none = "0".repeat(digits);
     let old = taking.old.as_ref().map_or(none.as_str(), ObjectId::as_str);
-    let plain = |text: &str| text.replace(['<', '>', '\n', '\t'], " ");
+    let plain = |text: &str| text.replace(|letter: char| letter.is_control() || matches!(letter, '<' | '>'), " ");
     let who = person.map_or_else(
         || "cofferdam <>".to_owned(),
         |person| format!("{} <{}>", plain(&person.name), plain(&person.email)),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    CommitError, Committed, HostGit, Purpose, RepositoryError, TakeError,
+    CommitError, Committed, Conversions, HostGit, Purpose, RepositoryError, TakeError,
     host::{Head, HostRepository},
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
         playground::{Playground, Upper, patient},
     },
 };
+
+/// Settings that change nothing between files and objects.
+const PLAIN: Conversions = Conversions { line_ends: false, modes: true, links: true };
 
 /// A workspace with a repository and one commit, and what a sandbox wrote over it.
 struct Bench {
@@ -95,6 +98,12 @@ impl Bench {
     /// Lets the sandbox's branch be at `commit`.
     fn branch(&self, commit: &str) {
         self.upper.write(".git/refs/heads/main", &format!("{commit}\n")).write(".git/index", "an index");
+    }
+
+    /// Lets the host's working tree hold `b` and nothing else.
+    fn only_b(&self, content: &str) {
+        fs::remove_file(self.ground.host("a.txt")).unwrap();
+        self.ground.write("b", content);
     }
 
     fn session(&self) -> Session {
@@ -306,9 +315,10 @@ fn settings_of_the_hosts_repository_start_nothing() {
     fs::set_permissions(hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     bench.branch(&bench.commit(&bench.first, &bench.tree("100644", "b", &bench.blob("x"))));
     bench.take().unwrap().unwrap();
+    bench.only_b("x");
     let session = bench.session();
     session.repository(&bench.git, Purpose::Read, &patient(&|| false)).unwrap();
-    let taking = session.plan_taking(&bench.git, None).unwrap();
+    let taking = session.plan_taking(&bench.git, None, PLAIN).unwrap();
     session.take(&taking, &bench.git, None, &patient(&|| false)).unwrap();
     assert!(!mark.exists(), "the host's repository was obeyed");
     bench.host(&["update-ref", "refs/heads/x", "HEAD"]);
@@ -321,8 +331,9 @@ fn a_branch_that_moves_while_it_is_taken_stays_where_it_went() {
     let commit = bench.commit(&bench.first, &bench.tree("100644", "b", &bench.blob("x")));
     bench.branch(&commit);
     bench.take().unwrap().unwrap();
+    bench.only_b("x");
     let session = bench.session();
-    let taking = session.plan_taking(&bench.git, None).unwrap();
+    let taking = session.plan_taking(&bench.git, None, PLAIN).unwrap();
     bench.host(&["commit", "--quiet", "--allow-empty", "--message=Mine"]);
     let mine = bench.host(&["rev-parse", "HEAD"]);
     let index = fs::read(bench.ground.host(".git/index")).unwrap();
@@ -332,7 +343,7 @@ fn a_branch_that_moves_while_it_is_taken_stays_where_it_went() {
     for lock in [".git/index.lock", ".git/refs/heads/main.lock"] {
         assert!(bench.ground.read(lock).is_none(), "{lock} is left");
     }
-    assert!(matches!(session.plan_taking(&bench.git, None), Err(TakeError::Diverged { .. })));
+    assert!(matches!(session.plan_taking(&bench.git, None, PLAIN), Err(TakeError::Diverged { .. })));
 }
 
 #[test]
@@ -356,4 +367,340 @@ fn what_is_checked_out_is_read_as_git_writes_it() {
         bench.ground.write(".git/HEAD", text);
         assert!(matches!(look(), Err(RepositoryError::Odd { .. })), "{text:?}: {:?}", look());
     }
+}
+
+/// Takes the newest commit of `bench` as a person would.
+fn taken(bench: &Bench, conversions: Conversions) -> Result<(), TakeError> {
+    let session = bench.session();
+    let taking = session.plan_taking(&bench.git, None, conversions)?;
+    session.take(&taking, &bench.git, None, &patient(&|| false)).map(drop)
+}
+
+#[test]
+fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
+    #[derive(Debug, PartialEq, Eq)]
+    enum Told {
+        Same,
+        Differs,
+        Converted(&'static str),
+    }
+    type Make = fn(&Bench) -> (&'static str, String);
+    let windows = Conversions { line_ends: true, ..PLAIN };
+    let mode = |bench: &Bench, mode: u32| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(bench.ground.host("b"), permissions).unwrap();
+    };
+    // What it is, what the commit has at `b`, what the host has, the settings, and what is told.
+    type Row = (&'static str, Make, Box<dyn Fn(&Bench)>, Conversions, Told);
+    let rows: Vec<Row> = vec![
+        ("the same", |b| ("100644", b.blob("x\n")), Box::new(|b| b.only_b("x\n")), PLAIN, Told::Same),
+        ("a byte more", |b| ("100644", b.blob("x\n")), Box::new(|b| b.only_b("x\n\n")), PLAIN, Told::Differs),
+        ("a byte less", |b| ("100644", b.blob("x\n")), Box::new(|b| b.only_b("x")), PLAIN, Told::Differs),
+        ("empty", |b| ("100644", b.blob("")), Box::new(|b| b.only_b("")), PLAIN, Told::Same),
+        (
+            "large",
+            |b| ("100644", b.blob(&"line\n".repeat(100_000))),
+            Box::new(|b| b.only_b(&"line\n".repeat(100_000))),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "large, other at the end",
+            |b| ("100644", b.blob(&"line\n".repeat(100_000))),
+            Box::new(|b| b.only_b(&format!("{}x", "line\n".repeat(100_000)))),
+            PLAIN,
+            Told::Differs,
+        ),
+        (
+            "not there",
+            |b| ("100644", b.blob("x")),
+            Box::new(|b| fs::remove_file(b.ground.host("a.txt")).unwrap()),
+            PLAIN,
+            Told::Differs,
+        ),
+        ("executable", |b| ("100755", b.blob("x")), Box::new(|b| b.only_b("x")), PLAIN, Told::Differs),
+        (
+            "executable in both",
+            |b| ("100755", b.blob("x")),
+            Box::new(move |b| {
+                b.only_b("x");
+                mode(b, 0o755);
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "executable here only",
+            |b| ("100644", b.blob("x")),
+            Box::new(move |b| {
+                b.only_b("x");
+                mode(b, 0o755);
+            }),
+            PLAIN,
+            Told::Differs,
+        ),
+        (
+            "modes that mean nothing",
+            |b| ("100755", b.blob("x")),
+            Box::new(|b| b.only_b("x")),
+            Conversions { modes: false, ..PLAIN },
+            Told::Same,
+        ),
+        (
+            "a link",
+            |b| ("120000", b.blob("target")),
+            Box::new(|b| {
+                fs::remove_file(b.ground.host("a.txt")).unwrap();
+                symlink("target", b.ground.host("b")).unwrap();
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "a link elsewhere",
+            |b| ("120000", b.blob("target")),
+            Box::new(|b| {
+                fs::remove_file(b.ground.host("a.txt")).unwrap();
+                symlink("/etc/passwd", b.ground.host("b")).unwrap();
+            }),
+            PLAIN,
+            Told::Differs,
+        ),
+        (
+            "a link to the same content",
+            |b| ("100644", b.blob("one\n")),
+            Box::new(|b| {
+                fs::rename(b.ground.host("a.txt"), b.ground.host("c")).unwrap();
+                symlink("c", b.ground.host("b")).unwrap();
+            }),
+            PLAIN,
+            Told::Differs,
+        ),
+        ("a file for a link", |b| ("120000", b.blob("t")), Box::new(|b| b.only_b("t")), PLAIN, Told::Differs),
+        (
+            "a file for a link where there are none",
+            |b| ("120000", b.blob("t")),
+            Box::new(|b| b.only_b("t")),
+            Conversions { links: false, ..PLAIN },
+            Told::Same,
+        ),
+        ("line ends", |b| ("100644", b.blob("x\ny\n")), Box::new(|b| b.only_b("x\r\ny\r\n")), PLAIN, Told::Differs),
+        (
+            "line ends that git converts",
+            |b| ("100644", b.blob("x\ny\n")),
+            Box::new(|b| b.only_b("x\r\ny\r\n")),
+            windows,
+            Told::Same,
+        ),
+        (
+            "more than line ends",
+            |b| ("100644", b.blob("x\ny\n")),
+            Box::new(|b| b.only_b("x\r\nz\r\n")),
+            windows,
+            Told::Differs,
+        ),
+        (
+            "line ends of a binary file",
+            |b| ("100644", b.blob("x\n")),
+            Box::new(|b| {
+                b.only_b("x\r\n");
+                b.ground.write(".git/info/attributes", "b -text\n");
+            }),
+            windows,
+            Told::Differs,
+        ),
+        (
+            "line ends by attribute",
+            |b| ("100644", b.blob("x\n")),
+            Box::new(|b| {
+                b.only_b("x\r\n");
+                b.ground.write(".git/info/attributes", "b text eol=crlf\n");
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "a filter, and the same bytes",
+            |b| ("100644", b.blob("x")),
+            Box::new(|b| {
+                b.only_b("x");
+                b.ground.write(".git/info/attributes", "* filter=lfs\n");
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "a filter",
+            |b| ("100644", b.blob("pointer")),
+            Box::new(|b| {
+                b.only_b("large");
+                b.ground.write(".git/info/attributes", "* filter=lfs\n");
+            }),
+            PLAIN,
+            Told::Converted("passes through the filter `lfs`"),
+        ),
+        (
+            "an encoding",
+            |b| ("100644", b.blob("x")),
+            Box::new(|b| {
+                b.only_b("y");
+                b.ground.write(".git/info/attributes", "* working-tree-encoding=UTF-16\n");
+            }),
+            PLAIN,
+            Told::Converted("is kept in the encoding `UTF-16`"),
+        ),
+        (
+            "a submodule that is not there",
+            |b| ("160000", b.first.clone()),
+            Box::new(|b| {
+                fs::remove_file(b.ground.host("a.txt")).unwrap();
+                fs::create_dir(b.ground.host("b")).unwrap();
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "a submodule at that commit",
+            |b| ("160000", b.first.clone()),
+            Box::new(|b| {
+                fs::remove_file(b.ground.host("a.txt")).unwrap();
+                b.ground.write("b/.git", "gitdir: ../.git/modules/b\n");
+                b.ground.write(".git/modules/b/HEAD", &b.first);
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "a submodule at another one",
+            |b| ("160000", b.first.clone()),
+            Box::new(|b| {
+                fs::remove_file(b.ground.host("a.txt")).unwrap();
+                b.ground.write("b/.git", "gitdir: ../.git/modules/b\n");
+                b.ground.write(".git/modules/b/HEAD", &"1".repeat(40));
+            }),
+            PLAIN,
+            Told::Differs,
+        ),
+        (
+            "a submodule that leads out",
+            |b| ("160000", b.first.clone()),
+            Box::new(|b| {
+                fs::remove_file(b.ground.host("a.txt")).unwrap();
+                b.ground.write("b/.git", "gitdir: ../../../etc\n");
+            }),
+            PLAIN,
+            Told::Converted("is a submodule on a branch"),
+        ),
+    ];
+    for (what, make, arrange, conversions, told) in rows {
+        let bench = Bench::new();
+        let (mode, object) = make(&bench);
+        let commit = bench.commit(&bench.first, &bench.tree(mode, "b", &object));
+        bench.branch(&commit);
+        bench.take().unwrap_or_else(|error| panic!("{what}: {error}")).unwrap();
+        arrange(&bench);
+        let found = match bench.session().plan_taking(&bench.git, None, conversions) {
+            Ok(_) => Told::Same,
+            Err(TakeError::Differs { paths }) => {
+                assert_eq!(paths.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b"], "{what}");
+                Told::Differs
+            }
+            Err(TakeError::Converted { paths, .. }) => match &paths[..] {
+                [(path, why)] if path.to_string() == "b" => {
+                    assert!(matches!(told, Told::Converted(words) if words == why), "{what}: {why}");
+                    continue;
+                }
+                _ => panic!("{what}: {paths:?}"),
+            },
+            Err(error) => panic!("{what}: {error}"),
+        };
+        assert_eq!(found, told, "{what}");
+    }
+}
+
+#[test]
+fn an_index_of_any_kind_moves_on() {
+    type Arrange = fn(&Bench);
+    let rows: [(&str, Arrange); 5] = [
+        ("version 4", |b| drop(b.host(&["update-index", "--index-version", "4"]))),
+        ("split", |b| drop(b.host(&["update-index", "--split-index"]))),
+        ("with a monitor's marks", |b| {
+            b.host(&["config", "core.fsmonitor", "/bin/true"]);
+            b.host(&["update-index", "--fsmonitor", "--force-write-index"]);
+            b.host(&["config", "--unset", "core.fsmonitor"]);
+        }),
+        ("with a cache of untracked files", |b| drop(b.host(&["update-index", "--force-untracked-cache"]))),
+        ("sparse", |b| {
+            b.host(&["sparse-checkout", "set", "--cone", "--sparse-index", "kept"]);
+        }),
+    ];
+    for (what, arrange) in rows {
+        let mut bench = Bench::new();
+        for (path, text) in [("kept/a", "a\n"), ("away/b", "b\n")] {
+            bench.ground.write(path, text);
+        }
+        bench.host(&["add", "."]);
+        bench.host(&["commit", "--quiet", "--message=Folders"]);
+        bench.first = bench.host(&["rev-parse", "HEAD"]);
+        arrange(&bench);
+        // The commit changes a.txt and leaves the rest as it is.
+        let listed =
+            bench.host(&["ls-tree", "HEAD"]).replace(&bench.host(&["rev-parse", "HEAD:a.txt"]), &bench.blob("two\n"));
+        let tree = bench.inside(&["mktree"], format!("{listed}\n").as_bytes());
+        let commit = bench.commit(&bench.first, &tree);
+        bench.branch(&commit);
+        bench.take().unwrap().unwrap();
+        bench.ground.write("a.txt", "two\n");
+        taken(&bench, PLAIN).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(bench.host(&["rev-parse", "HEAD"]), commit, "{what}");
+        assert_eq!(bench.host(&["status", "--porcelain"]), "", "{what}");
+        assert_eq!(bench.host(&["diff", "--cached", "--name-only"]), "", "{what}");
+        bench.host(&["fsck", "--strict"]);
+    }
+}
+
+#[test]
+fn objects_that_claim_or_come_to_more_than_git_may_hold_end_the_commit() {
+    let bench = Bench::new();
+    // A tree that would be larger than what git may allocate at once, in some 1.5 MB.
+    let name = "1".repeat(40);
+    let path = bench.upper.path(&format!(".git/objects/11/{}", &name[2..]));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let script = "import sys, zlib\nsize = 3 << 29\ndeflate = zlib.compressobj(1)\n\
+                  out = open(sys.argv[1], 'wb')\nout.write(deflate.compress(b'tree %d\\0' % size))\n\
+                  for _ in range(size >> 20): out.write(deflate.compress(bytes(1 << 20)))\nout.write(deflate.flush())\n";
+    let made = Command::new("python3").args(["-c", script]).arg(&path).status().unwrap();
+    assert!(made.success());
+    bench.branch(&bench.commit(&bench.first, &name));
+    let before = std::time::Instant::now();
+    match bench.take() {
+        Err(CommitError::Git(_)) => {}
+        other => panic!("{other:?}"),
+    }
+    assert!(before.elapsed() < std::time::Duration::from_secs(60), "{:?}", before.elapsed());
+    assert_eq!((bench.reference(), bench.packs()), (None, 0));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a killed server drops nothing either")]
+fn a_lock_is_only_ours_while_it_is_the_inode_that_we_made() {
+    use super::placing::Placing;
+    let bench = Bench::new();
+    let session = bench.session();
+    let targets = || vec![super::host::name("index"), super::host::name("refs/heads/main")];
+    let locks = [".git/index.lock", ".git/refs/heads/main.lock"];
+    // As if the server was killed: the record stays, and nothing is dropped.
+    std::mem::forget(Placing::begin(&session, targets(), Vec::new()).unwrap());
+    assert!(locks.iter().all(|lock| bench.ground.read(lock).is_some()));
+    // A person removes one of them, and their git makes another of the same name.
+    fs::remove_file(bench.ground.host(locks[0])).unwrap();
+    bench.ground.write(locks[0], "another's");
+    let again = bench.ground.reopened();
+    again.recover(&patient(&|| false)).unwrap();
+    assert_eq!(bench.ground.read(locks[0]).as_deref(), Some("another's"));
+    assert_eq!(bench.ground.read(locks[1]), None);
+    let left = |name: &str| name.starts_with("cofferdam");
+    let names = fs::read_dir(bench.ground.host(".git")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!names.into_iter().any(|name| left(&name.to_string_lossy())));
+    assert!(!bench.ground.workspace.state().join("git.json").exists());
 }
