@@ -39,6 +39,7 @@ impl Session {
             masks: &closed.masks,
             stamp: &closed.stamp,
             seen: None,
+            masked_then: None,
             origin: &origin,
         };
         self.hand_back(&order, &patience)
@@ -52,14 +53,13 @@ impl Session {
     pub fn keep_left(&self, call: &str, permit: &Permit, by: &str, cancel: &Cancel) -> Result<Kept, KeepError> {
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
-        let masks = self.workspace().masks(permit.secrets())?;
         let keep = Keep {
             call,
             allowed: &permit.plan().hand_back,
             write: permit.write(),
             protect: permit.protect(),
             mode: permit.mode(),
-            masks: &masks,
+            secrets: permit.secrets(),
             origin: &Origin::of_call(by),
         };
         self.keep(&keep, &patience)

@@ -6,7 +6,7 @@ use cofferdam_contract::{Ignoring, OutputMode, SearchFiles};
 use cofferdam_policy::MARK;
 
 use super::*;
-use crate::workspace::Reason;
+use crate::{open::Appeared, workspace::Reason};
 
 const SECRET: &str = "s3cr3t-1234567890";
 
@@ -118,7 +118,7 @@ fn nothing_that_a_call_does_to_a_masked_file_reaches_the_real_one() {
             assert!(real().contains(SECRET), "{mechanism:?} {change}");
             assert!(house.work().join("deploy/.aws/credentials").exists(), "{mechanism:?} {change}");
             // A person who applies everything does not mean this.
-            let released = house.session.apply(&[TreePath::root()], &patience()).unwrap();
+            let released = house.session.apply(&[TreePath::root()], &Arc::default(), &patience()).unwrap();
             assert!(released.held.iter().any(|held| held.reason.is_about_secrets()), "{released:?}");
             assert!(real().contains(SECRET), "{mechanism:?} {change}");
             assert!(house.work().join("deploy/.aws/credentials").exists(), "{mechanism:?} {change}");
@@ -135,7 +135,7 @@ fn nothing_that_a_call_does_to_a_masked_file_reaches_the_real_one() {
         let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
         assert_eq!(read(&mut sandbox, ".env").unwrap(), "NEW=1\n");
         drop(sandbox);
-        let released = house.session.apply(&[TreePath::new(".env").unwrap()], &patience()).unwrap();
+        let released = house.session.apply(&[TreePath::new(".env").unwrap()], &Arc::default(), &patience()).unwrap();
         assert_eq!((released.held, real().as_str()), (vec![], "NEW=1\n"));
     }
 }
@@ -168,7 +168,7 @@ fn a_file_that_appears_during_a_call_is_told_at_its_end() {
     read(&mut sandbox, "hello.txt").unwrap();
     fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
     let closed = sandbox.close().unwrap();
-    assert_eq!(closed.appeared.unwrap(), [TreePath::new(".env").unwrap()]);
+    assert_eq!(closed.appeared.unwrap(), Appeared::Files(vec![TreePath::new(".env").unwrap()]));
     assert_eq!(closed.redactor.redact(SECRET).count, 1);
 }
 

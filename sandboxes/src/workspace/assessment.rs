@@ -25,9 +25,13 @@ use super::{
     stamp::Stamp,
     tree_path::TreePath,
     twin,
-    version::{HostVersion, MAX_ENTRIES},
+    version::{HostVersion, MAX_ENTRIES, digest},
     workspace::Workspace,
 };
+
+/// Names on the list of files with credentials that a workspace may have for an agent to add one more. Each costs some system
+/// calls in each call; far below what refuses all calls ([`super::MaskError::TooMany`]), so that no agent gets there.
+const MOST_BY_AGENTS: usize = 1_000;
 
 /// One change and what becomes of it.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct Assessed {
     pub(super) nearest: TreePath,
     /// Whether it is only there for what is below it.
     pub(super) carrier: Carrier,
+    /// What it brings of masked text.
+    pub(super) masked: Option<Reason>,
 }
 
 /// Whether a folder is only made because something below it is wanted.
@@ -67,6 +73,10 @@ pub(super) struct Assessment<'a> {
     pub(super) stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
+    /// What changes that are older than the stamp bring of text that was masked then.
+    pub(super) masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
+    /// How many names of the workspace are on the list of files with credentials.
+    pub(super) listed_names: usize,
 }
 
 /// A folder above a change that decides about it.
@@ -88,6 +98,7 @@ impl Assessment<'_> {
         let (hiding, inherited) = self.spell_out(&mut changes, &carried)?;
         let whole = self.held_as_a_whole(&changes, &hiding)?;
         let repositories = self.repositories(&changes);
+        let mut listed = self.listed(&changes)?;
         let mut above: Vec<Above> = Vec::new();
         let mut assessed: Vec<Assessed> = Vec::new();
         for (path, what) in changes {
@@ -96,7 +107,8 @@ impl Assessment<'_> {
             });
             let change = Change { path, what };
             let asked = self.asked(&change, &carried, &inherited);
-            let one = self.one(change, asked, &above, &whole, &repositories)?;
+            let listed = listed.remove(&change.path);
+            let one = self.one(change, (asked, listed), &above, &whole, &repositories)?;
             let path = &one.change.path;
             let adds = matches!(one.expected, Expected::Entry(there) if there.is_folder());
             if matches!(one.change.what, What::Folder { .. }) && !adds {
@@ -123,7 +135,7 @@ impl Assessment<'_> {
     fn one(
         &self,
         change: Change,
-        asked: Asked,
+        (asked, listed): (Asked, Option<Reason>),
         above: &[Above],
         whole: &BTreeMap<TreePath, Reason>,
         repositories: &BTreeSet<TreePath>,
@@ -174,9 +186,11 @@ impl Assessment<'_> {
         let builds = self.stack.is_related(path, &change.what).then_some(Reason::BuildsOnHeld);
         let repository = path.folders_above().find(|folder| repositories.contains(folder));
         let repository = repository.or_else(|| repositories.get(&TreePath::root()).cloned());
+        let masked = listed.clone().filter(Reason::is_about_secrets);
         let facts = Facts {
             wanted,
             mode: self.mode,
+            listed,
             secret: self.masks.pattern(path),
             protected: self.protected(&change),
             leads_to: self.leads_to(&change),
@@ -194,7 +208,65 @@ impl Assessment<'_> {
             Found::Absent { folder, .. } => (Expected::Absent, folder),
             Found::Blocked(_) => (Expected::Absent, TreePath::root()),
         };
-        Ok(Assessed { change, decision, expected, nearest, carrier })
+        Ok(Assessed { change, decision, expected, nearest, carrier, masked })
+    }
+
+    /// What changes bring of masked text, and what they do with names on the list.
+    fn listed(&self, changes: &BTreeMap<TreePath, What>) -> io::Result<BTreeMap<TreePath, Reason>> {
+        let mut reasons = BTreeMap::new();
+        let mut names = self.listed_names;
+        for (path, what) in changes {
+            let then = self.masked_then.and_then(|then| then.get(path));
+            let reason = match then {
+                Some(reason) => Some(reason.clone()),
+                None => self.listed_one(path, what, changes, &mut names)?,
+            };
+            if let Some(reason) = reason {
+                reasons.insert(path.clone(), reason);
+            }
+        }
+        Ok(reasons)
+    }
+
+    fn listed_one(
+        &self,
+        path: &TreePath,
+        what: &What,
+        changes: &BTreeMap<TreePath, What>,
+        names: &mut usize,
+    ) -> io::Result<Option<Reason>> {
+        let secrets = self.masks.secrets();
+        let candidate = secrets.candidate(path.as_path());
+        let pattern = candidate.as_ref().map(|candidate| candidate.pattern().to_owned());
+        match what {
+            What::File { size, .. } => {
+                let file = || beneath::file(self.changeset.upper(), path.as_path());
+                if let Some(of) = self.masks.copied(path, *size, || digest(file()?), |of| goes(of, changes))? {
+                    return Ok(Some(Reason::MaskedCopy { of }));
+                }
+                let Some(pattern) = pattern else { return Ok(None) };
+                if self.masks.holds_masked_lines(file()?)? {
+                    return Ok(Some(Reason::MaskedLines));
+                }
+                Ok(self.is_one_name_more(path, names)?.then_some(Reason::ManyListed { pattern }))
+            }
+            What::Link { .. } => {
+                let below = path.name().to_str().and_then(|name| secrets.below_named(name).next());
+                Ok(pattern.or(below.map(str::to_owned)).map(|pattern| Reason::WouldMask { pattern }))
+            }
+            What::Folder { .. } | What::Deleted | What::Special { .. } => Ok(None),
+        }
+    }
+
+    /// Counts a listed name that is new; says whether it is one more than an agent may add.
+    fn is_one_name_more(&self, path: &TreePath, names: &mut usize) -> io::Result<bool> {
+        match beneath::find(self.workspace.fd(), path)? {
+            Found::Entry(_) => Ok(false),
+            Found::Absent { .. } | Found::Blocked(_) => {
+                *names += 1;
+                Ok(*names > MOST_BY_AGENTS)
+            }
+        }
     }
 
     /// The pattern that a change falls under. A link could bring whatever its target holds under protected names; a
@@ -598,6 +670,19 @@ impl Assessment<'_> {
         }
         Ok(compared > 0)
     }
+}
+
+/// Whether what is at `path` goes by the changes of a call.
+fn goes(path: &TreePath, changes: &BTreeMap<TreePath, What>) -> bool {
+    let gone = |path: &TreePath| match changes.get(path) {
+        Some(What::Deleted) => true,
+        Some(What::File { .. } | What::Link { .. } | What::Folder { .. } | What::Special { .. }) | None => false,
+    };
+    let replaced = |above: &TreePath| match changes.get(above) {
+        Some(What::Deleted | What::File { .. } | What::Link { .. }) => true,
+        Some(What::Folder { .. } | What::Special { .. }) | None => false,
+    };
+    gone(path) || path.folders_above().any(|above| replaced(&above))
 }
 
 /// Whether the plan asked for a change to be kept.

@@ -11,7 +11,7 @@ use cofferdam_policy::{Mode, Protect, WriteScope};
 use super::{
     assessment::{Assessed, Assessment, Carrier},
     beneath,
-    change::{Change, DropReason, Dropped, HandedBack, Held, Note, What},
+    change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, What},
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
@@ -47,6 +47,8 @@ pub struct Order<'a> {
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
+    /// What of such changes is text that was masked for the call that made them.
+    pub masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
     /// Where the changes come from. By its bond, paths that the plan names are one act.
     pub origin: &'a Origin,
 }
@@ -88,6 +90,8 @@ impl Session {
             masks: order.masks,
             stamp: order.stamp,
             seen: order.seen,
+            masked_then: order.masked_then,
+            listed_names: self.workspace().listed_names(),
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
         let mut noticed = assessment.moves(&assessed);
@@ -115,7 +119,9 @@ impl Session {
         if order.seen.is_none() && !sorted.left.is_empty() {
             let from = (self.workspace().as_ref(), order.changeset);
             // It is a convenience: the hand-back is done.
-            if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &sorted.left) {
+            if let Err(error) =
+                left::keep(self.left_archive(), from, (order.stamp, order.origin), (&sorted.left, &sorted.masked))
+            {
                 noticed.push(Note::LeftIsGone { error: error.to_string() });
             }
         }
@@ -141,7 +147,10 @@ impl Session {
             match one.decision {
                 // Special files are among the changeset's dropped entries.
                 Decision::Unchanged | Decision::Drop => {}
-                Decision::Leave => sorted.left.push(change),
+                Decision::Leave => {
+                    sorted.masked.extend(one.masked.map(|masked| (change.path.clone(), masked)));
+                    sorted.left.push(change);
+                }
                 Decision::Settled => settle(stack, &change, &mut sorted.removed),
                 Decision::Hold(reason) => {
                     sorted.bytes = sorted.bytes.saturating_add(size);
@@ -174,6 +183,8 @@ struct Sorted<'a> {
     pieces: Vec<Piece<'a>>,
     held: Vec<Held>,
     left: Vec<Change>,
+    /// What of those that are left is masked text.
+    masked: BTreeMap<TreePath, Reason>,
     removed: BTreeSet<TreePath>,
     /// Bytes to copy.
     bytes: u64,

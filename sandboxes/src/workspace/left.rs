@@ -5,27 +5,30 @@
 //! conflict.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder},
     io,
     os::{fd::AsFd, unix::fs::DirBuilderExt},
+    sync::Arc,
     time::Duration,
 };
 
 use cofferdam_contract::HandBack;
-use cofferdam_policy::{Mode, Protect, WriteScope};
+use cofferdam_policy::{Mode, Protect, Secrets, WriteScope};
 use serde::{Deserialize, Serialize};
 
 use super::{
     archive::{self, Archive, Retention},
     beneath::{self, Found},
-    change::{Change, HandedBack, What},
+    change::{Change, HandedBack, Reason, What},
     changeset::{Bounds, Changeset, ChangesetError, Marks},
     hand_back::Order,
     layer::{self, Bytes, Ground},
-    masking::{MaskError, Masks},
+    masking::MaskError,
     session::{Session, SessionError},
     stack::Origin,
     stamp::Stamp,
+    tree_path::TreePath,
     version::HostVersion,
     workspace::{Patience, Workspace},
 };
@@ -65,6 +68,9 @@ struct LeftChange {
     change: Change,
     /// What the workspace had there.
     host: HostVersion,
+    /// Why it is text that was masked, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    masked: Option<Reason>,
 }
 
 /// Why nothing was brought back.
@@ -117,8 +123,8 @@ pub struct Keep<'a> {
     pub protect: &'a Protect,
     /// How changes come back at all.
     pub mode: Mode,
-    /// What calls see in place of files with credentials.
-    pub masks: &'a Masks,
+    /// Which files hold credentials.
+    pub secrets: &'a Arc<Secrets>,
     /// The call that brings it back.
     pub origin: &'a Origin,
 }
@@ -133,8 +139,12 @@ impl Session {
         let found = find(self.left_archive(), keep.call).map_err(read)?;
         let Some((record, folder)) = found else { return Err(KeepError::Unknown { call: keep.call.to_owned() }) };
         let stamp = Stamp::take(self.workspace()).map_err(read)?;
+        // After the stamp: a file that comes later is a conflict.
+        let masks = self.workspace().masks(keep.secrets)?;
         let layer = archive::open(&folder.join(LAYER)).map_err(read)?;
         let changeset = Changeset::walk(layer.as_fd(), Marks::User, Bounds::of_bytes(MOST_BYTES * 2), &[])?;
+        let masked = record.entries.iter().filter_map(|entry| Some((entry.change.path.clone(), entry.masked.clone()?)));
+        let masked = masked.collect();
         let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
         let order = Order {
             changeset: &changeset,
@@ -142,9 +152,10 @@ impl Session {
             write: keep.write,
             protect: keep.protect,
             mode: keep.mode,
-            masks: keep.masks,
+            masks: &masks,
             stamp: &stamp,
             seen: Some(&seen),
+            masked_then: Some(&masked),
             origin: keep.origin,
         };
         Ok(Kept { handed_back: self.hand_back(&order, patience)?, omitted: record.omitted })
@@ -157,7 +168,7 @@ pub(super) fn keep(
     archive: &Archive,
     (workspace, changeset): (&Workspace, &Changeset),
     (stamp, origin): (&Stamp, &Origin),
-    left: &[Change],
+    (left, masked): (&[Change], &BTreeMap<TreePath, Reason>),
 ) -> io::Result<()> {
     let mut entries = Vec::new();
     let mut bytes = 0_u64;
@@ -170,7 +181,8 @@ pub(super) fn keep(
         if entries.len() < MOST_ENTRIES && bytes.saturating_add(size) <= MOST_BYTES {
             bytes += size;
             let host = version(workspace, stamp, change)?;
-            entries.push(LeftChange { change: change.clone(), host });
+            let masked = masked.get(&change.path).cloned();
+            entries.push(LeftChange { change: change.clone(), host, masked });
         }
     }
     if entries.is_empty() {

@@ -37,7 +37,7 @@ fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -
         write: &WriteScope::EVERYTHING,
         protect: &ground.protect,
         mode: ground.mode,
-        masks: &super::Masks::none(),
+        secrets: &super::playground::listed(),
         origin: &origin("keeping"),
     };
     session.keep(&keep, &patient(&|| false))
@@ -67,7 +67,7 @@ fn what_is_asked_for_comes_and_the_rest_can_come_later() {
     assert_eq!((held, kept.omitted), (vec![".envrc".to_owned(), "link".to_owned()], 0));
     assert_eq!(ground.tree(), ["edited = new", "other = old", "out/", "out/a = new"]);
     // It is undone like any hand-back.
-    session.undo("keeping", &[], &patient(&|| false)).unwrap();
+    session.undo("keeping", &[], &super::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(ground.read("gone").as_deref(), Some("old"));
 }
 

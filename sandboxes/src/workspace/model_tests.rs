@@ -239,15 +239,15 @@ fn turn(ground: &Playground, session: &Session, steps: &[Step]) -> Result<(), Te
     // Taken back, it is as it was; done again by undoing that, it is as it became.
     if !applied.is_empty() {
         let newest = |session: &Session| session.undoable().unwrap()[0].call.clone();
-        let undone = session.undo(&newest(session), &[], &patient(&|| false)).unwrap();
+        let undone = session.undo(&newest(session), &[], &super::playground::listed(), &patient(&|| false)).unwrap();
         prop_assert_eq!(&undone.refused, &[], "{:?}", &commands);
         prop_assert_eq!(&read(ground.workspace.root()), &before, "{:?}", &commands);
-        session.undo(&newest(session), &[], &patient(&|| false)).unwrap();
+        session.undo(&newest(session), &[], &super::playground::listed(), &patient(&|| false)).unwrap();
         prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
     }
     // Applied by a person, what was held is there as well.
-    session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
-    session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
+    session.apply(&[TreePath::root()], &super::playground::listed(), &patient(&|| false)).unwrap();
+    session.apply(&[TreePath::root()], &super::playground::listed(), &patient(&|| false)).unwrap();
     prop_assert_eq!(session.held().unwrap(), vec![], "{:?}", &commands);
     prop_assert_eq!(&read(ground.workspace.root()), &model, "{:?}", &commands);
     Ok(())

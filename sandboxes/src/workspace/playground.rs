@@ -41,6 +41,11 @@ pub(crate) fn patient(cancelled: &dyn Fn() -> bool) -> Patience<'_> {
     Patience { until: Instant::now() + Duration::from_secs(60), cancelled }
 }
 
+/// The compiled-in list of files with credentials.
+pub(crate) fn listed() -> Arc<cofferdam_policy::Secrets> {
+    Arc::default()
+}
+
 pub(crate) fn path(text: &str) -> TreePath {
     TreePath::new(text).unwrap()
 }
@@ -87,6 +92,11 @@ impl Playground {
     pub(crate) fn reopened(&self) -> Arc<Workspace> {
         let state = self.state.as_ref().map_or(self.folder.path().join("state"), |state| state.path().to_owned());
         Arc::new(open(self.folder.path(), &state))
+    }
+
+    /// What calls see in place of files with credentials, now.
+    pub(crate) fn masks(&self) -> Arc<super::Masks> {
+        self.workspace.masks(&listed()).unwrap()
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -156,9 +166,10 @@ impl Playground {
             write: &WriteScope::EVERYTHING,
             protect: &self.protect,
             mode: self.mode,
-            masks: &super::Masks::none(),
+            masks: &self.masks(),
             stamp,
             seen: None,
+            masked_then: None,
             origin: &origin(&format!("call-{call}")),
         };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)

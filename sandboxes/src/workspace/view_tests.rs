@@ -43,7 +43,8 @@ pub(super) fn hand_back(
         write: &cofferdam_policy::WriteScope::EVERYTHING,
         protect: &ground.protect,
         mode: ground.mode,
-        masks: &super::Masks::none(),
+        masks: &ground.masks(),
+        masked_then: None,
         stamp,
         seen: None,
         origin: &origin,
@@ -177,7 +178,7 @@ fn the_next_call_sees_what_is_held_and_what_it_does_to_that_is_held_in_turn() {
         let (_, shown) = call(&ground, view, "true");
         ground.settle();
         let all: Vec<_> = session.held().unwrap().into_iter().map(|held| held.change.path).collect();
-        let released = session.apply(&all, &patient(&|| false)).unwrap();
+        let released = session.apply(&all, &super::playground::listed(), &patient(&|| false)).unwrap();
         assert_eq!(released.held, []);
         assert_eq!(session.held().unwrap(), []);
         assert_eq!(sh(LIST, ground.workspace.root()), shown);
