@@ -504,6 +504,8 @@ impl Yard {
         let layers = session.layers()?;
         let (stamp, look) = self.look(permit, session)?;
         let masks = Arc::clone(&look.masks);
+        let unmasked = |source| ScratchError::Prepare { path: workspace.root().to_owned(), source };
+        volumes.mask(workspace.root(), &masks).map_err(unmasked).map_err(OpenError::Scratch)?;
         let held = view::between(&layers, &masks);
         let ended = || ended(deadline, cancel);
         let points = view::points(workspace.root(), volumes.scratch().iter().map(|scratch| scratch.at.as_path()));

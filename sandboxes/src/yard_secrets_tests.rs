@@ -182,3 +182,46 @@ fn what_the_operator_lets_through_is_seen() {
     assert_eq!(read(&mut sandbox, ".env").unwrap(), format!("A={SECRET}\n"));
     assert!(read(&mut sandbox, "own.cfg").unwrap().starts_with("# masked"));
 }
+
+#[test]
+fn scratch_volumes_show_no_value_either() {
+    let yards: [fn() -> House; 4] = [
+        || House::with_view(0, ViewMechanism::Overlay),
+        || House::with_view(0, ViewMechanism::OverlayOnFolder),
+        || House::with_view(0, ViewMechanism::Copy),
+        || House::without_loop_devices(ViewMechanism::Overlay),
+    ];
+    for (number, house) in yards.into_iter().enumerate() {
+        for absent in [false, true] {
+            let house = house();
+            let work = house.work();
+            for folder in ["node_modules/package/deep", "sub/.venv/lib"] {
+                fs::create_dir_all(work.join(folder)).unwrap();
+            }
+            fs::write(work.join(".env"), format!("API_KEY={SECRET}\n")).unwrap();
+            fs::write(work.join("node_modules/package/index.js"), "plain\n").unwrap();
+            let script = "cd node_modules; echo mine > own; cat package/index.js; cat .npmrc package/deep/copy 2>&1";
+            let say = |script: &str| {
+                let operator = if absent { "version = 1\n[secrets]\nfiles = \"absent\"" } else { "version = 1" };
+                let permit = permit_under(operator, Work::Execute, HandBack::Nothing, Limits::FILES);
+                let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+                execute(&mut sandbox, "sh", &["-c", script]).unwrap().1
+            };
+            // Before there is anything to mask in there a run takes a copy of it up into its volume.
+            fs::write(work.join("node_modules/.npmrc"), "save-exact=true\n").unwrap();
+            assert!(say("echo >> node_modules/.npmrc; cat node_modules/.npmrc").starts_with("save-exact"), "{number}");
+            fs::write(work.join("node_modules/.npmrc"), format!("//r.example/:_authToken={SECRET}\n")).unwrap();
+            fs::hard_link(work.join(".env"), work.join("node_modules/package/deep/copy")).unwrap();
+            let text = say(script);
+            assert!(text.starts_with("plain\n") && !text.contains("s3cr3t"), "{number}: {text}");
+            let masked = text.contains("authToken=masked") && text.contains("API_KEY=masked");
+            assert_eq!(masked, !absent, "{number}: {text}");
+            // What a run writes there stays, the masks too.
+            assert_eq!(say("cat node_modules/own; grep -rs s3cr3t ."), "mine\n", "{number}");
+            // A folder that the agent moves within the volume takes its masks along.
+            let moved = say("mv node_modules/package node_modules/other; cat node_modules/other/deep/copy 2>&1");
+            assert!(!moved.contains("s3cr3t"), "{number}: {moved}");
+            assert_eq!(say("grep -rs s3cr3t ."), "", "{number}");
+        }
+    }
+}

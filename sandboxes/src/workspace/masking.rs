@@ -214,7 +214,7 @@ impl Masks {
     }
 
     /// What of these lies below a folder: files, links to them, and folders that cannot be looked into.
-    pub(super) fn below<'a>(&'a self, folder: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
+    pub(crate) fn below<'a>(&'a self, folder: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
         let all = self.masked.keys().chain(&self.links).chain(&self.sealed);
         all.filter(move |path| *path != folder && path.is_within(folder))
     }
