@@ -243,7 +243,8 @@ impl Volumes {
             let failed = |source| CopyError::Kernel { path: path.clone(), source };
             remove_all(&upper).and_then(|()| fs::create_dir(&upper)).map_err(failed)?;
             let masks = masks.iter().map(|masks| masks.as_path());
-            let sources = masks.chain([folder.as_path()]).map(File::open).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+            let sources =
+                masks.chain([folder.as_path()]).map(File::open).collect::<io::Result<Vec<_>>>().map_err(failed)?;
             let sources: Vec<_> = sources.iter().map(File::as_fd).collect();
             Copied::make(&sources, &upper, bounds, &[], ended)?;
             fs::write(&done, "").map_err(failed)?;

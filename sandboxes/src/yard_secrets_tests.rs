@@ -173,6 +173,22 @@ fn a_file_that_appears_during_a_call_is_told_at_its_end() {
 }
 
 #[test]
+fn a_file_that_was_elsewhere_for_a_moment_is_told_at_the_end_of_the_call() {
+    let house = House::new(2);
+    fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
+    drop(house.open(Work::ReadFiles, HandBack::Nothing));
+    let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    fs::rename(house.work().join(".env"), house.work().join("notes")).unwrap();
+    // What the host shows while it is there is seen, in a view that is no copy.
+    assert!(read(&mut sandbox, "notes").unwrap().contains(SECRET));
+    fs::rename(house.work().join("notes"), house.work().join(".env")).unwrap();
+    assert_eq!(sandbox.close().unwrap().appeared.unwrap(), Appeared::Stirred);
+    let sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    fs::write(house.work().join("hello.txt"), "other\n").unwrap();
+    assert!(sandbox.close().unwrap().appeared.unwrap().is_nothing());
+}
+
+#[test]
 fn what_the_operator_lets_through_is_seen() {
     let house = House::new(0);
     fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();

@@ -16,7 +16,7 @@ use super::{
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
     left,
-    masking::Masks,
+    masking::{MaskError, Masks},
     notice,
     operation::Operation,
     selection::Selection,
@@ -91,7 +91,7 @@ impl Session {
             stamp: order.stamp,
             seen: order.seen,
             masked_then: order.masked_then,
-            listed_names: self.workspace().listed_names(),
+            listed_names: self.listed_names(order)?,
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
         let mut noticed = assessment.moves(&assessed);
@@ -126,6 +126,20 @@ impl Session {
             }
         }
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, noticed))
+    }
+
+    /// How many names of the workspace are on the list of files with credentials; not counted for a call that brings none.
+    fn listed_names(&self, order: &Order<'_>) -> Result<usize, MaskError> {
+        let secrets = order.masks.secrets();
+        let is_listed = |change: &Change| match change.what {
+            What::File { .. } => secrets.candidate(change.path.as_path()).is_some(),
+            What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => false,
+        };
+        if !order.changeset.changes.iter().any(is_listed) {
+            return Ok(0);
+        }
+        // In the workspace's turn: hand-backs at the same time are counted one after the other.
+        Ok(self.workspace().look_for_secrets(secrets)?.listed)
     }
 
     /// Sorts the assessed changes by what is done with them.

@@ -72,6 +72,8 @@ pub struct Look {
     /// Two looks with the same number: between them nothing happened to a listed name or to a folder above one. Where nothing is
     /// watched, nothing that can still be seen of it.
     pub quiet: u64,
+    /// How many names of the workspace are on the list.
+    pub listed: usize,
 }
 
 /// Why files with credentials could not be kept out.
@@ -300,15 +302,9 @@ impl Workspace {
                 State { secrets: Arc::clone(secrets), masks: self.mask(secrets, &finder)?, finder, quiet }
             }
         };
-        let look = Look { masks: Arc::clone(&state.masks), quiet: state.quiet };
+        let look = Look { masks: Arc::clone(&state.masks), quiet: state.quiet, listed: state.finder.listed() };
         *kept = Some(state);
         Ok(look)
-    }
-
-    /// How many names of the workspace are on the list; 0 before anybody looked.
-    pub(super) fn listed_names(&self) -> usize {
-        let kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref().map_or(0, |known| known.finder.listed())
     }
 
     fn mask(&self, secrets: &Arc<Secrets>, finder: &Finder) -> Result<Arc<Masks>, MaskError> {

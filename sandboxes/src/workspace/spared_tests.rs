@@ -231,3 +231,41 @@ fn what_a_run_left_is_known_as_masked_when_it_is_kept_later() {
     let kept = session.keep(&keep, &patient(&|| false)).unwrap();
     assert_eq!(reasons(&kept.handed_back.held), [("new/.env".into(), copy_of("old/.env"))]);
 }
+
+#[test]
+fn an_agent_adds_a_thousand_listed_names_and_no_more() {
+    let ground = Playground::new();
+    ground.write("there.env", REAL);
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        for number in 0..1_002 {
+            upper.write(&format!("f{number:04}.env"), "A=1\n");
+        }
+        upper.write("plain", "x").write("there.env", "MINE=1\n");
+    });
+    let many = |name: &str| (name.to_owned(), Reason::ManyListed { pattern: "*.env".into() });
+    let secret = ("there.env".to_owned(), Reason::Secret { pattern: "*.env".into() });
+    assert_eq!(held, [many("f0999.env"), many("f1000.env"), many("f1001.env"), secret]);
+    assert!(ground.read("plain").is_some());
+    // Another call finds them counted.
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("g.env", "A=1\n").write("f0001.env", "B=1\n");
+    });
+    assert_eq!(held[1], many("g.env"));
+    // A person may.
+    assert_eq!(applied(&apply(&session, &["g.env"])), ["g.env"]);
+}
+
+#[test]
+fn a_link_that_would_mask_an_ordinary_file_is_held() {
+    let ground = Playground::new();
+    ground.write("src/main.rs", "fn main() {}");
+    ground.write("src/credentials", "ordinary");
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.link("x.env", "src/main.rs").link(".aws", "src").link("plain", "src/main.rs").link("id_x", "absent");
+    });
+    let would = |path: &str, pattern: &str| (path.to_owned(), Reason::WouldMask { pattern: pattern.to_owned() });
+    assert_eq!(held, [would(".aws", "credentials"), would("id_x", "id_*"), would("x.env", "*.env")]);
+    assert_eq!(ground.masks().paths().count(), 0);
+}
