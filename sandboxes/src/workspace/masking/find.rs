@@ -354,7 +354,7 @@ impl Finder {
         let numbers: HashSet<u64> = wanted.keys().map(|(_, inode)| *inode).collect();
         let mut pending = vec![TreePath::root()];
         while let Some(path) = pending.pop() {
-            let opened = match beneath::open(root, path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
+            let opened = match open_to_look(root, &path) {
                 Ok(opened) => opened,
                 // Gone or replaced, or it cannot be looked into: then it is not shown.
                 Err(error) if beneath::is_moved(&error) => continue,
@@ -494,8 +494,6 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
                 Ok(status) => FileType::from_raw_mode(status.st_mode),
                 // Deleted in between.
                 Err(Errno::NOENT) => continue,
-                // The folder can be listed and not entered: nobody gets to what lies below the name.
-                Err(Errno::ACCESS) => FileType::Unknown,
                 Err(error) => return Err(error.into()),
             },
             kind => kind,
