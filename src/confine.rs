@@ -153,6 +153,11 @@ const MASKED: usize = 10;
 
 /// Says which files a run did not see as they are: a test that needs one fails, and its author must learn why.
 fn tell_masked(output: &mut Output, closed: &Closed) {
+    let closed_folders: Vec<String> = closed.masks.sealed().take(MASKED).map(|path| format!("`{path}`")).collect();
+    if !closed_folders.is_empty() {
+        let text = format!("Folders that the server may not look into were absent: {}.", closed_folders.join(", "));
+        add(output, "absent_folders", json!(closed.masks.sealed().take(MASKED).collect::<Vec<_>>()), &text);
+    }
     let paths: Vec<String> = closed.masks.paths().map(ToString::to_string).collect();
     if paths.is_empty() {
         return;

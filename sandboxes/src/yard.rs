@@ -35,7 +35,8 @@ use crate::{
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
     workspace::{
-        CopyError, LayersError, Look, MaskError, Masks, Patience, Session, Stamp, TreePath, WorkspaceError,
+        CopyError, HeldChange, LayersError, Look, MaskError, Masks, Patience, Reason, Session, Stamp, TreePath,
+        WorkspaceError,
         git::{HostGit, Purpose, RepositoryError},
     },
 };
@@ -346,7 +347,15 @@ impl Yard {
         };
         let masks = session.workspace().masks(permit.secrets())?;
         let spelled = |path: &TreePath| path.as_path().to_str().map(str::to_owned);
-        let masked = masks.paths().filter_map(spelled).filter_map(|path| WorkspacePath::try_from(path).ok()).collect();
+        let layers = session.layers()?;
+        let is_masked = |held: &&HeldChange| matches!(held.reason, Reason::MaskedCopy { .. } | Reason::MaskedLines);
+        let copies = layers.held().filter(is_masked).map(|held| &held.change.path);
+        let masked = masks
+            .paths()
+            .chain(copies)
+            .filter_map(spelled)
+            .filter_map(|path| WorkspacePath::try_from(path).ok())
+            .collect();
         Ok(Some(Repository {
             session: session.name().to_owned(),
             reference: standing.reference,

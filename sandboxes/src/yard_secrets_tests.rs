@@ -241,3 +241,32 @@ fn scratch_volumes_show_no_value_either() {
         }
     }
 }
+
+#[test]
+fn what_is_listed_since_an_edit_of_it_was_held_is_masked_over_that_edit() {
+    for mechanism in MECHANISMS {
+        let house = House::with_view(0, mechanism);
+        fs::write(house.work().join("own.cfg"), format!("key={SECRET}\n")).unwrap();
+        fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
+        let drafts = "version = 1\n[limits]\nmode = \"draft\"\n";
+        let mut sandbox = files(drafts, &house, HandBack::Tree);
+        let seen = read(&mut sandbox, "own.cfg").unwrap();
+        write(&mut sandbox, "own.cfg", &format!("{seen}more=1\n")).unwrap();
+        write(&mut sandbox, ".env", "MINE=1\n").unwrap();
+        assert_eq!(held(&house, sandbox).len(), 2);
+        // It is its own until the operator lists the file.
+        assert_eq!(read(&mut files(drafts, &house, HandBack::Nothing), "own.cfg").unwrap(), format!("{seen}more=1\n"));
+        assert_eq!(read(&mut files(drafts, &house, HandBack::Nothing), ".env").unwrap(), "MINE=1\n");
+        let listed = format!("{drafts}[secrets]\npaths = [\"*.cfg\"]\n");
+        for hand_back in [HandBack::Nothing, HandBack::Tree] {
+            let mut sandbox = files(&listed, &house, hand_back);
+            assert!(!read(&mut sandbox, "own.cfg").unwrap().contains(SECRET), "{mechanism:?}");
+            // Nothing was written: nothing comes back.
+            assert_eq!(held(&house, sandbox), [], "{mechanism:?}");
+        }
+        let permit = permit_under(&listed, Work::Execute, HandBack::Nothing, Limits::FILES);
+        let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+        let (_, text) = execute(&mut sandbox, "sh", &["-c", "grep -rs s3cr3t . || echo clean"]).unwrap();
+        assert_eq!(text, "clean\n", "{mechanism:?}");
+    }
+}

@@ -70,6 +70,8 @@ pub(super) struct Assessment<'a> {
     pub(super) mode: Mode,
     /// What the call saw in place of files with credentials.
     pub(super) masks: &'a Masks,
+    /// Whether that lay over what is held.
+    pub(super) masks_cover: bool,
     pub(super) stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
@@ -325,7 +327,9 @@ impl Assessment<'_> {
     /// Whether the call saw something else at the path: what the session holds there, else the host's.
     fn differs_from_view(&self, change: &Change, differs_from_host: bool) -> io::Result<bool> {
         let path = &change.path;
-        if let Some(layer) = self.layers.holding(path).or_else(|| self.masks.masking(path)) {
+        let (held, masked) = (self.layers.holding(path), self.masks.masking(path));
+        let seen = if self.masks_cover { masked.or(held) } else { held.or(masked) };
+        if let Some(layer) = seen {
             return match beneath::find(layer, path)? {
                 // A deletion, as overlayfs writes it into a layer.
                 Found::Entry(entry) if entry.kind == Kind::Character => Ok(change.what != What::Deleted),

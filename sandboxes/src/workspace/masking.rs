@@ -32,7 +32,7 @@ use std::{
 use cofferdam_policy::{Redactor, Secret, SecretFiles, Secrets};
 
 use self::{find::Finder, layer::Built, shown::Shown};
-use super::{tree_path::TreePath, workspace::Workspace};
+use super::{change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace};
 use crate::call_folder::CallFolder;
 
 /// Masks made so far, in all workspaces of this process.
@@ -205,6 +205,15 @@ impl Masks {
         self.layer().filter(|_| self.masked.contains_key(path) || self.sealed.contains(path))
     }
 
+    /// Whether masks lie over what is held. Held changes do, as a rule: what a session wrote of a masked file is its own. But a
+    /// file that was seen as it is when its change was held, and is masked now, would show itself through that.
+    pub(crate) fn cover(&self, layers: &Layers) -> bool {
+        layers.held().any(|held| {
+            let was_seen = matches!(held.host, HostVersion::File { .. }) && !held.reason.is_about_secrets();
+            was_seen && matches!(held.change.what, What::File { .. }) && self.masked.contains_key(&held.change.path)
+        })
+    }
+
     /// The line of the list that the host's file at `path` is on, or the target of the link there; or why nothing is known of
     /// what lies there.
     pub(super) fn pattern(&self, path: &TreePath) -> Option<&str> {
@@ -264,8 +273,19 @@ impl Masks {
     }
 
     fn is_sealed(&self, path: &TreePath) -> bool {
-        self.sealed.iter().any(|folder| path.is_within(folder))
+        is_in(&self.sealed, path)
     }
+
+    /// Whether a file of this name, and this content, would be masked.
+    pub(super) fn would_hide(&self, path: &TreePath, content: &[u8]) -> bool {
+        let candidate = self.secrets.candidate(path.as_path()).filter(|_| find::is_looked_at(path));
+        candidate.is_some_and(|candidate| candidate.mask(path.as_path(), content).is_some())
+    }
+}
+
+/// Whether a path is one of `folders`, or below one.
+fn is_in(folders: &BTreeSet<TreePath>, path: &TreePath) -> bool {
+    !folders.is_empty() && (folders.contains(path) || path.folders_above().any(|above| folders.contains(&above)))
 }
 
 impl Workspace {
@@ -311,7 +331,7 @@ impl Workspace {
         let failed = |source| MaskError::Mask { path: TreePath::root(), source };
         let sealed = finder.sealed();
         let mut places = finder.places();
-        places.retain(|place| !sealed.iter().any(|folder| place.target.is_within(folder)));
+        places.retain(|place| !is_in(sealed, &place.target));
         if places.is_empty() && sealed.is_empty() {
             return Ok(Masks::none(secrets));
         }

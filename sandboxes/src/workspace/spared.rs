@@ -105,7 +105,6 @@ impl Session {
 
     /// Whether what the file `of` holds would be masked at `path`.
     fn hides_under(&self, of: &TreePath, path: &TreePath, masks: &Masks) -> io::Result<bool> {
-        let Some(candidate) = masks.secrets().candidate(path.as_path()) else { return Ok(false) };
         let file = match beneath::file(self.workspace().fd(), of.as_path()) {
             Ok(file) if file.metadata()?.len() <= LARGEST => file,
             Ok(_) => return Ok(false),
@@ -114,7 +113,7 @@ impl Session {
         };
         let mut content = Vec::new();
         file.take(LARGEST).read_to_end(&mut content)?;
-        Ok(candidate.mask(path.as_path(), &content).is_some())
+        Ok(masks.would_hide(path, &content))
     }
 }
 

@@ -269,3 +269,35 @@ fn a_link_that_would_mask_an_ordinary_file_is_held() {
     assert_eq!(held, [would(".aws", "credentials"), would("id_x", "id_*"), would("x.env", "*.env")]);
     assert_eq!(ground.masks().paths().count(), 0);
 }
+
+#[test]
+fn the_real_content_goes_to_no_place_where_it_would_be_seen() {
+    let ground = Playground::new();
+    ground.write("old/.env", REAL);
+    let session = ground.session();
+    // Not looked at by the finder, or not on the list.
+    let places = ["sub/node_modules/package/.env", "sub/.git/.env", "new/.env.example"];
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.delete("old");
+        places.iter().for_each(|place| _ = upper.write(place, MASKED));
+    });
+    let order: Vec<&str> = held.iter().map(|(path, _)| path.as_str()).chain(["old/.env"]).collect();
+    apply(&session, &order.into_iter().filter(|path| *path != "old").collect::<Vec<_>>());
+    for place in places {
+        assert_ne!(ground.read(place).as_deref(), Some(REAL), "{place}");
+    }
+    assert_eq!(ground.read("old/.env").as_deref(), Some(REAL));
+}
+
+#[test]
+fn a_thousand_listed_names_in_deep_folders_cost_no_call_its_time() {
+    let ground = Playground::new();
+    let deep = vec!["d"; 900].join("/");
+    for number in 0..300 {
+        ground.write(&format!("{deep}/{number}.env"), "A=1\n");
+    }
+    ground.masks();
+    let begun = std::time::Instant::now();
+    ground.masks();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+}

@@ -305,7 +305,11 @@ impl Finder {
         for path in &self.named {
             let resolved = match resolve(root, path)? {
                 Way::To(resolved) => {
+                    // Deepest first: what is above one that is known is known.
                     for folder in resolved.target.folders_above() {
+                        if seen.folders.contains_key(&folder) {
+                            break;
+                        }
                         if let Found::Entry(entry) = beneath::find(root, &folder)? {
                             seen.folders.insert(folder, entry.mode);
                         }
@@ -398,6 +402,12 @@ enum Way {
 
 /// Follows a name, through links that stay in the workspace.
 fn resolve(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Way> {
+    // Most names are those of files. Name by name, a path of thousands of names would cost as many looks, each as long.
+    if let Ok(Found::Entry(entry)) = beneath::find(root, path)
+        && entry.kind == Kind::File
+    {
+        return Ok(Way::To(Resolved { target: path.clone(), links: Vec::new(), entry }));
+    }
     let mut names: Vec<OsString> = path.as_path().iter().rev().map(OsStr::to_owned).collect();
     let mut reached = TreePath::root();
     let mut links = Vec::new();
@@ -501,6 +511,14 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
         entries.push((name, kind));
     }
     Ok(entries)
+}
+
+/// Whether files in the folder of `path` are looked at.
+pub(super) fn is_looked_at(path: &TreePath) -> bool {
+    match Depth::of(&path.parent().unwrap_or_else(TreePath::root)) {
+        Depth::Whole | Depth::Top => true,
+        Depth::PassedOver => false,
+    }
 }
 
 /// How far a folder is looked through.
