@@ -276,6 +276,11 @@ impl Masks {
         is_in(&self.sealed, path)
     }
 
+    /// Whether what is at `path`, or comes there, may be a file that is masked.
+    pub(super) fn concern(&self, path: &TreePath) -> bool {
+        self.pattern(path).is_some() || self.secrets.candidate(path.as_path()).is_some()
+    }
+
     /// Whether a file of this name, and this content, would be masked.
     pub(super) fn would_hide(&self, path: &TreePath, content: &[u8]) -> bool {
         let candidate = self.secrets.candidate(path.as_path()).filter(|_| find::is_looked_at(path));

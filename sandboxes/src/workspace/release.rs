@@ -178,7 +178,11 @@ impl Session {
             if replaces && matches!(held.change.what, What::Folder { .. }) {
                 fresh = Some(path);
             }
-            order.operations.push((Operation::new(held.change.clone(), expected, &nearest)?, content));
+            let operation = match masks.concern(path) {
+                true => Operation::masked(held.change.clone(), expected, &nearest)?,
+                false => Operation::new(held.change.clone(), expected, &nearest)?,
+            };
+            order.operations.push((operation, content));
         }
         Ok(order)
     }

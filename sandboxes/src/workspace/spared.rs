@@ -97,8 +97,7 @@ impl Session {
         if held.reason == Reason::MaskedLines {
             return Ok(Text::Masked(Reason::MaskedLines));
         }
-        let is_listed = masks.pattern(path).is_some() || masks.secrets().candidate(path.as_path()).is_some();
-        let Some(layer) = layers.holding(path).filter(|_| is_listed) else { return Ok(Text::Plain) };
+        let Some(layer) = layers.holding(path).filter(|_| masks.concern(path)) else { return Ok(Text::Plain) };
         let masked = masks.holds_masked_lines(beneath::file(layer, path.as_path())?)?;
         Ok(if masked { Text::Masked(Reason::MaskedLines) } else { Text::Plain })
     }

@@ -6,7 +6,8 @@ use cofferdam_contract::HandBack;
 
 use super::{
     Bond, Held, Reason, Released, Session, Undone,
-    playground::{Playground, Upper, listed, only, path, patient},
+    crash_tests::StopAt,
+    playground::{Playground, Upper, held_list, list, listed, only, path, patient},
 };
 
 const REAL: &str = "TOKEN=s3cr3t-1234567890\n";
@@ -300,4 +301,36 @@ fn a_thousand_listed_names_in_deep_folders_cost_no_call_its_time() {
     let begun = std::time::Instant::now();
     ground.masks();
     assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn whatever_moment_an_order_is_stopped_at_views_show_no_value() {
+    for at in 0.. {
+        let ground = Playground::new();
+        ground.write("old/.env", REAL);
+        ground.write(".env.local", REAL);
+        let session = ground.session();
+        hand_back(&ground, &session, &HandBack::Tree, |upper| {
+            upper.delete("old").write("new/.env", MASKED).write(".env.local", "MINE=1\n");
+        });
+        let order = [path(""), path("old/.env"), path("new/.env"), path(".env.local")];
+        let stop = StopAt::new(at);
+        let stopped = session.apply_in_steps(&order, &patient(&|| false), &stop);
+        // What a view has now of each file: the mask, if there is one.
+        let masks = ground.masks();
+        for line in list(ground.workspace.root()).iter().filter(|line| line.contains("s3cr3t")) {
+            let (name, _) = line.split_once(" = ").unwrap();
+            assert!(masks.pattern(&path(name)).is_some(), "{name} shows a value after step {at}");
+        }
+        if stopped.is_ok() {
+            assert!(at > 5, "{at}");
+            return;
+        }
+        // The next start finishes it or takes it back, and loses nothing.
+        session.workspace().recover(&patient(&|| false)).unwrap();
+        let all: String = list(ground.workspace.root()).concat();
+        assert!(all.contains("s3cr3t"), "after step {at}: {all}");
+        assert_eq!(list(ground.workspace.root()).iter().filter(|line| line.contains(".cofferdam-")).count(), 0);
+        assert!(!held_list(&session).concat().contains("s3cr3t"), "after step {at}");
+    }
 }

@@ -332,7 +332,10 @@ impl<'a> Way<'a> {
         nearest: &TreePath,
         content: Content<'a>,
     ) -> io::Result<()> {
-        let operation = Operation::new(Change { path, what }, expected, nearest)?;
+        let operation = match self.named.1.concern(&path) {
+            true => Operation::masked(Change { path, what }, expected, nearest)?,
+            false => Operation::new(Change { path, what }, expected, nearest)?,
+        };
         self.back.operations.push((operation, content));
         Ok(())
     }
