@@ -123,15 +123,15 @@ impl Finder {
             Some(watch) if self.begun => watch.news(),
             Some(_) | None => News::Missed,
         };
-        let (mut stirred, mut new_folders) = (false, false);
+        let (mut stirred, mut new_folders) = (false, Vec::new());
         match news {
             News::Names(names) => {
                 let reached = if names.is_empty() { BTreeSet::new() } else { self.seen.reached() };
                 for new in names {
                     stirred |= any_within(&reached, &new.path) || any_within(&self.named, &new.path);
                     if new.is_folder {
-                        new_folders = true;
                         self.folder(root, secrets, &new.path)?;
+                        new_folders.push(new.path.clone());
                     } else {
                         self.name(root, secrets, &new.path, FileType::Unknown);
                     }
@@ -149,15 +149,21 @@ impl Finder {
         }
         let seen = self.look_until_still(root).map_err(failed)?;
         let changed = seen != self.seen || !self.begun;
-        // A folder that came from outside of the workspace may bring a name of a masked file along.
-        if changed || (new_folders && self.has_unknown_names()) {
-            let others = self.other_names(root, &seen).map_err(failed)?;
-            let changed = changed || others != self.seen.others;
+        if changed {
+            let others = self.other_names(root, &seen, vec![TreePath::root()]).map_err(failed)?;
             self.seen = Seen { others, ..seen };
-            let first = !std::mem::replace(&mut self.begun, true);
-            return Ok(Refreshed { changed, stirred: stirred || changed || first });
+            self.begun = true;
+            return Ok(Refreshed { changed, stirred: true });
         }
-        Ok(Refreshed { changed, stirred })
+        // A folder that came from outside of the workspace may bring a name of a masked file along.
+        let mut came = BTreeMap::new();
+        if !new_folders.is_empty() && self.has_unknown_names() {
+            came = self.other_names(root, &seen, new_folders).map_err(failed)?;
+            came.retain(|path, _| !self.seen.others.contains_key(path));
+        }
+        let changed = !came.is_empty();
+        self.seen.others.extend(came);
+        Ok(Refreshed { changed, stirred: stirred || changed })
     }
 
     /// Whether a masked file has more names than were found in the workspace.
@@ -346,8 +352,13 @@ impl Finder {
         Ok(seen)
     }
 
-    /// Other names in the workspace of files that have more than one.
-    fn other_names(&self, root: BorrowedFd<'_>, seen: &Seen) -> io::Result<BTreeMap<TreePath, (TreePath, Entry)>> {
+    /// Other names of files that have more than one, in some folders and below.
+    fn other_names(
+        &self,
+        root: BorrowedFd<'_>,
+        seen: &Seen,
+        folders: Vec<TreePath>,
+    ) -> io::Result<BTreeMap<TreePath, (TreePath, Entry)>> {
         let several = seen.named.values().flatten().filter(|resolved| resolved.entry.links > 1);
         let wanted: BTreeMap<(u64, u64), &TreePath> =
             several.map(|resolved| ((resolved.entry.device, resolved.entry.inode), &resolved.target)).collect();
@@ -356,7 +367,7 @@ impl Finder {
             return Ok(others);
         }
         let numbers: HashSet<u64> = wanted.keys().map(|(_, inode)| *inode).collect();
-        let mut pending = vec![TreePath::root()];
+        let mut pending = folders;
         while let Some(path) = pending.pop() {
             let opened = match open_to_look(root, &path) {
                 Ok(opened) => opened,
