@@ -16,6 +16,7 @@ mod find;
 mod layer;
 mod shown;
 mod watch;
+mod way;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

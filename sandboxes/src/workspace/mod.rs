@@ -28,6 +28,7 @@ mod journal;
 mod layer;
 mod ledger;
 mod left;
+mod listed;
 mod live;
 mod masking;
 mod notice;
