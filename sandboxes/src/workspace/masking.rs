@@ -337,7 +337,7 @@ impl Workspace {
         let failed = |source| MaskError::Mask { path: TreePath::root(), source };
         let sealed = finder.sealed();
         let mut places = finder.places();
-        places.retain(|place| !is_in(sealed, &place.target));
+        places.retain(|place| !is_in(&sealed, &place.target));
         if places.is_empty() && sealed.is_empty() {
             return Ok(Masks::none(secrets));
         }
@@ -348,7 +348,7 @@ impl Workspace {
         for place in &places {
             built.add(place)?;
         }
-        for folder in sealed {
+        for folder in &sealed {
             built.seal(folder)?;
         }
         let Built { masked, values, shown, .. } = built;
@@ -362,7 +362,7 @@ impl Workspace {
             secrets: Arc::clone(secrets),
             links: links.collect(),
             masked,
-            sealed: sealed.clone(),
+            sealed,
             shown,
             layer: Some(MaskLayer { path, folder, _kept: kept }),
             redactor: Redactor::new(values.into_iter().map(secret).collect()),

@@ -66,6 +66,8 @@ struct Seen {
     others: BTreeMap<TreePath, (TreePath, Entry)>,
     /// Folders that could not be looked into.
     sealed: BTreeSet<TreePath>,
+    /// Those that could not be looked into for other names.
+    closed: BTreeSet<TreePath>,
     /// Folders above, for their permission bits.
     folders: BTreeMap<TreePath, u32>,
 }
@@ -86,6 +88,15 @@ pub(super) struct Refreshed {
     pub(super) changed: bool,
     /// Something happened to a listed name, to what it leads to, or to a folder above one: it may be as before by now.
     pub(super) stirred: bool,
+}
+
+/// Other names of masked files.
+#[derive(Debug, Default)]
+struct Names {
+    /// With the file's first name.
+    others: BTreeMap<TreePath, (TreePath, Entry)>,
+    /// Folders in which there may be more.
+    closed: BTreeSet<TreePath>,
 }
 
 /// A file to mask.
@@ -140,19 +151,19 @@ impl Finder {
         let seen = self.look_until_still(root).map_err(failed)?;
         let changed = seen != self.seen || !self.begun;
         if changed {
-            let others = self.other_names(root, &seen, vec![TreePath::root()]).map_err(failed)?;
-            self.seen = Seen { others, ..seen };
+            let Names { others, closed } = self.other_names(root, &seen, vec![TreePath::root()]).map_err(failed)?;
+            self.seen = Seen { others, closed, ..seen };
             self.begun = true;
             return Ok(Refreshed { changed, stirred: true });
         }
         // A folder that came from outside of the workspace may bring a name of a masked file along.
-        let mut came = BTreeMap::new();
+        let known = self.seen.others.len() + self.seen.closed.len();
         if !new_folders.is_empty() && self.has_unknown_names() {
-            came = self.other_names(root, &seen, new_folders).map_err(failed)?;
-            came.retain(|path, _| !self.seen.others.contains_key(path));
+            let Names { others, closed } = self.other_names(root, &seen, new_folders).map_err(failed)?;
+            self.seen.others.extend(others);
+            self.seen.closed.extend(closed);
         }
-        let changed = !came.is_empty();
-        self.seen.others.extend(came);
+        let changed = self.seen.others.len() + self.seen.closed.len() > known;
         Ok(Refreshed { changed, stirred: stirred || changed })
     }
 
@@ -172,8 +183,8 @@ impl Finder {
     }
 
     /// Folders that could not be looked into.
-    pub(super) fn sealed(&self) -> &BTreeSet<TreePath> {
-        &self.seen.sealed
+    pub(super) fn sealed(&self) -> BTreeSet<TreePath> {
+        self.seen.sealed.union(&self.seen.closed).cloned().collect()
     }
 
     fn too_many(&self) -> MaskError {
@@ -338,30 +349,34 @@ impl Finder {
                 seen.others.insert(path.clone(), (of.clone(), now));
             }
         }
+        for path in &self.seen.closed {
+            if open_to_look(root, path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+                seen.closed.insert(path.clone());
+            }
+        }
         seen.sealed.clone_from(&self.sealed);
         Ok(seen)
     }
 
-    /// Other names of files that have more than one, in some folders and below.
-    fn other_names(
-        &self,
-        root: BorrowedFd<'_>,
-        seen: &Seen,
-        folders: Vec<TreePath>,
-    ) -> io::Result<BTreeMap<TreePath, (TreePath, Entry)>> {
+    /// Other names of files that have more than one, in some folders and below, and what could not be looked into there.
+    fn other_names(&self, root: BorrowedFd<'_>, seen: &Seen, folders: Vec<TreePath>) -> io::Result<Names> {
         let several = seen.named.values().flatten().filter(|resolved| resolved.entry.links > 1);
         let wanted: BTreeMap<(u64, u64), &TreePath> =
             several.map(|resolved| ((resolved.entry.device, resolved.entry.inode), &resolved.target)).collect();
-        let mut others = BTreeMap::new();
+        let mut names = Names::default();
         if wanted.is_empty() {
-            return Ok(others);
+            return Ok(names);
         }
         let numbers: HashSet<u64> = wanted.keys().map(|(_, inode)| *inode).collect();
         let mut pending = folders;
         while let Some(path) = pending.pop() {
             let opened = match open_to_look(root, &path) {
                 Ok(opened) => opened,
-                // Gone or replaced, or it cannot be looked into: then it is not shown.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    names.closed.insert(path);
+                    continue;
+                }
+                // Gone or replaced: then it is not shown.
                 Err(error) if beneath::is_moved(&error) => continue,
                 Err(error) => return Err(error),
             };
@@ -378,11 +393,11 @@ impl Finder {
                     && let Some(found) = beneath::entry(opened.as_fd(), &name)?
                     && let Some(of) = wanted.get(&(found.device, found.inode)).filter(|of| ***of != below)
                 {
-                    others.insert(below, ((*of).clone(), found));
+                    names.others.insert(below, ((*of).clone(), found));
                 }
             }
         }
-        Ok(others)
+        Ok(names)
     }
 }
 

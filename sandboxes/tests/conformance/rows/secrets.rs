@@ -101,6 +101,9 @@ fn scratch_and_closed(stage: &Stage) -> Result<Cell, String> {
         fs::hard_link(site.workspace.join(".env"), site.workspace.join(folder).join("deep/copy"))
             .map_err(|error| error.to_string())?;
     }
+    let shut = site.workspace.join("node_modules/deep/shut");
+    fs::create_dir(&shut).map_err(|error| error.to_string())?;
+    fs::hard_link(site.workspace.join(".env"), shut.join("copy")).map_err(|error| error.to_string())?;
     let modes = [0o000, 0o111, 0o311, 0o444, 0o600];
     for mode in modes {
         site.write_on_host(&format!("closed{mode:o}/deep/.env"), &format!("A={value}\n"));
@@ -108,16 +111,18 @@ fn scratch_and_closed(stage: &Stage) -> Result<Cell, String> {
     }
     let closed = |mode: u32| site.workspace.join(format!("closed{mode:o}"));
     let set = |folder: &std::path::Path, mode| fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    set(&shut, 0o000);
     // Half of them are closed before anybody looks, half when they are known.
     modes.iter().step_by(2).for_each(|mode| set(&closed(*mode), *mode));
     drop(close(site.open(&Ask::read())));
     modes.iter().for_each(|mode| set(&closed(*mode), *mode));
-    let script = "chmod -R 777 closed*; cat closed*/.env closed*/deep/.env node_modules/.npmrc .venv/deep/copy; \
+    let script = "chmod -R 777 closed* node_modules; cat node_modules/deep/shut/copy closed*/.env closed*/deep/.env node_modules/.npmrc .venv/deep/copy; \
                   grep -rs s3cr3t . && echo found; mkdir -p closed111; echo planted > closed111/.env";
     let mut open = site.open(&Ask::execute().keeping_all());
     let report = run(&mut open, "sh", &["-c", script], |_, _| {});
     let handed = site.hand_back(close(open))?;
     modes.iter().for_each(|mode| set(&closed(*mode), 0o755));
+    set(&shut, 0o755);
     let said_then = text(&report);
     ensure(!said_then.contains(&value) && said_then.contains("masked"), || said_then)?;
     for mode in modes {
