@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use cofferdam_contract::{Ended, Enforced, Plan, Work};
 use cofferdam_policy::{Permit, Redactor, SecretFiles};
-use cofferdam_sandboxes::{Closed, OpenError, Session, Yard};
+use cofferdam_sandboxes::{Appeared, Closed, OpenError, Session, Yard};
 use cofferdam_tools::{Failure, Output, Tool, Written};
 use serde_json::json;
 
@@ -151,10 +151,13 @@ impl Confined {
 fn unseen(output: Output, closed: &Closed, plan: &Plan) -> Result<Output, Failure> {
     let why = match (&plan.work, &closed.appeared) {
         (Work::Session(_), _) => return Ok(output),
-        (_, Ok(appeared)) if appeared.is_empty() => return Ok(output),
+        (_, Ok(appeared)) if appeared.is_nothing() => return Ok(output),
         // What a run was given is not asked for again lightly; its output is searched for what the new files hold.
         (Work::Execute, Ok(_)) => return Ok(output),
-        (Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Ok(appeared)) => {
+        (Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Ok(Appeared::Stirred)) => {
+            "a file with credentials, or a folder above one, was moved or changed while it ran".to_owned()
+        }
+        (Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Ok(Appeared::Files(appeared))) => {
             let paths: Vec<String> = appeared.iter().take(MASKED).map(|path| format!("`{path}`")).collect();
             format!("files that hold credentials came while it ran ({})", paths.join(", "))
         }
@@ -170,6 +173,11 @@ const MASKED: usize = 10;
 
 /// Says which files a run did not see as they are: a test that needs one fails, and its author must learn why.
 fn tell_masked(output: &mut Output, closed: &Closed) {
+    let closed_folders: Vec<String> = closed.masks.sealed().take(MASKED).map(|path| format!("`{path}`")).collect();
+    if !closed_folders.is_empty() {
+        let text = format!("Folders that the server may not look into were absent: {}.", closed_folders.join(", "));
+        add(output, "absent_folders", json!(closed.masks.sealed().take(MASKED).collect::<Vec<_>>()), &text);
+    }
     let paths: Vec<String> = closed.masks.paths().map(ToString::to_string).collect();
     if paths.is_empty() {
         return;

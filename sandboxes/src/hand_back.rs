@@ -31,9 +31,11 @@ impl Session {
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
         let order = Order {
             changeset,
-            admission: Admission::of(&closed.permit, &closed.masks),
+            admission: Admission::of(&closed.permit),
+            masks: &closed.masks,
             stamp: &closed.stamp,
             seen: None,
+            masked_then: None,
             origin: &origin,
         };
         self.hand_back(&order, &patience)
@@ -47,8 +49,8 @@ impl Session {
     pub fn keep_left(&self, call: &str, permit: &Permit, by: &str, cancel: &Cancel) -> Result<Kept, KeepError> {
         let cancelled = || cancel.why() == Some(Ended::Cancelled);
         let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &cancelled };
-        let masks = self.workspace().masks(permit.secrets())?;
-        let keep = Keep { call, admission: Admission::of(permit, &masks), origin: &Origin::of_call(by) };
+        let keep =
+            Keep { call, admission: Admission::of(permit), secrets: permit.secrets(), origin: &Origin::of_call(by) };
         self.keep(&keep, &patience)
     }
 }

@@ -29,7 +29,7 @@ mod yard;
 pub use cancel::Cancel;
 pub use kernel::{Kernel, KernelSays, KernelWarning};
 pub use namespace::StartError;
-pub use open::{Closed, OpenSandbox};
+pub use open::{Appeared, Closed, OpenSandbox};
 pub use scratch::{
     BeganEmpty, ExportError, Exported, Intention, PersonError, PersonWaiting, ScratchError, ScratchHolder, ScratchNote,
     ScratchSize, ScratchVolume, ScratchVolumes, SkipReason, Skipped,

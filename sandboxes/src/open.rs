@@ -20,7 +20,7 @@ use crate::{
     scratch::{ScratchNote, Volumes},
     view,
     worker::{Refill, Worker},
-    workspace::{Bounds, Changeset, ChangesetError, Marks, MaskError, Masks, Stamp, TreePath, Workspace},
+    workspace::{Bounds, Changeset, ChangesetError, Look, Marks, MaskError, Masks, Stamp, TreePath, Workspace},
 };
 
 /// Entries of a workspace that are looked at after a run, for changes that somebody else made meanwhile. Some 0.1 s.
@@ -34,6 +34,8 @@ pub struct OpenSandbox {
     root: String,
     ready: Ready,
     stamp: Stamp,
+    /// What was found of files with credentials when it was opened.
+    look: Look,
     /// After `ready`: another call may have the volumes when the processes are gone.
     volumes: Option<Volumes>,
     budget: Budget,
@@ -54,6 +56,7 @@ pub(crate) struct Parts {
     pub(crate) workspace: Arc<Workspace>,
     pub(crate) ready: Ready,
     pub(crate) stamp: Stamp,
+    pub(crate) look: Look,
     pub(crate) volumes: Option<Volumes>,
     pub(crate) budget: Budget,
     pub(crate) deadline: Instant,
@@ -74,8 +77,8 @@ pub struct Closed {
     pub changeset: Option<Changeset>,
     /// What it saw in place of files with credentials.
     pub masks: Arc<Masks>,
-    /// Files with credentials that came, or came to light, while it was open: it may have seen them.
-    pub appeared: Result<Vec<TreePath>, MaskError>,
+    /// What became of files with credentials while it was open: it may have seen some.
+    pub appeared: Result<Appeared, MaskError>,
     /// Takes out of text what masked files held when it was opened, and hold now.
     pub redactor: Redactor,
     /// When it was taken, on the workspace's own clock.
@@ -86,11 +89,43 @@ pub struct Closed {
     pub changed_during_call: bool,
 }
 
+/// What became of files with credentials while a sandbox was open.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Appeared {
+    /// These came, or came to light; mostly none.
+    Files(Vec<TreePath>),
+    /// Something happened to the name of one, or to a folder above one: it may have lain elsewhere for a moment.
+    Stirred,
+}
+
+impl Appeared {
+    /// Whether nothing happened.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        match self {
+            Self::Files(files) => files.is_empty(),
+            Self::Stirred => false,
+        }
+    }
+}
+
 impl OpenSandbox {
     /// Opens a ready sandbox for a call.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { permit, workspace, ready, stamp, volumes, budget, deadline, cancel, worker, refill, repository } =
-            parts;
+        let Parts {
+            permit,
+            workspace,
+            ready,
+            stamp,
+            look,
+            volumes,
+            budget,
+            deadline,
+            cancel,
+            worker,
+            refill,
+            repository,
+        } = parts;
         cancel.watch(ready.guard.pidfd());
         let next_tick = Instant::now() + TICK;
         let root = workspace.root().to_string_lossy().into_owned();
@@ -100,6 +135,7 @@ impl OpenSandbox {
             root,
             ready,
             stamp,
+            look,
             volumes,
             budget,
             deadline,
@@ -136,7 +172,7 @@ impl OpenSandbox {
     /// [`ChangesetError`] when what it wrote cannot be read or is beyond the gate's bounds; nothing can come back then.
     pub fn close(self) -> Result<Closed, ChangesetError> {
         self.cancel.forget();
-        let Self { permit, workspace, mut ready, stamp, mut volumes, worker, _refill, .. } = self;
+        let Self { permit, workspace, mut ready, stamp, look, mut volumes, worker, _refill, .. } = self;
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
         let stage = std::mem::take(&mut ready.stage);
         let masks = Arc::clone(&ready.masks);
@@ -165,8 +201,13 @@ impl OpenSandbox {
                 workspace.changed_since(&stamp, &read, &hidden, read.len())
             }
         };
-        let (appeared, redactor) = match workspace.masks(permit.secrets()) {
-            Ok(now) => (Ok(now.beyond(&masks)), masks.redactor().and(now.redactor())),
+        let (appeared, redactor) = match workspace.look_for_secrets(permit.secrets()) {
+            Ok(now) => {
+                let beyond = now.masks.beyond(&masks);
+                let stirred = now.quiet != look.quiet && beyond.is_empty();
+                let appeared = if stirred { Appeared::Stirred } else { Appeared::Files(beyond) };
+                (Ok(appeared), masks.redactor().and(now.masks.redactor()))
+            }
             Err(error) => (Err(error), masks.redactor().clone()),
         };
         Ok(Closed { permit, enforced, masks, appeared, redactor, changeset, stamp, scratch, changed_during_call })

@@ -2,7 +2,8 @@
 //!
 //! A volume is an overlay's upper folder in our state, one set per workspace. If the host has the folder it is the
 //! volume's read-only lower layer (*seeded*), so what the user installed works at once. A seeded volume is emptied when
-//! its seed changes: its files were made on top of what is no longer there.
+//! its seed changes: its files were made on top of what is no longer there. What of the seed holds credentials is masked as in
+//! the view ([`masked`]).
 //!
 //! All volumes of a workspace together are bounded by the call's disk budget. A root server keeps them in an [`image`] of
 //! that size, so the kernel holds the bound: programs get ENOSPC, the call goes on, and its result says so. An ordinary
@@ -18,6 +19,7 @@
 mod closer;
 mod export;
 mod image;
+mod masked;
 mod measure;
 mod merged;
 mod person;
@@ -58,6 +60,9 @@ use image::{Image, ImageError, Opened};
 use measure::{Measure, Usage, measure};
 use removal::remove_all;
 use wanted::{Wanted, wanted};
+
+/// The file in a volume that says that its seed was copied into it.
+const COPIED: &str = "copied";
 
 /// A workspace's volumes, lent to one call. Dropping it lets the next call have them.
 #[derive(Debug)]
@@ -228,17 +233,20 @@ impl Volumes {
         ended: &dyn Fn() -> Option<Ended>,
     ) -> Result<(), CopyError> {
         let mut has_copied = false;
-        for Scratch { at, volume, seed } in &self.scratch {
+        for Scratch { at, volume, seed, masks } in &self.scratch {
             let (Seed::Folder(folder), true) = (seed, at.starts_with(workspace)) else { continue };
-            let (upper, done) = (volume.join("upper"), volume.join("copied"));
+            let (upper, done) = (volume.join("upper"), volume.join(COPIED));
             if done.exists() {
                 continue;
             }
             let path = TreePath::new(at.strip_prefix(workspace).unwrap_or(at)).unwrap_or_else(TreePath::root);
             let failed = |source| CopyError::Kernel { path: path.clone(), source };
             remove_all(&upper).and_then(|()| fs::create_dir(&upper)).map_err(failed)?;
-            let source = File::open(folder).map_err(failed)?;
-            Copied::make(&[source.as_fd()], &upper, bounds, &[], ended)?;
+            let masks = masks.iter().map(|masks| masks.as_path());
+            let sources =
+                masks.chain([folder.as_path()]).map(File::open).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+            let sources: Vec<_> = sources.iter().map(File::as_fd).collect();
+            Copied::make(&sources, &upper, bounds, &[], ended)?;
             fs::write(&done, "").map_err(failed)?;
             has_copied = true;
         }
@@ -392,7 +400,7 @@ impl Wanted {
             Held::Image { .. } => PathBuf::from(name),
             Held::Folder(_) => volume,
         };
-        Ok(Scratch { at, volume, seed })
+        Ok(Scratch { at, volume, seed, masks: None })
     }
 }
 

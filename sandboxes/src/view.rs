@@ -154,8 +154,11 @@ impl Stage {
             }
             (ViewMechanism::Copy, Access::Read | Access::Write) => {
                 let folder = CallFolder::make(workspace.state(), &["view"])?;
-                let sources: Vec<BorrowedFd<'_>> =
-                    layers.folders().chain(masks.layer()).chain([workspace.fd()]).collect();
+                let held = layers.folders();
+                let sources: Vec<BorrowedFd<'_>> = match masks.cover(layers) {
+                    true => masks.layer().into_iter().chain(held).chain([workspace.fd()]).collect(),
+                    false => held.chain(masks.layer()).chain([workspace.fd()]).collect(),
+                };
                 let copied = Copied::make(&sources, &folder.join("view"), copy_bounds(limits), points, ended)?;
                 let copied = (access == Access::Write).then_some(copied);
                 Ok(Self { folder: Some(folder), upper: None, copied })
@@ -210,9 +213,14 @@ pub(crate) fn copy_bounds(limits: Limits) -> CopyBounds {
     CopyBounds { bytes: limits.disk_mb << 20, entries: limits.disk_mb.saturating_mul(ENTRIES_PER_MEBIBYTE) }
 }
 
-/// The layers between a call's own and the workspace, top first: what is held, and what hides credentials.
+/// The layers between a call's own and the workspace, top first: what is held, and what hides credentials, in the order that
+/// [`Masks::cover`] says.
 pub(crate) fn between(layers: &Layers, masks: &Masks) -> Vec<PathBuf> {
-    layers.paths().chain(masks.layer_path()).map(Path::to_path_buf).collect()
+    let (held, hidden) = (layers.paths(), masks.layer_path());
+    match masks.cover(layers) {
+        true => hidden.into_iter().chain(held).map(Path::to_path_buf).collect(),
+        false => held.chain(hidden).map(Path::to_path_buf).collect(),
+    }
 }
 
 /// The paths of scratch volumes that lie in the workspace.

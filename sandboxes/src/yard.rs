@@ -35,7 +35,8 @@ use crate::{
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
     workspace::{
-        CopyError, LayersError, MaskError, Masks, Patience, Session, Stamp, TreePath, WorkspaceError,
+        CopyError, HeldChange, LayersError, Look, MaskError, Masks, Patience, Reason, Session, Stamp, TreePath,
+        WorkspaceError,
         git::{Conversions, HostGit, Purpose, RepositoryError},
     },
 };
@@ -63,6 +64,9 @@ pub struct Yard {
     ground: Arc<Ground>,
     worker: Arc<Worker>,
 }
+
+/// When a call took its sandbox, and what it has in place of files with credentials.
+type Looked = (Stamp, Look);
 
 /// What calls and the worker share.
 #[derive(Debug)]
@@ -269,20 +273,20 @@ impl Yard {
             return Err(OpenError::Submount(mount));
         }
         let repository = self.repository(&permit, session, cancel)?;
-        let (mut ready, stamp, volumes, refill, deadline) = match &plan.work {
+        let (mut ready, (stamp, look), volumes, refill, deadline) = match &plan.work {
             work @ (Work::ReadRepository | Work::Commit) => {
                 let access = if *work == Work::Commit { Access::Write } else { Access::Read };
-                let (ready, stamp) = self.ready_for_repository(&permit, session, access, (deadline, cancel))?;
-                (ready, stamp, None, None, deadline)
+                let (ready, looked) = self.ready_for_repository(&permit, session, access, (deadline, cancel))?;
+                (ready, looked, None, None, deadline)
             }
             Work::Execute => {
-                let (ready, stamp, volumes, deadline) = self.ready_to_execute(&permit, session, cancel, tell)?;
-                (ready, stamp, Some(volumes), None, deadline)
+                let (ready, looked, volumes, deadline) = self.ready_to_execute(&permit, session, cancel, tell)?;
+                (ready, looked, Some(volumes), None, deadline)
             }
             work @ (Work::WriteFiles | Work::ReadFiles | Work::Session(_)) => {
                 let access = if *work == Work::WriteFiles { Access::Write } else { Access::Read };
-                let (ready, stamp, refill) = self.ready_for_files(session, access, &permit, (deadline, cancel))?;
-                (ready, stamp, None, Some(refill), deadline)
+                let (ready, looked, refill) = self.ready_for_files(session, access, &permit, (deadline, cancel))?;
+                (ready, looked, None, Some(refill), deadline)
             }
         };
         ready.enforced.guarantees.insert(Guarantee::Kernel, self.ground.kernel.mechanism());
@@ -299,6 +303,7 @@ impl Yard {
             workspace,
             ready,
             stamp,
+            look,
             volumes,
             budget,
             deadline,
@@ -307,6 +312,13 @@ impl Yard {
             refill,
             repository,
         }))
+    }
+
+    /// When a call took its sandbox, and what of files with credentials it has in their place. The stamp is older: what comes
+    /// between the two is a conflict, or masked.
+    fn look(&self, permit: &Permit, session: &Session) -> Result<Looked, OpenError> {
+        let stamp = Stamp::take(session.workspace()).map_err(OpenError::Stamp)?;
+        Ok((stamp, session.workspace().look_for_secrets(permit.secrets())?))
     }
 
     /// What is known of the workspace's repository, for work on it. A permit for other work looks at none.
@@ -335,7 +347,15 @@ impl Yard {
         };
         let masks = session.workspace().masks(permit.secrets())?;
         let spelled = |path: &TreePath| path.as_path().to_str().map(str::to_owned);
-        let masked = masks.paths().filter_map(spelled).filter_map(|path| WorkspacePath::try_from(path).ok()).collect();
+        let layers = session.layers()?;
+        let is_masked = |held: &&HeldChange| matches!(held.reason, Reason::MaskedCopy { .. } | Reason::MaskedLines);
+        let copies = layers.held().filter(is_masked).map(|held| &held.change.path);
+        let masked = masks
+            .paths()
+            .chain(copies)
+            .filter_map(spelled)
+            .filter_map(|path| WorkspacePath::try_from(path).ok())
+            .collect();
         Ok(Some(Repository {
             session: session.name().to_owned(),
             reference: standing.reference,
@@ -373,7 +393,7 @@ impl Yard {
         session: &Arc<Session>,
         access: Access,
         (deadline, cancel): (Instant, &Cancel),
-    ) -> Result<(Ready, Stamp), OpenError> {
+    ) -> Result<(Ready, Looked), OpenError> {
         self.on_the_host_root(session, |mechanism| {
             self.try_for_repository(mechanism, permit, session, access, (deadline, cancel))
         })
@@ -386,12 +406,12 @@ impl Yard {
         session: &Arc<Session>,
         access: Access,
         (deadline, cancel): (Instant, &Cancel),
-    ) -> Result<(Ready, Stamp), OpenError> {
+    ) -> Result<(Ready, Looked), OpenError> {
         let workspace = session.workspace();
         let host_root = self.ground.host_root(workspace.root());
-        let masks = workspace.masks(permit.secrets())?;
         let layers = session.layers()?;
-        let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
+        let (stamp, look) = self.look(permit, session)?;
+        let masks = Arc::clone(&look.masks);
         let held = view::between(&layers, &masks);
         let ended = || ended(deadline, cancel);
         let place = (&**workspace, &layers, &*masks);
@@ -410,7 +430,7 @@ impl Yard {
         };
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
         let ready = Ready::new(started, layers, masks, stage).map_err(|_| Ended::Broken)?;
-        Ok((ready, stamp))
+        Ok((ready, (stamp, look)))
     }
 
     fn ready_for_files(
@@ -419,19 +439,18 @@ impl Yard {
         access: Access,
         permit: &Permit,
         (deadline, cancel): (Instant, &Cancel),
-    ) -> Result<(Ready, Stamp, Refill), OpenError> {
+    ) -> Result<(Ready, Looked, Refill), OpenError> {
         let (limits, secrets) = (permit.limits(), permit.secrets());
-        let masks = session.workspace().masks(secrets)?;
-        let key = self.ground.key(session, session.layers()?.generation(), &masks, access, limits);
-        let prepared = self.ground.pool.take(&key);
         // The stamp is from before the view is first looked at, and a prepared sandbox has looked at nothing.
-        let stamp = Stamp::take(session.workspace()).map_err(OpenError::Stamp)?;
-        let ready = match prepared {
+        let (stamp, look) = self.look(permit, session)?;
+        let masks = &look.masks;
+        let key = self.ground.key(session, session.layers()?.generation(), masks, access, limits);
+        let ready = match self.ground.pool.take(&key) {
             Some(ready) => ready,
-            None => self.ground.prepare(session, &masks, access, limits, &|| ended(deadline, cancel))?.1,
+            None => self.ground.prepare(session, masks, access, limits, &|| ended(deadline, cancel))?.1,
         };
         let order = Order { session: Arc::clone(session), access, limits, secrets: Arc::clone(secrets) };
-        Ok((ready, stamp, Refill { worker: Arc::clone(&self.worker), order }))
+        Ok((ready, (stamp, look), Refill { worker: Arc::clone(&self.worker), order }))
     }
 
     fn ready_to_execute(
@@ -440,7 +459,7 @@ impl Yard {
         session: &Arc<Session>,
         cancel: &Cancel,
         tell: &mut dyn FnMut(&str),
-    ) -> Result<(Ready, Stamp, Volumes, Instant), OpenError> {
+    ) -> Result<(Ready, Looked, Volumes, Instant), OpenError> {
         self.on_the_host_root(session, |mechanism| self.try_to_execute(mechanism, permit, session, cancel, tell))
     }
 
@@ -465,7 +484,7 @@ impl Yard {
         session: &Arc<Session>,
         cancel: &Cancel,
         tell: &mut dyn FnMut(&str),
-    ) -> Result<(Ready, Stamp, Volumes, Instant), OpenError> {
+    ) -> Result<(Ready, Looked, Volumes, Instant), OpenError> {
         let workspace = session.workspace();
         let host_root = self.ground.host_root(workspace.root());
         let seeding = match mechanism {
@@ -493,8 +512,10 @@ impl Yard {
         let deadline = deadline_from_now(permit);
         // After the wait for the volumes, so that what another run handed back in that time is no conflict.
         let layers = session.layers()?;
-        let masks = workspace.masks(permit.secrets())?;
-        let stamp = Stamp::take(workspace).map_err(OpenError::Stamp)?;
+        let (stamp, look) = self.look(permit, session)?;
+        let masks = Arc::clone(&look.masks);
+        let unmasked = |source| ScratchError::Prepare { path: workspace.root().to_owned(), source };
+        volumes.mask(workspace.root(), &masks).map_err(unmasked).map_err(OpenError::Scratch)?;
         let held = view::between(&layers, &masks);
         let ended = || ended(deadline, cancel);
         let points = view::points(workspace.root(), volumes.scratch().iter().map(|scratch| scratch.at.as_path()));
@@ -518,7 +539,7 @@ impl Yard {
         };
         let started = self.ground.namespaces.start(&self.ground.next_name(), &place)?;
         let ready = Ready::new(started, layers, masks, stage).map_err(|_| Ended::Broken)?;
-        Ok((ready, stamp, volumes, deadline))
+        Ok((ready, (stamp, look), volumes, deadline))
     }
 
     /// What this machine enforces, found out by opening a sandbox on `permit`'s plan and closing it again.

@@ -6,7 +6,7 @@ use cofferdam_contract::{Ignoring, OutputMode, SearchFiles};
 use cofferdam_policy::MARK;
 
 use super::*;
-use crate::workspace::Reason;
+use crate::{open::Appeared, workspace::Reason};
 
 const SECRET: &str = "s3cr3t-1234567890";
 
@@ -118,7 +118,7 @@ fn nothing_that_a_call_does_to_a_masked_file_reaches_the_real_one() {
             assert!(real().contains(SECRET), "{mechanism:?} {change}");
             assert!(house.work().join("deploy/.aws/credentials").exists(), "{mechanism:?} {change}");
             // A person who applies everything does not mean this.
-            let released = house.session.apply(&[TreePath::root()], &patience()).unwrap();
+            let released = house.session.apply(&[TreePath::root()], &Arc::default(), &patience()).unwrap();
             assert!(released.held.iter().any(|held| held.reason.is_about_secrets()), "{released:?}");
             assert!(real().contains(SECRET), "{mechanism:?} {change}");
             assert!(house.work().join("deploy/.aws/credentials").exists(), "{mechanism:?} {change}");
@@ -135,7 +135,7 @@ fn nothing_that_a_call_does_to_a_masked_file_reaches_the_real_one() {
         let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
         assert_eq!(read(&mut sandbox, ".env").unwrap(), "NEW=1\n");
         drop(sandbox);
-        let released = house.session.apply(&[TreePath::new(".env").unwrap()], &patience()).unwrap();
+        let released = house.session.apply(&[TreePath::new(".env").unwrap()], &Arc::default(), &patience()).unwrap();
         assert_eq!((released.held, real().as_str()), (vec![], "NEW=1\n"));
     }
 }
@@ -168,8 +168,24 @@ fn a_file_that_appears_during_a_call_is_told_at_its_end() {
     read(&mut sandbox, "hello.txt").unwrap();
     fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
     let closed = sandbox.close().unwrap();
-    assert_eq!(closed.appeared.unwrap(), [TreePath::new(".env").unwrap()]);
+    assert_eq!(closed.appeared.unwrap(), Appeared::Files(vec![TreePath::new(".env").unwrap()]));
     assert_eq!(closed.redactor.redact(SECRET).count, 1);
+}
+
+#[test]
+fn a_file_that_was_elsewhere_for_a_moment_is_told_at_the_end_of_the_call() {
+    let house = House::new(2);
+    fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
+    drop(house.open(Work::ReadFiles, HandBack::Nothing));
+    let mut sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    fs::rename(house.work().join(".env"), house.work().join("notes")).unwrap();
+    // What the host shows while it is there is seen, in a view that is no copy.
+    assert!(read(&mut sandbox, "notes").unwrap().contains(SECRET));
+    fs::rename(house.work().join("notes"), house.work().join(".env")).unwrap();
+    assert_eq!(sandbox.close().unwrap().appeared.unwrap(), Appeared::Stirred);
+    let sandbox = house.open(Work::ReadFiles, HandBack::Nothing);
+    fs::write(house.work().join("hello.txt"), "other\n").unwrap();
+    assert!(sandbox.close().unwrap().appeared.unwrap().is_nothing());
 }
 
 #[test]
@@ -181,4 +197,76 @@ fn what_the_operator_lets_through_is_seen() {
     let mut sandbox = files(operator, &house, HandBack::Nothing);
     assert_eq!(read(&mut sandbox, ".env").unwrap(), format!("A={SECRET}\n"));
     assert!(read(&mut sandbox, "own.cfg").unwrap().starts_with("# masked"));
+}
+
+#[test]
+fn scratch_volumes_show_no_value_either() {
+    let yards: [fn() -> House; 4] = [
+        || House::with_view(0, ViewMechanism::Overlay),
+        || House::with_view(0, ViewMechanism::OverlayOnFolder),
+        || House::with_view(0, ViewMechanism::Copy),
+        || House::without_loop_devices(ViewMechanism::Overlay),
+    ];
+    for (number, house) in yards.into_iter().enumerate() {
+        for absent in [false, true] {
+            let house = house();
+            let work = house.work();
+            for folder in ["node_modules/package/deep", "sub/.venv/lib"] {
+                fs::create_dir_all(work.join(folder)).unwrap();
+            }
+            fs::write(work.join(".env"), format!("API_KEY={SECRET}\n")).unwrap();
+            fs::write(work.join("node_modules/package/index.js"), "plain\n").unwrap();
+            let script = "cd node_modules; echo mine > own; cat package/index.js; cat .npmrc package/deep/copy 2>&1";
+            let say = |script: &str| {
+                let operator = if absent { "version = 1\n[secrets]\nfiles = \"absent\"" } else { "version = 1" };
+                let permit = permit_under(operator, Work::Execute, HandBack::Nothing, Limits::FILES);
+                let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+                execute(&mut sandbox, "sh", &["-c", script]).unwrap().1
+            };
+            // Before there is anything to mask in there a run takes a copy of it up into its volume.
+            fs::write(work.join("node_modules/.npmrc"), "save-exact=true\n").unwrap();
+            assert!(say("echo >> node_modules/.npmrc; cat node_modules/.npmrc").starts_with("save-exact"), "{number}");
+            fs::write(work.join("node_modules/.npmrc"), format!("//r.example/:_authToken={SECRET}\n")).unwrap();
+            fs::hard_link(work.join(".env"), work.join("node_modules/package/deep/copy")).unwrap();
+            let text = say(script);
+            assert!(text.starts_with("plain\n") && !text.contains("s3cr3t"), "{number}: {text}");
+            let masked = text.contains("authToken=masked") && text.contains("API_KEY=masked");
+            assert_eq!(masked, !absent, "{number}: {text}");
+            // What a run writes there stays, the masks too.
+            assert_eq!(say("cat node_modules/own; grep -rs s3cr3t ."), "mine\n", "{number}");
+            // A folder that the agent moves within the volume takes its masks along.
+            let moved = say("mv node_modules/package node_modules/other; cat node_modules/other/deep/copy 2>&1");
+            assert!(!moved.contains("s3cr3t"), "{number}: {moved}");
+            assert_eq!(say("grep -rs s3cr3t ."), "", "{number}");
+        }
+    }
+}
+
+#[test]
+fn what_is_listed_since_an_edit_of_it_was_held_is_masked_over_that_edit() {
+    for mechanism in MECHANISMS {
+        let house = House::with_view(0, mechanism);
+        fs::write(house.work().join("own.cfg"), format!("key={SECRET}\n")).unwrap();
+        fs::write(house.work().join(".env"), format!("A={SECRET}\n")).unwrap();
+        let drafts = "version = 1\n[limits]\nmode = \"draft\"\n";
+        let mut sandbox = files(drafts, &house, HandBack::Tree);
+        let seen = read(&mut sandbox, "own.cfg").unwrap();
+        write(&mut sandbox, "own.cfg", &format!("{seen}more=1\n")).unwrap();
+        write(&mut sandbox, ".env", "MINE=1\n").unwrap();
+        assert_eq!(held(&house, sandbox).len(), 2);
+        // It is its own until the operator lists the file.
+        assert_eq!(read(&mut files(drafts, &house, HandBack::Nothing), "own.cfg").unwrap(), format!("{seen}more=1\n"));
+        assert_eq!(read(&mut files(drafts, &house, HandBack::Nothing), ".env").unwrap(), "MINE=1\n");
+        let listed = format!("{drafts}[secrets]\npaths = [\"*.cfg\"]\n");
+        for hand_back in [HandBack::Nothing, HandBack::Tree] {
+            let mut sandbox = files(&listed, &house, hand_back);
+            assert!(!read(&mut sandbox, "own.cfg").unwrap().contains(SECRET), "{mechanism:?}");
+            // Nothing was written: nothing comes back.
+            assert_eq!(held(&house, sandbox), [], "{mechanism:?}");
+        }
+        let permit = permit_under(&listed, Work::Execute, HandBack::Nothing, Limits::FILES);
+        let mut sandbox = house.yard.open(permit, &house.session, &Cancel::new()).unwrap();
+        let (_, text) = execute(&mut sandbox, "sh", &["-c", "grep -rs s3cr3t . || echo clean"]).unwrap();
+        assert_eq!(text, "clean\n", "{mechanism:?}");
+    }
 }

@@ -726,7 +726,7 @@ fn held_changes_are_seen_and_edited_in_each_way() {
         assert_eq!(read(&mut sandbox, "hello.txt").unwrap(), "hello\n");
         drop(sandbox);
         assert!(!house.work().join(".github").exists());
-        let released = house.session.apply(&[TreePath::new(file).unwrap()], &patience()).unwrap();
+        let released = house.session.apply(&[TreePath::new(file).unwrap()], &Arc::default(), &patience()).unwrap();
         assert_eq!(released.held, [], "{mechanism:?}");
         assert_eq!(fs::read_to_string(house.work().join(file)).unwrap(), "second");
         assert_eq!(house.session.held().unwrap(), []);

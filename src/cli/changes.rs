@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use cofferdam_policy::Secrets;
 use cofferdam_sandboxes::{Change, Patience, Session, SessionError, TreePath};
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     audit::{self, Action, Call, ChangesDecided, ChangesOrdered, Event, Log},
     config,
-    server::{Setup, Unusable, open_session},
+    server::{Setup, Unusable, load_policy, open_session},
 };
 
 /// How long to wait for calls that are handing back to the same workspace.
@@ -123,6 +124,7 @@ struct Desk {
     log: Log,
     current_folder: PathBuf,
     colour: Colour,
+    setup: Setup,
 }
 
 impl Desk {
@@ -130,7 +132,22 @@ impl Desk {
         let state = config::prepare_state(&setup.folders.state)?;
         let session = open_session(setup, &state)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
-        Ok(Self { session, log, current_folder: setup.environment.current_folder.clone(), colour })
+        Ok(Self {
+            session,
+            log,
+            current_folder: setup.environment.current_folder.clone(),
+            colour,
+            setup: setup.clone(),
+        })
+    }
+
+    /// Which files hold credentials, by the policy as it is now. Without it nothing is done.
+    fn secrets(&self) -> Result<Arc<Secrets>, Exit> {
+        let policy = load_policy(&self.setup, self.session.workspace().root()).map_err(|error| {
+            note(format_args!("cofferdam: nothing was done: failed to {}", causes(&error)));
+            unusable(&error)
+        })?;
+        Ok(Arc::clone(policy.secrets()))
     }
 
     fn chosen(&self, chosen: &Chosen) -> Result<Vec<TreePath>, Exit> {

@@ -364,7 +364,14 @@ impl Layout<'_> {
                 self.folder(&empty)?;
                 empty
             }
-            Seed::Folder(folder) => self.layer(folder, &format!("l{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?,
+            Seed::Folder(folder) => {
+                let attributes = READ_ONLY | NO_SETUID | NO_DEVICES;
+                let seed = self.layer(folder, &format!("l{number}"), attributes)?;
+                match &scratch.masks {
+                    Some(masks) => format!("{}:{seed}", self.layer(masks, &format!("m{number}"), attributes)?),
+                    None => seed,
+                }
+            }
         };
         let made = format!("{LAYERS}/v{number}");
         self.folder(&made)?;

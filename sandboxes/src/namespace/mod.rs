@@ -154,6 +154,8 @@ pub(crate) struct Scratch {
     pub(crate) volume: PathBuf,
     /// What it starts with.
     pub(crate) seed: Seed,
+    /// A layer over that, if something of it is masked.
+    pub(crate) masks: Option<PathBuf>,
 }
 
 /// The backend.

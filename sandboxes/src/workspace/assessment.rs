@@ -43,6 +43,8 @@ pub(super) struct Assessed {
     pub(super) nearest: TreePath,
     /// Whether it is only there for what is below it.
     pub(super) carrier: Carrier,
+    /// What it brings of masked text.
+    pub(super) masked: Option<Reason>,
 }
 
 /// Whether a folder is only made because something below it is wanted.
@@ -67,9 +69,15 @@ pub(super) struct Assessment<'a> {
     pub(super) mode: Mode,
     /// What the call saw in place of files with credentials.
     pub(super) masks: &'a Masks,
+    /// Whether that lay over what is held.
+    pub(super) masks_cover: bool,
     pub(super) stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
+    /// What changes that are older than the stamp bring of text that was masked then.
+    pub(super) masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
+    /// How many names of the workspace are on the list of files with credentials.
+    pub(super) listed_names: usize,
 }
 
 /// A folder above a change that decides about it.
@@ -92,6 +100,7 @@ impl Assessment<'_> {
         let whole = self.held_as_a_whole(&changes, &hiding)?;
         let repositories = self.repositories(&changes);
         let links = Self::links(&changes);
+        let mut listed = self.listed(&changes)?;
         let mut above: Vec<Above> = Vec::new();
         let mut assessed: Vec<Assessed> = Vec::new();
         for (path, what) in changes {
@@ -100,7 +109,8 @@ impl Assessment<'_> {
             });
             let change = Change { path, what };
             let asked = self.asked(&change, &carried, &inherited);
-            let one = self.one(change, asked, &above, &whole, &repositories, &links)?;
+            let listed = listed.remove(&change.path);
+            let one = self.one(change, (asked, listed), &above, &whole, &repositories, &links)?;
             let path = &one.change.path;
             let adds = matches!(one.expected, Expected::Entry(there) if there.is_folder());
             if matches!(one.change.what, What::Folder { .. }) && !adds {
@@ -127,7 +137,7 @@ impl Assessment<'_> {
     fn one(
         &self,
         change: Change,
-        asked: Asked,
+        (asked, listed): (Asked, Option<Reason>),
         above: &[Above],
         whole: &BTreeMap<TreePath, Reason>,
         repositories: &BTreeSet<TreePath>,
@@ -179,9 +189,11 @@ impl Assessment<'_> {
         let builds = self.stack.is_related(path, &change.what).then_some(Reason::BuildsOnHeld);
         let repository = path.folders_above().find(|folder| repositories.contains(folder));
         let repository = repository.or_else(|| repositories.get(&TreePath::root()).cloned());
+        let masked = listed.clone().filter(Reason::is_about_secrets);
         let facts = Facts {
             wanted,
             mode: self.mode,
+            listed,
             secret: self.masks.pattern(path),
             protected: self.protected(&change),
             leads: if matters { self.leads(&change, links)? } else { Leads::Nowhere },
@@ -200,7 +212,7 @@ impl Assessment<'_> {
             Found::Absent { folder, .. } => (Expected::Absent, folder),
             Found::Blocked(_) => (Expected::Absent, TreePath::root()),
         };
-        Ok(Assessed { change, decision, expected, nearest, carrier })
+        Ok(Assessed { change, decision, expected, nearest, carrier, masked })
     }
 
     /// Why a change's path is protected. A link could bring whatever its target holds under protected names; a folder's
@@ -267,7 +279,9 @@ impl Assessment<'_> {
     /// Whether the call saw something else at the path: what the session holds there, else the host's.
     fn differs_from_view(&self, change: &Change, differs_from_host: bool) -> io::Result<bool> {
         let path = &change.path;
-        if let Some(layer) = self.layers.holding(path).or_else(|| self.masks.masking(path)) {
+        let (held, masked) = (self.layers.holding(path), self.masks.masking(path));
+        let seen = if self.masks_cover { masked.or(held) } else { held.or(masked) };
+        if let Some(layer) = seen {
             return match beneath::find(layer, path)? {
                 // A deletion, as overlayfs writes it into a layer.
                 Found::Entry(entry) if entry.kind == Kind::Character => Ok(change.what != What::Deleted),

@@ -145,6 +145,23 @@ pub enum Reason {
         /// The file.
         path: String,
     },
+    /// The file is what was seen of a file with credentials: its values are not in it.
+    MaskedCopy {
+        /// That file; `None` where it could be one of several.
+        of: Option<String>,
+    },
+    /// Lines of the file are what was seen of its credentials: its values are not in it.
+    MaskedLines,
+    /// The link has a name on the list of files with credentials: what it leads to would be masked for everyone.
+    WouldMask {
+        /// The line of the list that it is on.
+        pattern: String,
+    },
+    /// The workspace has very many names on the list of files with credentials already.
+    ManyListed {
+        /// The line of the list that it is on.
+        pattern: String,
+    },
     /// The host changed the same path while the call ran.
     Conflict,
     /// The link leads out of the workspace, or may.
@@ -327,10 +344,12 @@ impl Reason {
     #[must_use]
     pub fn is_about_secrets(&self) -> bool {
         match self {
-            Self::Secret { .. } | Self::ContainsSecret { .. } => true,
+            Self::Secret { .. } | Self::ContainsSecret { .. } | Self::MaskedCopy { .. } | Self::MaskedLines => true,
             Self::Protected { .. }
             | Self::ContainsProtected { .. }
             | Self::Draft
+            | Self::WouldMask { .. }
+            | Self::ManyListed { .. }
             | Self::Conflict
             | Self::LeadsOut { .. }
             | Self::LeadsToProtected { .. }
@@ -420,7 +439,31 @@ impl fmt::Display for Reason {
             ),
             Self::ContainsSecret { path } => write!(
                 formatter,
-                "it would take {path} with it, which holds credentials; only an order that names this very path applies it"
+                "it would take {path} with it, which holds credentials; only an order that names {path} too applies it"
+            ),
+            Self::MaskedCopy { of: Some(of) } => write!(
+                formatter,
+                "it is what was seen of {of}, without the values; only an order that names this very file applies it, with \
+                 what {of} really holds, and only where the list masks the new name as well: else move the file yourself \
+                 and discard this"
+            ),
+            Self::MaskedCopy { of: None } => formatter.write_str(
+                "it is what was seen of several files with credentials, without the values: move the right one yourself \
+                 and discard this",
+            ),
+            Self::MaskedLines => formatter.write_str(
+                "lines of it are what was seen of credentials, without the values, and no order applies it: write the rest \
+                 into the file yourself and discard this",
+            ),
+            Self::WouldMask { pattern } => write!(
+                formatter,
+                "what a link of this name leads to would be masked for everyone ({pattern} is on the list of files with \
+                 credentials)"
+            ),
+            Self::ManyListed { pattern } => write!(
+                formatter,
+                "the workspace has very many files with names like this ({pattern} is on the list of files with \
+                 credentials), each of which costs time in each call; other names are applied"
             ),
             Self::Conflict => formatter.write_str("the workspace changed at the same place while the call ran"),
             Self::LeadsOut { target } => {

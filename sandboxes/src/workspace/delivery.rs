@@ -182,6 +182,7 @@ impl Delivery<'_> {
             let nothing = (self.workspace.fd(), TreePath::root());
             let (root, path) = match &content {
                 Content::Copy { root, path } => (*root, path.clone()),
+                Content::Secret { path } => (self.workspace.fd(), path.clone()),
                 Content::None => nothing,
             };
             match operation.stage(self.workspace, (root, &path), &mut flush) {
@@ -194,7 +195,19 @@ impl Delivery<'_> {
                     reason => {
                         Leftovers::remove(self.workspace, std::slice::from_ref(&operation))?;
                         delivered.held.push(Held { change: operation.change.clone(), reason: reason.clone() });
-                        self.pieces.push(piece(self.workspace, operation.change, reason, &self.origin, content)?);
+                        match content {
+                            // It stays held as it is, masked.
+                            Content::Secret { .. } => {}
+                            content @ (Content::Copy { .. } | Content::None) => {
+                                self.pieces.push(piece(
+                                    self.workspace,
+                                    operation.change,
+                                    reason,
+                                    &self.origin,
+                                    content,
+                                )?);
+                            }
+                        }
                     }
                 },
             }

@@ -24,6 +24,8 @@ pub(super) struct Facts<'a> {
     pub(super) wanted: bool,
     /// How changes come back at all.
     pub(super) mode: Mode,
+    /// What it brings of masked text, or does with a name on the list of files with credentials.
+    pub(super) listed: Option<Reason>,
     /// The line of the list of files with credentials that the host's file there is on.
     pub(super) secret: Option<&'a str>,
     /// Why the path is protected.
@@ -140,6 +142,9 @@ pub(super) fn decide(change: &Change, facts: &Facts<'_>) -> Decision {
 
 fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
     // First, since only these ask for an order that names the path: another reason would hide what is at stake.
+    if let Some(reason) = facts.listed.as_ref().filter(|reason| reason.is_about_secrets()) {
+        return Some(reason.clone());
+    }
     if let Some(pattern) = facts.secret {
         return Some(Reason::Secret { pattern: pattern.to_owned() });
     }
@@ -148,6 +153,9 @@ fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
     }
     if let Some(protection) = &facts.protected {
         return Some(protection.clone().holds());
+    }
+    if let Some(reason) = &facts.listed {
+        return Some(reason.clone());
     }
     if let What::Link { target } = &change.what
         && (leads_out(&change.path, target) || facts.leads == Leads::Out)
@@ -264,6 +272,7 @@ mod tests {
         Facts {
             wanted: true,
             mode: Mode::Apply,
+            listed: None,
             secret: None,
             protected: None,
             leads: Leads::Nowhere,
@@ -328,6 +337,24 @@ mod tests {
                 file(),
                 Facts { wanted: false, protected: Some(pattern("x")), ..plain() },
                 Leave,
+            ),
+            (
+                "a masked copy over a file with credentials",
+                file(),
+                Facts { listed: Some(Reason::MaskedCopy { of: None }), secret: Some(".env"), ..plain() },
+                Hold(Reason::MaskedCopy { of: None }),
+            ),
+            (
+                "a link with a listed name over a file with credentials",
+                link("c"),
+                Facts { listed: Some(Reason::WouldMask { pattern: ".env".into() }), secret: Some(".env"), ..plain() },
+                Hold(Reason::Secret { pattern: ".env".into() }),
+            ),
+            (
+                "a link with a listed name",
+                link("c"),
+                Facts { listed: Some(Reason::WouldMask { pattern: ".env".into() }), ..absent(false) },
+                Hold(Reason::WouldMask { pattern: ".env".into() }),
             ),
             ("a link out", link("../../x"), absent(false), Hold(Reason::LeadsOut { target: "../../x".into() })),
             (
@@ -459,6 +486,7 @@ mod tests {
             |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
                 mode: Mode::Apply,
                 wanted,
+                listed: None,
                 secret: None,
                 protected,
                 leads: Leads::Nowhere,

@@ -11,12 +11,12 @@ use cofferdam_policy::{Mode, Permit, Protect, WriteScope};
 use super::{
     assessment::{Assessed, Assessment, Carrier},
     beneath,
-    change::{Change, DropReason, Dropped, HandedBack, Held, Note, What},
+    change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, What},
     changeset::Changeset,
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
     left,
-    masking::Masks,
+    masking::{MaskError, Masks},
     notice,
     operation::Operation,
     selection::Selection,
@@ -39,19 +39,16 @@ pub struct Admission<'a> {
     pub protect: &'a Protect,
     /// How changes come back at all.
     pub mode: Mode,
-    /// What calls see in place of files with credentials.
-    pub masks: &'a Masks,
 }
 
 impl<'a> Admission<'a> {
-    /// That of a permit, for a call that saw `masks`.
-    pub(crate) fn of(permit: &'a Permit, masks: &'a Masks) -> Self {
+    /// That of a permit.
+    pub(crate) fn of(permit: &'a Permit) -> Self {
         Self {
             allowed: &permit.plan().hand_back,
             write: permit.write(),
             protect: permit.protect(),
             mode: permit.mode(),
-            masks,
         }
     }
 }
@@ -63,10 +60,14 @@ pub struct Order<'a> {
     pub changeset: &'a Changeset,
     /// What of it may come back, and how.
     pub admission: Admission<'a>,
+    /// What the call saw in place of files with credentials.
+    pub masks: &'a Masks,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
+    /// What of such changes is text that was masked for the call that made them.
+    pub masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
     /// Where the changes come from. By its bond, paths that the plan names are one act.
     pub origin: &'a Origin,
 }
@@ -104,13 +105,16 @@ impl Session {
             workspace: self.workspace(),
             changeset: order.changeset,
             stack: &stack,
-            layers,
             selection: &selection,
             guard: &guard,
             mode: admission.mode,
-            masks: admission.masks,
+            masks: order.masks,
+            masks_cover: order.masks.cover(&layers),
+            layers,
             stamp: order.stamp,
             seen: order.seen,
+            masked_then: order.masked_then,
+            listed_names: self.listed_names(order)?,
         };
         let assessed = unmoved(|| assessment.assess()).map_err(failed)?;
         let mut noticed = assessment.moves(&assessed);
@@ -139,11 +143,27 @@ impl Session {
         if order.seen.is_none() && !kept.is_empty() {
             let from = (self.workspace().as_ref(), order.changeset);
             // It is a convenience: the hand-back is done.
-            if let Err(error) = left::keep(self.left_archive(), from, (order.stamp, order.origin), &kept) {
+            if let Err(error) =
+                left::keep(self.left_archive(), from, (order.stamp, order.origin), (&kept, &sorted.masked))
+            {
                 noticed.push(Note::LeftIsGone { error: error.to_string() });
             }
         }
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, noticed))
+    }
+
+    /// How many names of the workspace are on the list of files with credentials; not counted for a call that brings none.
+    fn listed_names(&self, order: &Order<'_>) -> Result<usize, MaskError> {
+        let secrets = order.masks.secrets();
+        let is_listed = |change: &Change| match change.what {
+            What::File { .. } => secrets.candidate(change.path.as_path()).is_some(),
+            What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => false,
+        };
+        if !order.changeset.changes.iter().any(is_listed) {
+            return Ok(0);
+        }
+        // In the workspace's turn: hand-backs at the same time are counted one after the other.
+        Ok(self.workspace().look_for_secrets(secrets)?.listed)
     }
 
     /// Sorts the assessed changes by what is done with them.
@@ -165,7 +185,10 @@ impl Session {
             match one.decision {
                 // Special files are among the changeset's dropped entries.
                 Decision::Unchanged | Decision::Drop => {}
-                Decision::Leave => sorted.left.push(change),
+                Decision::Leave => {
+                    sorted.masked.extend(one.masked.map(|masked| (change.path.clone(), masked)));
+                    sorted.left.push(change);
+                }
                 Decision::Settled => settle(stack, &change, &mut sorted.removed),
                 Decision::Hold(reason) => {
                     sorted.bytes = sorted.bytes.saturating_add(size);
@@ -198,6 +221,8 @@ struct Sorted<'a> {
     pieces: Vec<Piece<'a>>,
     held: Vec<Held>,
     left: Vec<Change>,
+    /// What of those that are left is masked text.
+    masked: BTreeMap<TreePath, Reason>,
     removed: BTreeSet<TreePath>,
     /// Bytes to copy.
     bytes: u64,

@@ -367,6 +367,8 @@ fn concurrent_hand_backs_follow_one_another() {
                 let order = Order {
                     changeset: &changeset,
                     admission: ground.admission(&HandBack::Tree),
+                    masks: &ground.masks(),
+                    masked_then: None,
                     stamp: &stamp,
                     seen: None,
                     origin: &origin("c"),
@@ -594,7 +596,7 @@ fn the_halves_of_a_held_move_are_applied_and_discarded_together() {
             assert_eq!((session.held().unwrap(), ground.tree()), (vec![], before));
             let stamp = ground.stamp();
             ground.hand_back(&session, &upper, &only(&[from, to]), &stamp);
-            session.apply(&[path(named)], &patient()).unwrap();
+            session.apply(&[path(named)], &super::playground::listed(), &patient()).unwrap();
             assert_eq!((ground.read(from), ground.read(to).as_deref()), (None, Some("mine")), "{named}");
         }
     }

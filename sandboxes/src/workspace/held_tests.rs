@@ -29,7 +29,7 @@ fn layer(session: &Session) -> Vec<String> {
 
 fn apply(session: &Session, paths: &[&str]) -> Vec<String> {
     let paths: Vec<_> = paths.iter().map(|name| path(name)).collect();
-    let released = session.apply(&paths, &patient(&|| false)).unwrap();
+    let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
     released.applied.iter().map(|change| change.path.to_string()).collect()
 }
 
@@ -204,14 +204,14 @@ fn applying_over_a_workspace_that_changed_since_is_told_first_and_done_second() 
     ground.write(".envrc", "host");
     ground.write(".vscode/y", "host");
     let paths = [path(".envrc"), path(".vscode")];
-    let released = session.apply(&paths, &patient(&|| false)).unwrap();
+    let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(released.applied, []);
     assert_eq!(released.held.iter().map(|held| &held.reason).collect::<Vec<_>>(), [&Reason::Conflict; 2]);
     assert_eq!(ground.read(".envrc").as_deref(), Some("host"));
     let reason = &session.held().unwrap()[0].reason;
     assert_eq!(*reason, Reason::Protected { pattern: ".envrc".into() }, "why it is held does not change");
     ground.settle();
-    let released = session.apply(&paths, &patient(&|| false)).unwrap();
+    let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(released.held, []);
     assert_eq!(ground.tree(), [".envrc = held"]);
 }
@@ -255,13 +255,17 @@ fn what_changed_after_a_person_saw_it_is_neither_applied_nor_discarded() {
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     let (generation, paths, cancelled) = (seen.generation(), [path(".envrc")], || false);
     let found = session.layers().unwrap().generation();
-    let refused = session.apply_as_of(generation, &paths, &patient(&cancelled)).unwrap_err();
+    let refused =
+        session.apply_as_of(generation, &paths, &super::playground::listed(), &patient(&cancelled)).unwrap_err();
     assert!(matches!(refused, SessionError::Changed { seen, found: now } if (seen, now) == (generation, found)));
     let refused = session.discard_as_of(generation, &paths, &patient(&cancelled)).unwrap_err();
     assert!(matches!(refused, SessionError::Changed { .. }), "{refused:?}");
     assert_eq!((ground.read(".envrc"), held(&session)), (None, vec![".envrc".to_owned()]));
     assert!(shown(&session, &seen, &path(".envrc")).contains("+.envrc"), "a snapshot goes on showing the same");
-    assert_eq!(session.apply_as_of(found, &paths, &patient(&cancelled)).unwrap().applied.len(), 1);
+    assert_eq!(
+        session.apply_as_of(found, &paths, &super::playground::listed(), &patient(&cancelled)).unwrap().applied.len(),
+        1
+    );
     assert_eq!(ground.read(".envrc").as_deref(), Some("evil"));
 }
 

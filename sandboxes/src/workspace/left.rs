@@ -4,14 +4,15 @@
 //! back is a hand-back like any other, through the same gate; where the workspace is not as it was then, it is a
 //! conflict.
 
-use std::{fs, io, os::fd::AsFd, time::Duration};
+use std::{collections::BTreeMap, fs, io, os::fd::AsFd, sync::Arc, time::Duration};
 
+use cofferdam_policy::Secrets;
 use serde::{Deserialize, Serialize};
 
 use super::{
     archive::{self, Archive, Retention},
     beneath::{self, Found},
-    change::{Change, HandedBack, What},
+    change::{Change, HandedBack, Reason, What},
     changeset::{Bounds, Changeset, ChangesetError, Marks},
     hand_back::{Admission, Order},
     layer::{self, Bytes, Ground},
@@ -19,6 +20,7 @@ use super::{
     session::{Session, SessionError},
     stack::Origin,
     stamp::Stamp,
+    tree_path::TreePath,
     version::HostVersion,
     workspace::{Patience, Workspace},
 };
@@ -56,6 +58,9 @@ struct LeftChange {
     change: Change,
     /// What the workspace had there.
     host: HostVersion,
+    /// Why it is text that was masked, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    masked: Option<Reason>,
 }
 
 /// Why nothing was brought back.
@@ -102,6 +107,8 @@ pub struct Keep<'a> {
     pub call: &'a str,
     /// What of it may come back, and how.
     pub admission: Admission<'a>,
+    /// Which files hold credentials.
+    pub secrets: &'a Arc<Secrets>,
     /// The call that brings it back.
     pub origin: &'a Origin,
 }
@@ -116,14 +123,20 @@ impl Session {
         let found = find(self.left_archive(), keep.call).map_err(read)?;
         let Some((record, folder)) = found else { return Err(KeepError::Unknown { call: keep.call.to_owned() }) };
         let stamp = Stamp::take(self.workspace()).map_err(read)?;
+        // After the stamp: a file that comes later is a conflict.
+        let masks = self.workspace().masks(keep.secrets)?;
         let layer = archive::open(&folder.join(LAYER)).map_err(read)?;
         let changeset = Changeset::walk(layer.as_fd(), Marks::User, Bounds::of_bytes(MOST_BYTES * 2), &[])?;
+        let masked = record.entries.iter().filter_map(|entry| Some((entry.change.path.clone(), entry.masked.clone()?)));
+        let masked = masked.collect();
         let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
         let order = Order {
             changeset: &changeset,
             admission: keep.admission,
+            masks: &masks,
             stamp: &stamp,
             seen: Some(&seen),
+            masked_then: Some(&masked),
             origin: keep.origin,
         };
         Ok(Kept { handed_back: self.hand_back(&order, patience)?, omitted: record.omitted })
@@ -142,7 +155,7 @@ pub(super) fn keep(
     archive: &Archive,
     (workspace, changeset): (&Workspace, &Changeset),
     (stamp, origin): (&Stamp, &Origin),
-    left: &[&Change],
+    (left, masked): (&[&Change], &BTreeMap<TreePath, Reason>),
 ) -> io::Result<()> {
     let mut entries = Vec::new();
     let mut bytes = 0_u64;
@@ -155,7 +168,8 @@ pub(super) fn keep(
         if entries.len() < MOST_ENTRIES && bytes.saturating_add(size) <= MOST_BYTES {
             bytes += size;
             let host = version(workspace, stamp, change)?;
-            entries.push(LeftChange { change: (*change).clone(), host });
+            let masked = masked.get(&change.path).cloned();
+            entries.push(LeftChange { change: (*change).clone(), host, masked });
         }
     }
     if entries.is_empty() {

@@ -30,7 +30,12 @@ fn keep(ground: &Playground, session: &Session, globs: &[&str]) -> Result<Kept, 
 
 fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -> Result<Kept, KeepError> {
     let allowed = HandBack::Matching(globs.iter().map(|glob| (*glob).to_owned()).collect());
-    let keep = Keep { call, admission: ground.admission(&allowed), origin: &origin("keeping") };
+    let keep = Keep {
+        call,
+        admission: ground.admission(&allowed),
+        secrets: &super::playground::listed(),
+        origin: &origin("keeping"),
+    };
     session.keep(&keep, &patient(&|| false))
 }
 
@@ -58,7 +63,7 @@ fn what_is_asked_for_comes_and_the_rest_can_come_later() {
     assert_eq!((held, kept.omitted), (vec![".envrc".to_owned(), "link".to_owned()], 0));
     assert_eq!(ground.tree(), ["edited = new", "other = old", "out/", "out/a = new"]);
     // It is undone like any hand-back.
-    session.undo("keeping", &[], &patient(&|| false)).unwrap();
+    session.undo("keeping", &[], &super::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(ground.read("gone").as_deref(), Some("old"));
 }
 

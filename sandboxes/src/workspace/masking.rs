@@ -9,14 +9,18 @@
 //! list is true. Where folders cannot be watched, the walk is done before each call: slower, never weaker. The files on the list,
 //! few as they are, are looked at before each call.
 //!
-//! A file that cannot be masked is not shown: then the call is refused.
+//! A folder that the server cannot look into is absent from views: whoever runs inside may give themselves the right to look
+//! into their copy of it. A file that cannot be masked is not shown: then the call is refused.
 
 mod find;
 mod layer;
+mod shown;
 mod watch;
+mod way;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -28,22 +32,28 @@ use std::{
 
 use cofferdam_policy::{Redactor, Secret, SecretFiles, Secrets};
 
-use self::{find::Finder, layer::Built};
-use super::{tree_path::TreePath, workspace::Workspace};
+use self::{find::Finder, layer::Built, shown::Shown};
+use super::{change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace};
 use crate::call_folder::CallFolder;
 
 /// Masks made so far, in all workspaces of this process.
 static MADE: AtomicU64 = AtomicU64::new(1);
 
+/// Looks at workspaces that found something to have happened to a listed name, in all workspaces of this process.
+static STIRRED: AtomicU64 = AtomicU64::new(1);
+
 /// What views of a workspace have in place of its files with credentials. While it exists, its layer stays.
 #[derive(Debug)]
 pub struct Masks {
     number: u64,
-    files: SecretFiles,
+    secrets: Arc<Secrets>,
     /// The files, and the line of the list that each is on.
     masked: BTreeMap<TreePath, String>,
     /// Links that lead to such files by a listed name.
     links: BTreeSet<TreePath>,
+    /// Folders that are absent, since the server cannot look into them.
+    sealed: BTreeSet<TreePath>,
+    shown: Shown,
     layer: Option<MaskLayer>,
     redactor: Redactor,
 }
@@ -53,6 +63,18 @@ struct MaskLayer {
     path: PathBuf,
     folder: OwnedFd,
     _kept: CallFolder,
+}
+
+/// A look at a workspace's files with credentials.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// What views have in their place.
+    pub masks: Arc<Masks>,
+    /// Two looks with the same number: between them nothing happened to a listed name or to a folder above one. Where nothing is
+    /// watched, nothing that can still be seen of it.
+    pub quiet: u64,
+    /// How many names of the workspace are on the list.
+    pub listed: usize,
 }
 
 /// Why files with credentials could not be kept out.
@@ -66,14 +88,11 @@ pub enum MaskError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// A folder can be entered and not be listed.
+    /// The workspace itself cannot be listed.
     #[error(
-        "the folder {path} can be entered and not be listed, so it cannot be said whether files with credentials are in it: let its owner take the right to enter it away, or give the right to read it"
+        "the workspace cannot be listed, so it cannot be said whether files with credentials are in it: let its owner give the right to read it"
     )]
-    Unlisted {
-        /// Which folder.
-        path: TreePath,
-    },
+    Unlisted,
     /// A file could not be masked.
     #[error("failed to mask {path}, which holds credentials, so nothing is shown of the workspace")]
     Mask {
@@ -84,9 +103,19 @@ pub enum MaskError {
     },
     /// There are too many.
     #[error(
-        "the workspace has more than {0} files whose names say that they hold credentials; name a smaller workspace"
+        "the workspace has {found} files whose names say that they hold credentials, and {most} is the most ({in_folder} of them are in \
+         {folder}): move that folder out of the workspace, or name a workspace that does not contain it"
     )]
-    TooMany(usize),
+    TooMany {
+        /// How many.
+        found: usize,
+        /// The bound.
+        most: usize,
+        /// The folder that has the most of them.
+        folder: TreePath,
+        /// How many it has.
+        in_folder: usize,
+    },
 }
 
 /// What is known of a workspace's files with credentials.
@@ -100,17 +129,20 @@ struct State {
     secrets: Arc<Secrets>,
     finder: Finder,
     masks: Arc<Masks>,
+    quiet: u64,
 }
 
 impl Masks {
-    /// Nothing is masked.
+    /// Nothing is masked, by this list.
     #[must_use]
-    pub fn none() -> Arc<Self> {
+    pub fn none(secrets: &Arc<Secrets>) -> Arc<Self> {
         Arc::new(Self {
             number: 0,
-            files: SecretFiles::Masked,
+            secrets: Arc::clone(secrets),
             masked: BTreeMap::new(),
             links: BTreeSet::new(),
+            sealed: BTreeSet::new(),
+            shown: Shown::default(),
             layer: None,
             redactor: Redactor::default(),
         })
@@ -125,12 +157,23 @@ impl Masks {
     /// What such files are in a view.
     #[must_use]
     pub fn files(&self) -> SecretFiles {
-        self.files
+        self.secrets.files()
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<Secrets> {
+        &self.secrets
     }
 
     /// The files, sorted.
     pub fn paths(&self) -> impl Iterator<Item = &TreePath> {
         self.masked.keys()
+    }
+
+    /// Folders that are absent since the server cannot look into them, sorted.
+    pub fn sealed(&self) -> impl Iterator<Item = &TreePath> {
+        self.sealed.iter()
     }
 
     /// Takes the values that the files hold out of text.
@@ -160,16 +203,95 @@ impl Masks {
 
     /// The layer, if it has something at `path`.
     pub(super) fn masking(&self, path: &TreePath) -> Option<BorrowedFd<'_>> {
-        self.layer().filter(|_| self.masked.contains_key(path))
+        self.layer().filter(|_| self.masked.contains_key(path) || self.sealed.contains(path))
     }
 
-    /// The line of the list that the host's file at `path` is on, or the target of the link there.
+    /// Whether masks lie over what is held. Held changes do, as a rule: what a session wrote of a masked file is its own. But a
+    /// file that was seen as it is when its change was held, and is masked now, would show itself through that.
+    pub(crate) fn cover(&self, layers: &Layers) -> bool {
+        layers.held().any(|held| {
+            let was_seen = matches!(held.host, HostVersion::File { .. }) && !held.reason.is_about_secrets();
+            was_seen && matches!(held.change.what, What::File { .. }) && self.masked.contains_key(&held.change.path)
+        })
+    }
+
+    /// The line of the list that the host's file at `path` is on, or the target of the link there; or why nothing is known of
+    /// what lies there.
     pub(super) fn pattern(&self, path: &TreePath) -> Option<&str> {
         match self.masked.get(path) {
             Some(pattern) => Some(pattern),
-            None => self.links.contains(path).then_some("a link to such a file"),
+            None if self.links.contains(path) => Some("a link to such a file"),
+            None => self.is_sealed(path).then_some("a folder that cannot be looked into"),
         }
     }
+
+    /// What of these lies below a folder: files, links to them, and folders that cannot be looked into.
+    pub(crate) fn below<'a>(&'a self, folder: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
+        let all = self.masked.keys().chain(&self.links).chain(&self.sealed);
+        all.filter(move |path| *path != folder && path.is_within(folder))
+    }
+
+    /// The masked file of which a file of this size (bytes) and digest is a copy, as far as that matters: at a listed name, at
+    /// its own, or where the masked file `goes`. `Some(None)` where it could be one of several.
+    pub(super) fn copied(
+        &self,
+        path: &TreePath,
+        size: u64,
+        digest: impl FnOnce() -> io::Result<String>,
+        goes: impl Fn(&TreePath) -> bool,
+    ) -> io::Result<Option<Option<String>>> {
+        let fitting = self.shown.files(size, digest)?;
+        if fitting.contains(path) {
+            return Ok(Some(Some(path.to_string())));
+        }
+        let going: Vec<&TreePath> = fitting.iter().filter(|of| goes(of)).collect();
+        let is_listed = || self.secrets.candidate(path.as_path()).is_some();
+        if going.is_empty() && (fitting.is_empty() || !is_listed()) {
+            return Ok(None);
+        }
+        let among = if going.is_empty() { fitting.iter().collect() } else { going };
+        let tail = |of: &TreePath| {
+            let names = path.as_path().iter().rev().zip(of.as_path().iter().rev());
+            names.take_while(|(one, other)| one == other).count()
+        };
+        let longest = among.iter().map(|of| tail(of)).max();
+        let mut nearest = among.into_iter().filter(|of| Some(tail(of)) == longest);
+        Ok(Some(match (nearest.next(), nearest.next()) {
+            (Some(of), None) => Some(of.to_string()),
+            (Some(_) | None, _) => None,
+        }))
+    }
+
+    /// Whether a file has a line that is seen in the place of one with credentials. What is larger than a file that is masked
+    /// line by line has none.
+    pub(super) fn holds_masked_lines(&self, file: File) -> io::Result<bool> {
+        self.shown.has_line_of(file)
+    }
+
+    /// The masked file of this name.
+    pub(super) fn masked(&self, name: &str) -> Option<&TreePath> {
+        self.masked.keys().find(|path| path.to_string() == name)
+    }
+
+    fn is_sealed(&self, path: &TreePath) -> bool {
+        is_in(&self.sealed, path)
+    }
+
+    /// Whether what is at `path`, or comes there, may be a file that is masked.
+    pub(super) fn concern(&self, path: &TreePath) -> bool {
+        self.pattern(path).is_some() || self.secrets.candidate(path.as_path()).is_some()
+    }
+
+    /// Whether a file of this name, and this content, would be masked.
+    pub(super) fn would_hide(&self, path: &TreePath, content: &[u8]) -> bool {
+        let candidate = self.secrets.candidate(path.as_path()).filter(|_| find::is_looked_at(path));
+        candidate.is_some_and(|candidate| candidate.mask(path.as_path(), content).is_some())
+    }
+}
+
+/// Whether a path is one of `folders`, or below one.
+fn is_in(folders: &BTreeSet<TreePath>, path: &TreePath) -> bool {
+    !folders.is_empty() && (folders.contains(path) || path.folders_above().any(|above| folders.contains(&above)))
 }
 
 impl Workspace {
@@ -178,11 +300,23 @@ impl Workspace {
     /// # Errors
     /// [`MaskError`]: no view may be made then.
     pub fn masks(&self, secrets: &Arc<Secrets>) -> Result<Arc<Masks>, MaskError> {
+        Ok(self.look_for_secrets(secrets)?.masks)
+    }
+
+    /// As [`Workspace::masks`], with a number that tells whether anything happened to such files since.
+    ///
+    /// # Errors
+    /// [`MaskError`]: no view may be made then.
+    pub fn look_for_secrets(&self, secrets: &Arc<Secrets>) -> Result<Look, MaskError> {
         let mut kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
         // Put back when all went well: half a walk must not be taken for a whole one.
         let state = match kept.take().filter(|known| known.secrets == *secrets) {
             Some(mut known) => {
-                if known.finder.refresh(self.fd(), secrets)? {
+                let news = known.finder.refresh(self.fd(), secrets)?;
+                if news.stirred {
+                    known.quiet = STIRRED.fetch_add(1, Ordering::Relaxed);
+                }
+                if news.changed {
                     known.masks = self.mask(secrets, &known.finder)?;
                 }
                 known
@@ -190,12 +324,13 @@ impl Workspace {
             None => {
                 let mut finder = Finder::new();
                 finder.refresh(self.fd(), secrets)?;
-                State { secrets: Arc::clone(secrets), masks: self.mask(secrets, &finder)?, finder }
+                let quiet = STIRRED.fetch_add(1, Ordering::Relaxed);
+                State { secrets: Arc::clone(secrets), masks: self.mask(secrets, &finder)?, finder, quiet }
             }
         };
-        let masks = Arc::clone(&state.masks);
+        let look = Look { masks: Arc::clone(&state.masks), quiet: state.quiet, listed: state.finder.listed() };
         *kept = Some(state);
-        Ok(masks)
+        Ok(look)
     }
 
     /// Takes the values out of text that were found at the last look; one that is under way is waited for.
@@ -205,11 +340,13 @@ impl Workspace {
         kept.as_ref().map_or_else(Redactor::default, |known| known.masks.redactor().clone())
     }
 
-    fn mask(&self, secrets: &Secrets, finder: &Finder) -> Result<Arc<Masks>, MaskError> {
+    fn mask(&self, secrets: &Arc<Secrets>, finder: &Finder) -> Result<Arc<Masks>, MaskError> {
         let failed = |source| MaskError::Mask { path: TreePath::root(), source };
-        let places = finder.places();
-        if places.is_empty() {
-            return Ok(Masks::none());
+        let sealed = finder.sealed();
+        let mut places = finder.places();
+        places.retain(|place| !is_in(&sealed, &place.target));
+        if places.is_empty() && sealed.is_empty() {
+            return Ok(Masks::none(secrets));
         }
         let kept = CallFolder::make(self.state(), &["mask"]).map_err(failed)?;
         let path = kept.join("mask");
@@ -218,17 +355,22 @@ impl Workspace {
         for place in &places {
             built.add(place)?;
         }
-        let Built { masked, values, .. } = built;
-        if masked.is_empty() {
-            return Ok(Masks::none());
+        for folder in &sealed {
+            built.seal(folder)?;
+        }
+        let Built { masked, values, shown, .. } = built;
+        if masked.is_empty() && sealed.is_empty() {
+            return Ok(Masks::none(secrets));
         }
         let links = places.into_iter().filter(|place| masked.contains_key(&place.target)).flat_map(|place| place.links);
         let secret = |(value, file): (String, String)| Secret { value, file };
         Ok(Arc::new(Masks {
             number: MADE.fetch_add(1, Ordering::Relaxed),
-            files: secrets.files(),
+            secrets: Arc::clone(secrets),
             links: links.collect(),
             masked,
+            sealed,
+            shown,
             layer: Some(MaskLayer { path, folder, _kept: kept }),
             redactor: Redactor::new(values.into_iter().map(secret).collect()),
         }))

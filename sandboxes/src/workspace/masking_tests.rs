@@ -119,3 +119,97 @@ fn a_layer_shows_the_masked_copy_with_the_modes_of_what_it_hides() {
     let mode = |name: &str| fs::metadata(layer.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode("a"), mode("a/b/.env")), (0o750, 0o640));
 }
+
+#[test]
+fn whatever_happens_to_a_listed_name_is_heard_though_all_is_as_before() {
+    let ground = Playground::new();
+    ground.write("a/.env", SECRET);
+    ground.write("config/production", SECRET);
+    ground.write("plain/file", "x");
+    symlink("config/production", ground.host(".env")).unwrap();
+    let quiet = || ground.workspace.look_for_secrets(&Arc::new(Secrets::default())).unwrap().quiet;
+    let rename = |from: &str, to: &str| fs::rename(ground.host(from), ground.host(to)).unwrap();
+    let there_and_back = |name: &str, other: &str| {
+        rename(name, other);
+        rename(other, name);
+    };
+    let mut before = quiet();
+    let mut stirs = |what: &str, act: &dyn Fn()| {
+        act();
+        let now = quiet();
+        let stirred = now != std::mem::replace(&mut before, now);
+        assert_eq!((stirred, quiet() == now), (!what.starts_with("nothing"), true), "{what}");
+    };
+    stirs("nothing", &|| {});
+    stirs("nothing listed", &|| there_and_back("plain/file", "plain/other"));
+    stirs("nothing listed in a new folder", &|| ground.write("new/deep/file", "x"));
+    stirs("a file, moved away and back", &|| there_and_back("a/.env", "plain/x"));
+    stirs("its folder", &|| there_and_back("a", "b"));
+    stirs("what a link leads to", &|| there_and_back("config/production", "plain/x"));
+    stirs("the folder of that", &|| there_and_back("config", "plain/x"));
+    stirs("the link", &|| there_and_back(".env", "plain/x"));
+    stirs("out of the workspace", &|| {
+        let outside = ground.folder.path().join("outside");
+        fs::rename(ground.host("a"), &outside).unwrap();
+        fs::rename(&outside, ground.host("a")).unwrap();
+    });
+    stirs("another name for a moment", &|| {
+        fs::hard_link(ground.host("a/.env"), ground.host("plain/x")).unwrap();
+        fs::remove_file(ground.host("plain/x")).unwrap();
+    });
+    stirs("a new one for a moment", &|| {
+        ground.write("plain/.env", SECRET);
+        fs::remove_file(ground.host("plain/.env")).unwrap();
+    });
+    stirs("more than the queue of events holds", &|| {
+        for number in 0..17_000 {
+            fs::File::create(ground.host(&format!("plain/f{number}"))).unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_top_of_a_build_folder_is_looked_at() {
+    let ground = Playground::new();
+    let token = "//r.example/:_authToken=abcdef1234567890\n";
+    ground.write("node_modules/.npmrc", token);
+    ground.write("packages/a/Node_Modules/.npmrc", token);
+    ground.write("node_modules/package/.npmrc", token);
+    ground.write(".git/.env", SECRET);
+    assert_eq!(found(&ground), ["node_modules/.npmrc", "packages/a/Node_Modules/.npmrc"]);
+    ground.write(
+        ".venv/pip.conf",
+        "index-url = https://u:abcdef1234567890@r.example/simple\npassword=abcdef1234567890\n",
+    );
+    assert_eq!(found(&ground), [".venv/pip.conf", "node_modules/.npmrc", "packages/a/Node_Modules/.npmrc"]);
+}
+
+#[test]
+fn a_name_from_outside_of_the_workspace_is_found_when_its_folder_comes() {
+    let ground = Playground::new();
+    ground.write(".env", SECRET);
+    fs::create_dir(ground.host("target")).unwrap();
+    for (name, to) in [("one", "plain"), ("two", "target/deep")] {
+        let outside = ground.folder.path().join(name);
+        fs::create_dir(&outside).unwrap();
+        fs::hard_link(ground.host(".env"), outside.join("copy")).unwrap();
+        let before = found(&ground);
+        fs::rename(&outside, ground.host(to)).unwrap();
+        let after = found(&ground);
+        assert!(!before.contains(&format!("{to}/copy")) && after.contains(&format!("{to}/copy")), "{after:?}");
+    }
+}
+
+#[test]
+fn too_many_names_are_told_with_the_folder_that_has_the_most() {
+    let ground = Playground::new();
+    ground.write("other/.env", SECRET);
+    fs::create_dir(ground.host("certificates")).unwrap();
+    for number in 0..10_000 {
+        fs::File::create(ground.host(&format!("certificates/c{number}.pem"))).unwrap();
+    }
+    let error = ground.workspace.masks(&Arc::new(Secrets::default())).unwrap_err().to_string();
+    assert!(error.contains("10001 files") && error.contains("10000 of them are in certificates"), "{error}");
+    fs::rename(ground.host("certificates"), ground.folder.path().join("certificates")).unwrap();
+    assert_eq!(found(&ground), ["other/.env"]);
+}

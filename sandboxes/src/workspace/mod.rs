@@ -29,6 +29,7 @@ mod journal;
 mod layer;
 mod ledger;
 mod left;
+mod listed;
 mod live;
 mod masking;
 mod named;
@@ -41,6 +42,7 @@ mod release;
 mod selection;
 mod session;
 mod shelf;
+mod spared;
 mod stack;
 mod stamp;
 mod tree_path;
@@ -67,6 +69,8 @@ mod model_tests;
 #[cfg(test)]
 mod race_tests;
 #[cfg(test)]
+mod spared_tests;
+#[cfg(test)]
 mod stack_tests;
 #[cfg(test)]
 mod undo_tests;
@@ -82,7 +86,7 @@ pub use delivery::{RecoverError, Recovered, Stopped};
 pub use diff::Difference;
 pub use hand_back::{Admission, Order};
 pub use left::{Keep, KeepError, Kept};
-pub use masking::{MaskError, Masks};
+pub use masking::{Look, MaskError, Masks};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
 pub use stack::{Bond, HeldChange, Layers, Origin};

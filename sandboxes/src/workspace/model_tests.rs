@@ -61,7 +61,7 @@ enum Asked {
 /// A file with credentials: where it lies in the workspace, and what views have in its place.
 struct Credentials {
     path: String,
-    secrets: Arc<Secrets>,
+    files: SecretFiles,
 }
 
 /// What the file holds, the value in it, and what its masked copy holds.
@@ -230,8 +230,7 @@ fn write(root: &Path, model: &Model) {
 }
 
 /// What a view shows now, as `path kind mode [target]` and digests; compared as text.
-fn shown(ground: &mut Playground, credentials: &Credentials) -> String {
-    ground.masks = ground.workspace.masks(&credentials.secrets).unwrap();
+fn shown(ground: &Playground) -> String {
     call(ground, View::Overlay, "true").1
 }
 
@@ -253,7 +252,7 @@ impl Credentials {
     /// What a view of a workspace with these files shows.
     fn seen(&self, host: &Model) -> Model {
         let mut seen = host.clone();
-        match (self.secrets.files(), seen.get_mut(&self.path)) {
+        match (self.files, seen.get_mut(&self.path)) {
             (SecretFiles::Masked, Some(Node::File { text, .. })) => MASKED.clone_into(text),
             (SecretFiles::Absent, _) => drop(seen.remove(&self.path)),
             (SecretFiles::Masked, other) => panic!("{other:?} at {}", self.path),
@@ -306,17 +305,22 @@ fn back(
         return Ok(at_once);
     }
     ground.mode = mode;
-    let keep = Keep { call: "call-1", admission: ground.admission(&HandBack::Tree), origin: &origin("keeping") };
+    let keep = Keep {
+        call: "call-1",
+        admission: ground.admission(&HandBack::Tree),
+        secrets: &ground.secrets,
+        origin: &origin("keeping"),
+    };
     let kept = session.keep(&keep, &patient(&|| false)).unwrap();
     prop_assert_eq!(kept.omitted, 0);
     Ok(kept.handed_back)
 }
 
 /// Takes these orders back, the last one first; gives the orders that did so, in their order.
-fn undo(session: &Session, orders: &[String]) -> Result<Vec<String>, TestCaseError> {
+fn undo(ground: &Playground, session: &Session, orders: &[String]) -> Result<Vec<String>, TestCaseError> {
     let mut undoing = Vec::new();
     for order in orders.iter().rev() {
-        let undone = session.undo(order, &[], &patient(&|| false)).unwrap();
+        let undone = session.undo(order, &[], &ground.secrets, &patient(&|| false)).unwrap();
         prop_assert_eq!(&undone.refused, &[], "{}", order);
         undoing.push(undone.order);
     }
@@ -335,7 +339,6 @@ fn turn(
     let mut model = credentials.seen(&before);
     let commands: Vec<String> = steps.iter().filter_map(|step| act(&mut model, step)).collect();
     let stamp = ground.stamp();
-    ground.masks = ground.workspace.masks(&credentials.secrets).unwrap();
     let unread = format!("if grep -rqs '{VALUE}' .; then echo '{VALUE} is shown' >&2; exit 9; fi");
     let script = format!("umask 022\n{unread}\n{}\n{unread}", commands.join("\n"));
     let (left, seen) = call(ground, View::Overlay, &script);
@@ -348,7 +351,7 @@ fn turn(
     prop_assert!(dropped.is_empty() && not_asked.is_empty(), "{dropped:?} {not_asked:?}");
     prop_assert!(ground.mode == Mode::Apply || applied.is_empty(), "{:?} {:?}", terms, &applied);
     // What the next call sees is what this one left: nothing is lost, applied or held.
-    prop_assert_eq!(shown(ground, credentials), seen, "{:?} {:?}", terms, &commands);
+    prop_assert_eq!(shown(ground), seen, "{:?} {:?}", terms, &commands);
     credentials.assert_kept(ground, &before)?;
     // Nothing comes that was not told, and nothing protected comes at all.
     let touched: BTreeSet<&String> =
@@ -366,16 +369,16 @@ fn turn(
     // Taken back, it is as it was; done again by undoing that, it is as it became.
     if !applied.is_empty() {
         let newest = session.undoable().unwrap()[0].call.clone();
-        let undoing = undo(session, &[newest])?;
+        let undoing = undo(ground, session, &[newest])?;
         prop_assert_eq!(&read(ground.workspace.root()), &before, "{:?}", &commands);
-        undo(session, &undoing)?;
+        undo(ground, session, &undoing)?;
         prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
     }
     // Applied by a person, what was held is there as well; but for what would change the file with credentials, which no
     // order about everything does.
     let mut orders = Vec::new();
     for _ in 0..2 {
-        let released = session.apply(&[TreePath::root()], &patient(&|| false)).unwrap();
+        let released = session.apply(&[TreePath::root()], &ground.secrets, &patient(&|| false)).unwrap();
         orders.extend((!released.applied.is_empty()).then_some(released.order));
     }
     let waiting = names(session.held().unwrap().into_iter().map(|held| held.change.path));
@@ -395,9 +398,9 @@ fn turn(
     prop_assert_eq!(session.held().unwrap(), vec![], "{:?}", &commands);
     credentials.assert_kept(ground, &before)?;
     // A person's orders are taken back and done again likewise.
-    let undoing = undo(session, &orders)?;
+    let undoing = undo(ground, session, &orders)?;
     prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
-    undo(session, &undoing)?;
+    undo(ground, session, &undoing)?;
     prop_assert_eq!(&read(ground.workspace.root()), &decided, "{:?}", &commands);
     credentials.assert_kept(ground, &before)
 }
@@ -424,8 +427,8 @@ proptest! {
         let path = format!("{}.env", places[folder % places.len()]);
         model.insert(path.clone(), Node::File { text: REAL.to_owned(), mode: 0o600 });
         write(ground.workspace.root(), &model);
-        let secrets = Arc::new(Secrets::new(files, &[], &[]).unwrap());
-        let credentials = Credentials { path, secrets };
+        ground.secrets = Arc::new(Secrets::new(files, &[], &[]).unwrap());
+        let credentials = Credentials { path, files };
         let session = ground.session();
         for (terms, steps) in &turns {
             turn(&mut ground, &session, &credentials, *terms, steps)?;

@@ -30,6 +30,9 @@ use super::{
     workspace::Workspace,
 };
 
+/// The end of a name that is on the compiled-in list of files with credentials, whatever the file holds.
+const LISTED: &str = ".env";
+
 /// One change on its way into the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Operation {
@@ -113,9 +116,19 @@ pub(super) enum Reached {
 impl Operation {
     /// An operation for `change`, staged in `folder`.
     pub(super) fn new(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
+        Self::under(change, expected, folder, "")
+    }
+
+    /// As [`Operation::new`], for a file with credentials, or what takes its place: its temporary name is masked too, for views
+    /// that are open meanwhile, and should the server be killed.
+    pub(super) fn masked(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
+        Self::under(change, expected, folder, LISTED)
+    }
+
+    fn under(change: Change, expected: Expected, folder: &TreePath, end: &str) -> io::Result<Self> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}", hexadecimal(&random)).as_ref());
+        let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}{end}", hexadecimal(&random)).as_ref());
         Ok(Self { change, expected, temporary, staged: 0, carries: false })
     }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use cofferdam_contract::{HandBack, WorkspacePath};
-use cofferdam_policy::{Protect, WriteScope};
+use cofferdam_policy::{Protect, Secrets, WriteScope};
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
 
 use super::{
@@ -35,14 +35,19 @@ pub(crate) struct Playground {
     pub(crate) protect: Protect,
     pub(crate) mode: cofferdam_policy::Mode,
     write: WriteScope,
-    /// What calls see in place of files with credentials.
-    pub(crate) masks: Arc<Masks>,
+    /// Which files hold credentials.
+    pub(crate) secrets: Arc<Secrets>,
     calls: AtomicU32,
 }
 
 /// Patience of a minute.
 pub(crate) fn patient(cancelled: &dyn Fn() -> bool) -> Patience<'_> {
     Patience { until: Instant::now() + Duration::from_secs(60), cancelled }
+}
+
+/// The compiled-in list of files with credentials.
+pub(crate) fn listed() -> Arc<Secrets> {
+    Arc::default()
 }
 
 pub(crate) fn path(text: &str) -> TreePath {
@@ -71,7 +76,7 @@ impl Playground {
             protect: Protect::new(std::iter::empty()).unwrap(),
             mode: cofferdam_policy::Mode::Apply,
             write: WriteScope::EVERYTHING,
-            masks: Masks::none(),
+            secrets: listed(),
             calls: AtomicU32::default(),
         }
     }
@@ -93,6 +98,11 @@ impl Playground {
     pub(crate) fn reopened(&self) -> Arc<Workspace> {
         let state = self.state.as_ref().map_or(self.folder.path().join("state"), |state| state.path().to_owned());
         Arc::new(open(self.folder.path(), &state))
+    }
+
+    /// What calls see in place of files with credentials, now.
+    pub(crate) fn masks(&self) -> Arc<Masks> {
+        self.workspace.masks(&self.secrets).unwrap()
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -147,8 +157,8 @@ impl Playground {
 
     /// All that `allowed` and the playground's mode let back.
     pub(crate) fn admission<'a>(&'a self, allowed: &'a HandBack) -> Admission<'a> {
-        let Self { write, protect, mode, masks, .. } = self;
-        Admission { allowed, write, protect, mode: *mode, masks }
+        let Self { write, protect, mode, .. } = self;
+        Admission { allowed, write, protect, mode: *mode }
     }
 
     /// Hands back as `call-1`, the next time as `call-2`, and so on.
@@ -165,8 +175,10 @@ impl Playground {
         let order = Order {
             changeset: &changeset,
             admission: self.admission(allowed),
+            masks: &self.masks(),
             stamp,
             seen: None,
+            masked_then: None,
             origin: &origin(&format!("call-{call}")),
         };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)

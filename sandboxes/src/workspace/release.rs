@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, io, sync::Arc};
 
+use cofferdam_policy::Secrets;
 use serde::Serialize;
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
     change::{Change, Held, Note, Reason, What},
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     layer::Ground,
+    masking::Masks,
     operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
     stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Stack},
@@ -45,10 +47,17 @@ impl Session {
     /// Puts held changes into the workspace because a person ordered it: those at `paths` and below them. Protection does
     /// not matter then; a workspace that changed since does.
     ///
+    /// Files with credentials, as `secrets` lists them now, are only touched by an order that names them; see [`super::spared`].
+    ///
     /// # Errors
     /// [`SessionError`].
-    pub fn apply(&self, paths: &[TreePath], patience: &Patience<'_>) -> Result<Released, SessionError> {
-        self.release(paths, AsOf::Now, patience, &Uninterrupted)
+    pub fn apply(
+        &self,
+        paths: &[TreePath],
+        secrets: &Arc<Secrets>,
+        patience: &Patience<'_>,
+    ) -> Result<Released, SessionError> {
+        self.release((paths, AsOf::Now), secrets, patience, &Uninterrupted)
     }
 
     /// As [`Session::apply`], if what is held is still `generation` ([`Layers::generation`]). That is looked at in the
@@ -60,9 +69,10 @@ impl Session {
         &self,
         generation: u64,
         paths: &[TreePath],
+        secrets: &Arc<Secrets>,
         patience: &Patience<'_>,
     ) -> Result<Released, SessionError> {
-        self.release(paths, AsOf::Generation(generation), patience, &Uninterrupted)
+        self.release((paths, AsOf::Generation(generation)), secrets, patience, &Uninterrupted)
     }
 
     #[cfg(test)]
@@ -72,13 +82,13 @@ impl Session {
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<Released, SessionError> {
-        self.release(paths, AsOf::Now, patience, steps)
+        self.release((paths, AsOf::Now), &Arc::default(), patience, steps)
     }
 
     fn release(
         &self,
-        paths: &[TreePath],
-        as_of: AsOf,
+        (paths, as_of): (&[TreePath], AsOf),
+        secrets: &Arc<Secrets>,
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<Released, SessionError> {
@@ -86,10 +96,12 @@ impl Session {
         self.workspace().still_there()?;
         let failed = |source| self.kernel("compare what is held with the workspace", source);
         let stamp = Stamp::take(self.workspace()).map_err(failed)?;
+        // After the stamp: a file that comes later is a conflict.
+        let masks = self.workspace().masks(secrets)?;
         let stack = self.ledger().load().map_err(failed)?;
         as_of.confirm(&stack)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
-        let order = self.order(&stack, &layers, paths).map_err(failed)?;
+        let order = self.order((&stack, &layers), paths, &masks).map_err(failed)?;
         let origin = Origin::order("apply").map_err(failed)?;
         let delivery = Delivery {
             workspace: self.workspace(),
@@ -109,18 +121,23 @@ impl Session {
     }
 
     /// Compares the held changes at `paths` with the workspace.
-    fn order<'a>(&self, stack: &Stack, layers: &'a Layers, paths: &[TreePath]) -> io::Result<Order<'a>> {
+    fn order<'a>(
+        &self,
+        (stack, layers): (&Stack, &'a Layers),
+        paths: &[TreePath],
+        masks: &Masks,
+    ) -> io::Result<Order<'a>> {
         let mut order = Order::default();
         // A held folder that takes the place of something else: nothing is below it on the host yet.
         let mut fresh: Option<&TreePath> = None;
         let selected = selected(stack, paths);
+        let spared = self.spared((stack, layers), &selected, (paths, masks))?;
         let mut made = BTreeSet::new();
         for path in &selected {
             let path = *path;
             let held = &stack.held[path];
-            // The file itself must be named: nobody loses credentials by an order about everything.
-            if held.reason.is_about_secrets() && !paths.contains(path) {
-                order.held.push(Held { change: held.change.clone(), reason: held.reason.clone() });
+            if let Some(reason) = spared.held.get(path) {
+                order.held.push(Held { change: held.change.clone(), reason: reason.clone() });
                 continue;
             }
             let place = match fresh.filter(|folder| path.is_within(folder)) {
@@ -140,10 +157,11 @@ impl Session {
                     continue;
                 }
             };
-            let content = match (&held.change.what, layers.holding(path)) {
-                (What::File { .. }, Some(root)) => Content::Copy { root, path: path.clone() },
-                (What::File { .. }, None) => return Err(io::Error::other("a held file has no layer")),
-                (What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. }, _) => Content::None,
+            let content = match (&held.change.what, spared.moved.get(path), layers.holding(path)) {
+                (What::File { .. }, Some(of), _) => Content::Secret { path: of.clone() },
+                (What::File { .. }, None, Some(root)) => Content::Copy { root, path: path.clone() },
+                (What::File { .. }, None, None) => return Err(io::Error::other("a held file has no layer")),
+                (What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. }, _, _) => Content::None,
             };
             if expected == Expected::Absent && held.change.what != What::Deleted {
                 // Folders that are only in the layers, for what is held below them.
@@ -160,7 +178,11 @@ impl Session {
             if replaces && matches!(held.change.what, What::Folder { .. }) {
                 fresh = Some(path);
             }
-            order.operations.push((Operation::new(held.change.clone(), expected, &nearest)?, content));
+            let operation = match masks.concern(path) {
+                true => Operation::masked(held.change.clone(), expected, &nearest)?,
+                false => Operation::new(held.change.clone(), expected, &nearest)?,
+            };
+            order.operations.push((operation, content));
         }
         Ok(order)
     }

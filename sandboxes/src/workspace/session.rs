@@ -13,6 +13,7 @@ use super::{
     diff::Difference,
     ledger::Ledger,
     left::{self, LEFT},
+    masking::MaskError,
     shelf::{RETENTION, UNDO},
     stack::{Content, HeldChange, Layers, Piece, Stack},
     tree_path::{TreePath, hexadecimal},
@@ -75,6 +76,9 @@ pub enum SessionError {
         /// The bound, in bytes.
         limit: u64,
     },
+    /// Which files hold credentials is not known.
+    #[error(transparent)]
+    Masks(#[from] MaskError),
     /// What is held is not what the person saw.
     #[error("what is held has changed: it was generation {seen}, and is generation {found} now")]
     Changed {

@@ -115,6 +115,8 @@ struct Record {
 pub(super) enum Content<'a> {
     /// Copied from a file that may change or go.
     Copy { root: BorrowedFd<'a>, path: TreePath },
+    /// That of a file with credentials of the workspace. It goes to a place in the workspace, and never into a layer.
+    Secret { path: TreePath },
     /// It needs none, as a deletion does, or is held already.
     None,
 }
@@ -273,8 +275,8 @@ impl Stack {
         for path in moved.chain(fresh.keys().copied()).filter(|path| held.contains_key(path)) {
             let bytes = match (fresh.get(path), layers.holding(path)) {
                 (Some(Content::Copy { root, path }), _) => Bytes::Copy { root: *root, path: path.clone() },
-                (Some(Content::None) | None, Some(layer)) => Bytes::Share { layer },
-                (Some(Content::None) | None, None) => Bytes::None,
+                (Some(Content::Secret { .. } | Content::None) | None, Some(layer)) => Bytes::Share { layer },
+                (Some(Content::Secret { .. } | Content::None) | None, None) => Bytes::None,
             };
             entries.insert(path, bytes);
         }

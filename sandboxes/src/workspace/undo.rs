@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
 };
 
+use cofferdam_policy::Secrets;
 use rustix::fs::OFlags;
 use serde::Serialize;
 
@@ -19,6 +20,7 @@ use super::{
     beneath::{self, Found, Kind},
     change::{Change, Held, Note, Reason, What},
     delivery::{Delivery, Steps, Uninterrupted},
+    masking::Masks,
     operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
     shelf::{self, Before, Recorded, Shelved},
@@ -99,18 +101,25 @@ impl Session {
     }
 
     /// Takes back what `call` changed in the workspace: at `paths` and below them, or all of it when there are none. The
-    /// beginning of an identifier is enough when it fits one only.
+    /// beginning of an identifier is enough when it fits one only. Files with credentials, as `secrets` lists them now, are only
+    /// touched when `paths` names them.
     ///
     /// # Errors
     /// [`UndoError`]; the workspace is then unchanged.
-    pub fn undo(&self, call: &str, paths: &[TreePath], patience: &Patience<'_>) -> Result<Undone, UndoError> {
-        self.undo_in_steps(call, paths, patience, &Uninterrupted)
+    pub fn undo(
+        &self,
+        call: &str,
+        paths: &[TreePath],
+        secrets: &Arc<Secrets>,
+        patience: &Patience<'_>,
+    ) -> Result<Undone, UndoError> {
+        self.undo_in_steps(call, (paths, secrets), patience, &Uninterrupted)
     }
 
     pub(super) fn undo_in_steps(
         &self,
         call: &str,
-        paths: &[TreePath],
+        (paths, secrets): (&[TreePath], &Arc<Secrets>),
         patience: &Patience<'_>,
         steps: &dyn Steps,
     ) -> Result<Undone, UndoError> {
@@ -119,6 +128,8 @@ impl Session {
         let failed = |source| self.kernel("compare what a call changed with the workspace", source);
         let shelved = self.find(call)?;
         let stamp = Stamp::take(self.workspace()).map_err(failed)?;
+        // After the stamp: a file that comes later is a conflict.
+        let masks = self.workspace().masks(secrets).map_err(SessionError::from)?;
         let stack = self.ledger().load().map_err(failed)?;
         let selected = shelved
             .record
@@ -126,7 +137,8 @@ impl Session {
             .iter()
             .filter(|entry| paths.is_empty() || paths.iter().any(|path| entry.change.path.is_within(path)));
         let selected = selected.map(|entry| (&entry.change.path, entry)).collect();
-        let mut way = Way { session: self, shelved: &shelved, selected, stack: &stack, back: Back::default() };
+        let named = (paths, &*masks);
+        let mut way = Way { session: self, shelved: &shelved, selected, named, stack: &stack, back: Back::default() };
         way.find().map_err(failed)?;
         let Back { operations, refused, stay } = way.back;
         let origin = Origin::order("undo").map_err(failed)?;
@@ -181,6 +193,8 @@ struct Way<'a> {
     session: &'a Session,
     shelved: &'a Shelved,
     selected: BTreeMap<&'a TreePath, &'a Recorded>,
+    /// What the order names, and what is masked now.
+    named: (&'a [TreePath], &'a Masks),
     stack: &'a Stack,
     back: Back<'a>,
 }
@@ -231,6 +245,9 @@ impl<'a> Way<'a> {
             Before::Gone => return Ok(Some(Reason::NotKept)),
             Before::Absent if is_folder && !self.is_ours(path)? => self.back.stay.push(path.clone()),
             Before::Absent => {
+                if let Some(reason) = self.cost(path)? {
+                    return Ok(Some(reason));
+                }
                 *whole = Some(path);
                 self.push(path.clone(), What::Deleted, expected, &nearest, Content::None)?;
             }
@@ -239,11 +256,19 @@ impl<'a> Way<'a> {
             }
             Before::Kept { .. } if is_folder && !self.is_ours(path)? => return Ok(Some(Reason::Conflict)),
             Before::Kept { number } => {
+                if let Some(reason) = self.cost(path)? {
+                    return Ok(Some(reason));
+                }
                 *whole = Some(path);
                 self.bring_back(path, number, expected, &nearest)?;
             }
         }
         Ok(None)
+    }
+
+    /// Why it would cost credentials that the order does not name, if what is at `path` goes.
+    fn cost(&self, path: &TreePath) -> io::Result<Option<Reason>> {
+        self.session.cost(&Change { path: path.clone(), what: What::Deleted }, self.named)
     }
 
     /// Whether a folder of the workspace holds nothing but what the call put there, as it left it.
@@ -307,7 +332,10 @@ impl<'a> Way<'a> {
         nearest: &TreePath,
         content: Content<'a>,
     ) -> io::Result<()> {
-        let operation = Operation::new(Change { path, what }, expected, nearest)?;
+        let operation = match self.named.1.concern(&path) {
+            true => Operation::masked(Change { path, what }, expected, nearest)?,
+            false => Operation::new(Change { path, what }, expected, nearest)?,
+        };
         self.back.operations.push((operation, content));
         Ok(())
     }

@@ -14,7 +14,7 @@ use super::{
 
 fn undo(session: &Session, call: &str, paths: &[&str]) -> Undone {
     let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
-    session.undo(call, &paths, &patient(&|| false)).unwrap()
+    session.undo(call, &paths, &super::playground::listed(), &patient(&|| false)).unwrap()
 }
 
 fn newest(session: &Session) -> String {
@@ -113,7 +113,7 @@ fn a_person_s_order_to_apply_is_undone_too() {
     upper.write(".envrc", "new");
     ground.hand_back(&session, &upper, &only(&[".envrc"]), &stamp);
     assert_eq!(session.undoable().unwrap(), []);
-    session.apply(&[path(".envrc")], &patient(&|| false)).unwrap();
+    session.apply(&[path(".envrc")], &super::playground::listed(), &patient(&|| false)).unwrap();
     let order = newest(&session);
     assert!(order.starts_with("apply-"), "{order}");
     assert_eq!(undo(&session, &order, &[]).refused, []);
@@ -125,7 +125,7 @@ fn identifiers_may_be_shortened_as_long_as_they_fit_one() {
     let (ground, session) = after_a_call();
     undo(&session, "call", &["edited"]);
     undo(&session, &newest(&session), &[]);
-    let refused = |call: &str| session.undo(call, &[], &patient(&|| false)).unwrap_err();
+    let refused = |call: &str| session.undo(call, &[], &super::playground::listed(), &patient(&|| false)).unwrap_err();
     assert!(matches!(refused("undo-"), UndoError::Ambiguous { count: 2, .. }));
     assert!(matches!(refused("call-2"), UndoError::Unknown { .. }));
     assert!(matches!(refused(""), UndoError::Unknown { .. }));
@@ -224,7 +224,7 @@ fn a_call_that_was_stopped_and_finished_can_be_undone_wholly_or_says_what_cannot
         again.recover(&patient(&|| false)).unwrap();
         let session = Session::open(again, "default").unwrap();
         session.discard(&[super::TreePath::root()], &patient(&|| false)).unwrap();
-        match session.undo("call-1", &[], &patient(&|| false)) {
+        match session.undo("call-1", &[], &super::playground::listed(), &patient(&|| false)) {
             // Taken back by the recovery, or nothing of it was carried out.
             Err(UndoError::Unknown { .. }) => assert_eq!(ground.tree(), before, "step {at}"),
             Err(error) => panic!("step {at}: {error}"),
@@ -251,7 +251,8 @@ fn an_undo_that_is_stopped_is_finished_or_taken_back() {
     for at in 0.. {
         let (ground, session) = after_a_call();
         let after = ground.tree();
-        let stopped = session.undo_in_steps("call-1", &[], &patient(&|| false), &StopAt::new(at));
+        let stopped =
+            session.undo_in_steps("call-1", (&[], &super::playground::listed()), &patient(&|| false), &StopAt::new(at));
         let again = ground.reopened();
         again.recover(&patient(&|| false)).unwrap();
         let session = Session::open(again, "default").unwrap();
@@ -262,7 +263,7 @@ fn an_undo_that_is_stopped_is_finished_or_taken_back() {
         } else {
             // What was not in place is held, so that nothing of it is lost, and a person puts it there.
             finished += 1;
-            session.apply(&[super::TreePath::root()], &patient(&|| false)).unwrap();
+            session.apply(&[super::TreePath::root()], &super::playground::listed(), &patient(&|| false)).unwrap();
             assert_eq!(ground.tree(), ["edited = old", "tree/", "tree/a = old", "tree/b/", "tree/b/c = old"], "{at}");
         }
         if stopped.is_ok() {

@@ -40,6 +40,8 @@ pub(super) fn hand_back(
     let order = super::Order {
         changeset: &left.changeset,
         admission: ground.admission(allowed),
+        masks: &ground.masks(),
+        masked_then: None,
         stamp,
         seen: None,
         origin: &origin,
@@ -86,7 +88,8 @@ fn call_in_overlay(ground: &Playground, script: &str) -> (Left, String) {
     for name in ["work", "view"] {
         fs::create_dir(place.path().join(name)).unwrap();
     }
-    let below = ground.masks.layer_path().into_iter().chain([ground.workspace.root()]);
+    let masks = ground.masks();
+    let below = masks.layer_path().into_iter().chain([ground.workspace.root()]);
     let lower: Vec<_> = layers.paths().chain(below).map(|path| path.display().to_string()).collect();
     let mount = format!(
         "mount -t overlay overlay -o userxattr,lowerdir={},upperdir={},workdir=work view\ncd view\n{script}\n",
@@ -173,7 +176,7 @@ fn the_next_call_sees_what_is_held_and_what_it_does_to_that_is_held_in_turn() {
         let (_, shown) = call(&ground, view, "true");
         ground.settle();
         let all: Vec<_> = session.held().unwrap().into_iter().map(|held| held.change.path).collect();
-        let released = session.apply(&all, &patient(&|| false)).unwrap();
+        let released = session.apply(&all, &super::playground::listed(), &patient(&|| false)).unwrap();
         assert_eq!(released.held, []);
         assert_eq!(session.held().unwrap(), []);
         assert_eq!(sh(LIST, ground.workspace.root()), shown);

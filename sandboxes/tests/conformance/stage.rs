@@ -269,6 +269,13 @@ impl Site<'_> {
         self.session.hand_back_closed(&closed, &call, &Cancel::new()).map_err(|error| chain(&error))
     }
 
+    /// Puts everything that is held into the workspace, as far as an order about everything does.
+    pub(crate) fn apply_held(&self) -> Result<(), String> {
+        let patience = Patience { until: Instant::now() + Duration::from_secs(10), cancelled: &|| false };
+        let applied = self.session.apply(&[TreePath::root()], &Arc::default(), &patience);
+        applied.map(drop).map_err(|error| chain(&error))
+    }
+
     /// Forgets what is held, as a person does.
     pub(crate) fn discard_held(&self) -> Result<(), String> {
         let patience = Patience { until: Instant::now() + Duration::from_secs(10), cancelled: &|| false };

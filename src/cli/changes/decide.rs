@@ -15,10 +15,11 @@ use crate::{audit::Action, handed_back};
 impl Desk {
     pub(super) fn apply(&self, Order { chosen, generation }: &Order) -> Result<Exit, Exit> {
         let paths = self.chosen(chosen)?;
+        let secrets = self.secrets()?;
         self.announce(Action::Apply, &paths, None)?;
         let released = match generation {
-            None => self.session.apply(&paths, &patience()),
-            Some(generation) => self.session.apply_as_of(*generation, &paths, &patience()),
+            None => self.session.apply(&paths, &secrets, &patience()),
+            Some(generation) => self.session.apply_as_of(*generation, &paths, &secrets, &patience()),
         };
         let Released { order, applied, held, notes } = released.map_err(|error| not_done(&error))?;
         for change in &applied {

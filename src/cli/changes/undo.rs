@@ -26,9 +26,10 @@ pub(in crate::cli) struct Undo {
 impl Desk {
     pub(super) fn undo(&self, Undo { call, paths }: &Undo) -> Result<Exit, Exit> {
         let paths = self.paths(paths)?;
+        let secrets = self.secrets()?;
         let all = [TreePath::root()];
         self.announce(Action::Undo, if paths.is_empty() { &all } else { &paths }, Some(call))?;
-        let undone = self.session.undo(call, &paths, &patience()).map_err(|error| match error {
+        let undone = self.session.undo(call, &paths, &secrets, &patience()).map_err(|error| match error {
             UndoError::Session(error) => not_done(&error),
             error @ (UndoError::Unknown { .. } | UndoError::Ambiguous { .. }) => failed(&error),
         })?;

@@ -112,7 +112,7 @@ impl Bench {
 
     fn take(&self) -> Result<Option<Committed>, CommitError> {
         self.session().take_from(
-            (&self.upper.changeset(), &crate::workspace::Masks::none()),
+            (&self.upper.changeset(), &crate::workspace::Masks::none(&crate::workspace::playground::listed())),
             "call",
             &self.git,
             &patient(&|| false),

@@ -1,8 +1,9 @@
 //! Finds the files of a workspace whose names say that they hold credentials.
 //!
 //! Links with such names are followed within the workspace, on paper and name by name; a file with more than one name is looked
-//! for under all of them. Folders of installed packages and of build output, and git's own, are passed over by name: what is in them came from
-//! elsewhere, and there is more of it than of everything else. A folder gets such a name only by somebody who has it already.
+//! for under all of them. Of folders of installed packages and of build output only the top is looked at: what is deeper in them came from
+//! elsewhere, and there is more of it than of everything else; git's own folder is not looked at. A folder gets such a name only
+//! by somebody who has it already.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -12,12 +13,11 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
-    path::{Component, Path},
 };
 
 use cofferdam_policy::Secrets;
 use rustix::{
-    fs::{Access, AtFlags, Dir, FileType, OFlags},
+    fs::{AtFlags, Dir, FileType},
     io::Errno,
 };
 
@@ -28,19 +28,20 @@ use super::{
     },
     MaskError,
     watch::{News, Watch},
+    way::{Resolved, Way, open_to_look, outermost_closed, resolve},
 };
 
-/// Folders that are not looked through.
-const PASSED_OVER: [&str; 7] = [".git", "node_modules", "target", ".venv", "venv", ".tox", ".nox"];
+/// Folders of which only the top is looked at.
+const TOP_ONLY: [&str; 6] = ["node_modules", "target", ".venv", "venv", ".tox", ".nox"];
+
+/// The folder that is not looked at.
+const PASSED_OVER: &str = ".git";
 
 /// Names on the list that a workspace may have.
 const MOST: usize = 10_000;
 
 /// How often the listed names are looked at anew when the host moves folders meanwhile.
 const ATTEMPTS: u32 = 20;
-
-/// Links that one path may pass, as in the kernel (`MAXSYMLINKS` of `include/linux/namei.h`).
-const MAX_LINKS: usize = 40;
 
 /// What is known of where such files are.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(super) struct Finder {
     watch: Option<Watch>,
     /// Files and links with listed names, by the name that is listed: for a link to a folder the file below it.
     named: BTreeSet<TreePath>,
-    /// Folders that were not listed: nobody but root can look into them.
+    /// Folders that could not be looked into.
     sealed: BTreeSet<TreePath>,
     /// What they were when the masks were made.
     seen: Seen,
@@ -63,15 +64,39 @@ struct Seen {
     named: BTreeMap<TreePath, Option<Resolved>>,
     /// Other names of the same files.
     others: BTreeMap<TreePath, (TreePath, Entry)>,
+    /// Folders that could not be looked into.
+    sealed: BTreeSet<TreePath>,
+    /// Those that could not be looked into for other names.
+    closed: BTreeSet<TreePath>,
     /// Folders above, for their permission bits.
     folders: BTreeMap<TreePath, u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Resolved {
-    target: TreePath,
-    links: Vec<TreePath>,
-    entry: Entry,
+impl Seen {
+    /// What listed names lead to, the links on the way, and other names of the same files.
+    fn reached(&self) -> BTreeSet<TreePath> {
+        let resolved = self.named.values().flatten();
+        let reached = resolved.flat_map(|resolved| resolved.links.iter().chain([&resolved.target]));
+        reached.chain(self.others.keys()).cloned().collect()
+    }
+}
+
+/// What came of a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refreshed {
+    /// Masks must be made anew.
+    pub(super) changed: bool,
+    /// Something happened to a listed name, to what it leads to, or to a folder above one: it may be as before by now.
+    pub(super) stirred: bool,
+}
+
+/// Other names of masked files.
+#[derive(Debug, Default)]
+struct Names {
+    /// With the file's first name.
+    others: BTreeMap<TreePath, (TreePath, Entry)>,
+    /// Folders in which there may be more.
+    closed: BTreeSet<TreePath>,
 }
 
 /// A file to mask.
@@ -92,38 +117,84 @@ impl Finder {
         Self { watch: None, named: BTreeSet::new(), sealed: BTreeSet::new(), seen: Seen::default(), begun: false }
     }
 
-    /// Finds out what is there now. Says whether masks must be made anew.
-    pub(super) fn refresh(&mut self, root: BorrowedFd<'_>, secrets: &Secrets) -> Result<bool, MaskError> {
+    /// Finds out what is there now.
+    pub(super) fn refresh(&mut self, root: BorrowedFd<'_>, secrets: &Secrets) -> Result<Refreshed, MaskError> {
+        let failed = |source| MaskError::Find { path: TreePath::root(), source };
         let news = match &mut self.watch {
             Some(watch) if self.begun => watch.news(),
             Some(_) | None => News::Missed,
         };
+        let (mut stirred, mut new_folders) = (false, Vec::new());
         match news {
             News::Names(names) => {
+                let reached = if names.is_empty() { BTreeSet::new() } else { self.seen.reached() };
                 for new in names {
+                    stirred |= any_within(&reached, &new.path) || any_within(&self.named, &new.path);
                     if new.is_folder {
                         self.folder(root, secrets, &new.path)?;
+                        new_folders.push(new.path.clone());
                     } else {
                         self.name(root, secrets, &new.path, FileType::Unknown);
                     }
+                    stirred |= any_within(&self.named, &new.path) || any_within(&self.sealed, &new.path);
                 }
             }
-            News::Missed => self.everything(root, secrets)?,
+            News::Missed => {
+                stirred = self.watch.is_some();
+                self.everything(root, secrets)?;
+            }
         }
         self.look_into_sealed(root, secrets)?;
         if self.named.len() > MOST {
-            return Err(MaskError::TooMany(MOST));
+            return Err(self.too_many());
         }
-        let failed = |source| MaskError::Find { path: TreePath::root(), source };
         let seen = self.look_until_still(root).map_err(failed)?;
         let changed = seen != self.seen || !self.begun;
         if changed {
-            self.seen = seen;
-            let others = self.other_names(root).map_err(failed)?;
-            self.seen.others = others;
+            let Names { others, closed } = self.other_names(root, &seen, vec![TreePath::root()]).map_err(failed)?;
+            self.seen = Seen { others, closed, ..seen };
+            self.begun = true;
+            return Ok(Refreshed { changed, stirred: true });
         }
-        self.begun = true;
-        Ok(changed)
+        // A folder that came from outside of the workspace may bring a name of a masked file along.
+        let known = self.seen.others.len() + self.seen.closed.len();
+        if !new_folders.is_empty() && self.has_unknown_names() {
+            let Names { others, closed } = self.other_names(root, &seen, new_folders).map_err(failed)?;
+            self.seen.others.extend(others);
+            self.seen.closed.extend(closed);
+        }
+        let changed = self.seen.others.len() + self.seen.closed.len() > known;
+        Ok(Refreshed { changed, stirred: stirred || changed })
+    }
+
+    /// Whether a masked file has more names than were found in the workspace.
+    fn has_unknown_names(&self) -> bool {
+        let resolved = self.seen.named.values().flatten();
+        resolved.into_iter().any(|resolved| {
+            let Resolved { target, entry, .. } = resolved;
+            let known = self.seen.others.values().filter(|(of, _)| of == target).count() as u64 + 1;
+            entry.links > known
+        })
+    }
+
+    /// Names on the list, in the whole workspace.
+    pub(super) fn listed(&self) -> usize {
+        self.named.len()
+    }
+
+    /// Folders that could not be looked into.
+    pub(super) fn sealed(&self) -> BTreeSet<TreePath> {
+        self.seen.sealed.union(&self.seen.closed).cloned().collect()
+    }
+
+    fn too_many(&self) -> MaskError {
+        let mut folders: BTreeMap<TreePath, usize> = BTreeMap::new();
+        for path in &self.named {
+            *folders.entry(path.parent().unwrap_or_else(TreePath::root)).or_default() += 1;
+        }
+        let (folder, in_folder) =
+            folders.into_iter().max_by_key(|(_, count)| *count).unwrap_or_else(|| (TreePath::root(), 0));
+        MaskError::TooMany { found: self.named.len(), most: MOST, folder, in_folder }
     }
 
     /// The files to mask, each once.
@@ -157,11 +228,12 @@ impl Finder {
     fn folder(&mut self, root: BorrowedFd<'_>, secrets: &Secrets, top: &TreePath) -> Result<(), MaskError> {
         let mut pending = vec![top.clone()];
         while let Some(path) = pending.pop() {
-            if is_passed_over(&path) {
+            let depth = Depth::of(&path);
+            if depth == Depth::PassedOver {
                 continue;
             }
             let failed = |source| MaskError::Find { path: path.clone(), source };
-            let opened = match beneath::open(root, path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
+            let opened = match open_to_look(root, &path) {
                 Ok(opened) => opened,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     self.sealed.insert(path);
@@ -174,10 +246,10 @@ impl Finder {
             self.watch_folder(opened.as_fd(), &path);
             for (name, kind) in entries(&opened).map_err(failed)? {
                 let below = path.join(&name);
-                if kind == FileType::Directory {
-                    pending.push(below);
-                } else {
+                if kind != FileType::Directory {
                     self.name(root, secrets, &below, kind);
+                } else if depth == Depth::Whole {
+                    pending.push(below);
                 }
             }
         }
@@ -214,15 +286,12 @@ impl Finder {
         }
     }
 
-    /// Folders that could not be listed: their rights may have changed, which nothing tells.
+    /// Folders that could not be looked into: their rights may have changed, which nothing tells.
     fn look_into_sealed(&mut self, root: BorrowedFd<'_>, secrets: &Secrets) -> Result<(), MaskError> {
         for path in std::mem::take(&mut self.sealed) {
             self.folder(root, secrets, &path)?;
-            if self.sealed.contains(&path) && can_enter(root, &path) {
-                return Err(MaskError::Unlisted { path });
-            }
         }
-        Ok(())
+        if self.sealed.contains(&TreePath::root()) { Err(MaskError::Unlisted) } else { Ok(()) }
     }
 
     /// Looks at every listed name, again when something is moved under it.
@@ -241,21 +310,32 @@ impl Finder {
         let mut seen = Seen::default();
         let mut gone = Vec::new();
         for path in &self.named {
-            let resolved = resolve(root, path)?;
-            match &resolved {
-                Some(resolved) => {
+            let resolved = match resolve(root, path)? {
+                Way::To(resolved) => {
+                    // Deepest first: what is above one that is known is known.
                     for folder in resolved.target.folders_above() {
+                        if seen.folders.contains_key(&folder) {
+                            break;
+                        }
                         if let Found::Entry(entry) = beneath::find(root, &folder)? {
                             seen.folders.insert(folder, entry.mode);
                         }
                     }
+                    Some(resolved)
+                }
+                Way::Closed(path) => {
+                    self.sealed.insert(outermost_closed(root, &path)?);
+                    None
                 }
                 // A link may lead somewhere again; a name that is gone comes back as a new one.
-                None => match beneath::find(root, path) {
-                    Ok(Found::Absent { .. }) => gone.push(path.clone()),
-                    Ok(Found::Entry(_) | Found::Blocked(_)) | Err(_) => {}
-                },
-            }
+                Way::Nowhere => {
+                    match beneath::find(root, path) {
+                        Ok(Found::Absent { .. }) => gone.push(path.clone()),
+                        Ok(Found::Entry(_) | Found::Blocked(_)) | Err(_) => {}
+                    }
+                    None
+                }
+            };
             seen.named.insert(path.clone(), resolved);
         }
         for path in gone {
@@ -269,33 +349,34 @@ impl Finder {
                 seen.others.insert(path.clone(), (of.clone(), now));
             }
         }
+        for path in &self.seen.closed {
+            if open_to_look(root, path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+                seen.closed.insert(path.clone());
+            }
+        }
+        seen.sealed.clone_from(&self.sealed);
         Ok(seen)
     }
 
-    /// Other names in the workspace of files that have more than one.
-    fn other_names(&self, root: BorrowedFd<'_>) -> io::Result<BTreeMap<TreePath, (TreePath, Entry)>> {
-        let mut wanted: BTreeMap<u64, TreePath> = BTreeMap::new();
-        for resolved in self.seen.named.values().flatten() {
-            let folder = beneath::folder_of(root, &resolved.target)?;
-            let status = match rustix::fs::statat(&folder, resolved.target.name(), AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(status) => status,
-                Err(Errno::NOENT) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if status.st_nlink > 1 {
-                wanted.insert(resolved.entry.inode, resolved.target.clone());
-            }
-        }
-        let mut others = BTreeMap::new();
+    /// Other names of files that have more than one, in some folders and below, and what could not be looked into there.
+    fn other_names(&self, root: BorrowedFd<'_>, seen: &Seen, folders: Vec<TreePath>) -> io::Result<Names> {
+        let several = seen.named.values().flatten().filter(|resolved| resolved.entry.links > 1);
+        let wanted: BTreeMap<(u64, u64), &TreePath> =
+            several.map(|resolved| ((resolved.entry.device, resolved.entry.inode), &resolved.target)).collect();
+        let mut names = Names::default();
         if wanted.is_empty() {
-            return Ok(others);
+            return Ok(names);
         }
-        let numbers: HashSet<u64> = wanted.keys().copied().collect();
-        let mut pending = vec![TreePath::root()];
+        let numbers: HashSet<u64> = wanted.keys().map(|(_, inode)| *inode).collect();
+        let mut pending = folders;
         while let Some(path) = pending.pop() {
-            let opened = match beneath::open(root, path.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
+            let opened = match open_to_look(root, &path) {
                 Ok(opened) => opened,
-                // Gone, replaced, or another's: then it is not shown either.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    names.closed.insert(path);
+                    continue;
+                }
+                // Gone or replaced: then it is not shown.
                 Err(error) if beneath::is_moved(&error) => continue,
                 Err(error) => return Err(error),
             };
@@ -310,60 +391,19 @@ impl Finder {
                     pending.push(below);
                 } else if numbers.contains(&entry.ino())
                     && let Some(found) = beneath::entry(opened.as_fd(), &name)?
-                    && let Some(of) = wanted.get(&found.inode).filter(|of| **of != below)
+                    && let Some(of) = wanted.get(&(found.device, found.inode)).filter(|of| ***of != below)
                 {
-                    others.insert(below, (of.clone(), found));
+                    names.others.insert(below, ((*of).clone(), found));
                 }
             }
         }
-        Ok(others)
+        Ok(names)
     }
 }
 
-/// Follows a name to a regular file, through links that stay in the workspace. `None` when there is none.
-fn resolve(root: BorrowedFd<'_>, path: &TreePath) -> io::Result<Option<Resolved>> {
-    let mut names: Vec<OsString> = path.as_path().iter().rev().map(OsStr::to_owned).collect();
-    let mut reached = TreePath::root();
-    let mut links = Vec::new();
-    while let Some(name) = names.pop() {
-        if name == ".." {
-            let Some(parent) = reached.parent() else { return Ok(None) };
-            reached = parent;
-            continue;
-        }
-        let next = reached.join(&name);
-        let Found::Entry(entry) = beneath::find(root, &next)? else { return Ok(None) };
-        match entry.kind {
-            Kind::Folder => reached = next,
-            Kind::File if names.is_empty() => return Ok(Some(Resolved { target: next, links, entry })),
-            Kind::Link if links.len() < MAX_LINKS => {
-                let target = beneath::link_target(beneath::folder_of(root, &next)?.as_fd(), &name)?;
-                links.push(next);
-                let target = Path::new(&target);
-                if target.is_absolute() {
-                    // Inside it works where it leads below the workspace: the path is the same there.
-                    let Some(below) = below_workspace(root, target) else { return Ok(None) };
-                    reached = TreePath::root();
-                    names.extend(below.as_path().iter().rev().map(OsStr::to_owned));
-                } else {
-                    names.extend(target.components().rev().filter_map(|component| match component {
-                        Component::Normal(name) => Some(name.to_owned()),
-                        Component::ParentDir => Some(OsString::from("..")),
-                        Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
-                    }));
-                }
-            }
-            Kind::File | Kind::Link | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => return Ok(None),
-        }
-    }
-    Ok(None)
-}
-
-/// Where an absolute path lies in the workspace, by its text.
-fn below_workspace(root: BorrowedFd<'_>, path: &Path) -> Option<TreePath> {
-    use std::os::fd::AsRawFd;
-    let workspace = std::fs::read_link(format!("/proc/self/fd/{}", root.as_raw_fd())).ok()?;
-    TreePath::new(path.strip_prefix(workspace).ok()?)
+/// Whether one of the paths is `folder` or below it.
+fn any_within(paths: &BTreeSet<TreePath>, folder: &TreePath) -> bool {
+    paths.range(folder.clone()..).next().is_some_and(|path| path.is_within(folder))
 }
 
 /// The names in a folder and what they are.
@@ -382,8 +422,6 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
                 Ok(status) => FileType::from_raw_mode(status.st_mode),
                 // Deleted in between.
                 Err(Errno::NOENT) => continue,
-                // The folder can be listed and not entered: nobody gets to what lies below the name.
-                Err(Errno::ACCESS) => FileType::Unknown,
                 Err(error) => return Err(error.into()),
             },
             kind => kind,
@@ -393,13 +431,36 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
     Ok(entries)
 }
 
-fn is_passed_over(path: &TreePath) -> bool {
-    path.as_path().iter().any(|name| PASSED_OVER.iter().any(|passed| name.eq_ignore_ascii_case(passed)))
+/// Whether files in the folder of `path` are looked at.
+pub(super) fn is_looked_at(path: &TreePath) -> bool {
+    match Depth::of(&path.parent().unwrap_or_else(TreePath::root)) {
+        Depth::Whole | Depth::Top => true,
+        Depth::PassedOver => false,
+    }
 }
 
-/// Whether a folder that cannot be listed can be looked into by who knows a name.
-fn can_enter(root: BorrowedFd<'_>, path: &TreePath) -> bool {
-    rustix::fs::accessat(root, path.as_path(), Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+/// How far a folder is looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Whole,
+    Top,
+    PassedOver,
+}
+
+impl Depth {
+    fn of(path: &TreePath) -> Self {
+        let mut names = path.as_path().iter();
+        let named = |name: &OsStr, other: &str| name.eq_ignore_ascii_case(other);
+        let top_only = |name: &OsStr| TOP_ONLY.iter().any(|other| named(name, other));
+        if names.clone().any(|name| named(name, PASSED_OVER)) {
+            return Self::PassedOver;
+        }
+        match names.position(top_only) {
+            None => Self::Whole,
+            Some(_) if names.next().is_none() => Self::Top,
+            Some(_) => Self::PassedOver,
+        }
+    }
 }
 
 fn is_elsewhere(error: &io::Error) -> bool {

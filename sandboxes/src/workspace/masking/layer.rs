@@ -17,10 +17,11 @@ use super::{
     },
     MaskError,
     find::Place,
+    shown::Shown,
 };
 
 /// A larger file is not read, in bytes: nothing of it stays then.
-const LARGEST: u64 = 1 << 20;
+pub(super) const LARGEST: u64 = 1 << 20;
 
 /// A layer that is being built.
 pub(super) struct Built<'a> {
@@ -32,11 +33,14 @@ pub(super) struct Built<'a> {
     pub(super) masked: BTreeMap<TreePath, String>,
     /// Values that they hold, and where.
     pub(super) values: Vec<(String, String)>,
+    /// What is seen of them.
+    pub(super) shown: Shown,
 }
 
 impl<'a> Built<'a> {
     pub(super) fn new(layer: BorrowedFd<'a>, workspace: BorrowedFd<'a>, secrets: &'a Secrets) -> Self {
-        Self { layer, workspace, secrets, folders: BTreeSet::new(), masked: BTreeMap::new(), values: Vec::new() }
+        let (folders, masked, shown) = (BTreeSet::new(), BTreeMap::new(), Shown::default());
+        Self { layer, workspace, secrets, folders, masked, values: Vec::new(), shown }
     }
 
     /// Adds a file, if its content is one that counts.
@@ -47,26 +51,42 @@ impl<'a> Built<'a> {
         if self.masked.contains_key(&place.target) {
             return Ok(());
         }
-        let mask = if place.size > LARGEST {
-            candidate.unread(listed)
+        let (mask, content) = if place.size > LARGEST {
+            (candidate.unread(listed), Vec::new())
         } else {
             match self.content(&place.target) {
                 Ok(content) => match candidate.mask(listed, &content) {
-                    Some(mask) => mask,
+                    Some(mask) => (mask, content),
                     None => return Ok(()),
                 },
-                // Not for the server to read: for an ordinary user not for the sandbox either.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => candidate.unread(listed),
+                // Not for the server to read. Whoever is inside could give themselves the right to read their copy.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (candidate.unread(listed), Vec::new()),
                 // Gone by now, or no file any more: the next look finds that.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => candidate.unread(listed),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => (candidate.unread(listed), Vec::new()),
                 Err(error) => return Err(failed(error)),
             }
         };
         self.put(place, &mask.shown).map_err(failed)?;
+        match self.secrets.files() {
+            SecretFiles::Masked => self.shown.add(&place.target, &mask.shown, &content).map_err(failed)?,
+            SecretFiles::Absent => {}
+        }
         let file = place.target.to_string();
         self.values.extend(mask.values.into_iter().map(|value| (value, file.clone())));
         self.masked.insert(place.target.clone(), candidate.pattern().to_owned());
         Ok(())
+    }
+
+    /// Leaves a folder out.
+    pub(super) fn seal(&mut self, folder: &TreePath) -> Result<(), MaskError> {
+        let failed = |source| MaskError::Mask { path: folder.clone(), source };
+        self.make_parents(folder).and_then(|()| self.leave_out(folder)).map_err(failed)
+    }
+
+    /// As for a held deletion.
+    fn leave_out(&self, path: &TreePath) -> io::Result<()> {
+        let parent = beneath::folder_of(self.layer, path)?;
+        Ok(rustix::fs::mknodat(&parent, path.name(), FileType::CharacterDevice, Mode::empty(), 0)?)
     }
 
     fn content(&self, path: &TreePath) -> io::Result<Vec<u8>> {
@@ -80,10 +100,7 @@ impl<'a> Built<'a> {
         let parent = beneath::folder_of(self.layer, &place.target)?;
         let name = place.target.name();
         match self.secrets.files() {
-            SecretFiles::Absent => {
-                // As for a held deletion.
-                rustix::fs::mknodat(&parent, name, FileType::CharacterDevice, Mode::empty(), 0)?;
-            }
+            SecretFiles::Absent => self.leave_out(&place.target)?,
             SecretFiles::Masked => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut file = File::from(rustix::fs::openat(&parent, name, flags, Mode::RUSR | Mode::WUSR)?);

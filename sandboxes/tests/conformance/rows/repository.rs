@@ -52,8 +52,11 @@ fn arm(folder: &Path, program: &str) -> Result<(), String> {
     }
     fs::write(folder.join("evil.config"), format!("[core]\n\tfsmonitor = \"touch {program} #\"\n")).map_err(failed)?;
     fs::write(folder.join(".git/config"), settings(program)).map_err(failed)?;
-    fs::write(folder.join(".git/info/attributes"), "* filter=evil diff=evil\n").map_err(failed)?;
-    fs::write(folder.join(".gitattributes"), "* filter=evil diff=evil\n").map_err(failed)
+    // Not for what the commit changes: the server does not compare a file that a filter stands before.
+    for place in [".git/info/attributes", ".gitattributes"] {
+        fs::write(folder.join(place), "* diff=evil\nREADME filter=evil\n").map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Runs git inside, and hands the sandbox over for closing.
@@ -84,7 +87,8 @@ fn repository_starts_nothing(stage: &Stage) -> Result<Cell, String> {
     let git_of_ours = stage.yard().host_git(&site.session).map_err(|error| chain(&error))?;
     let committed = site.session.take_commit(&closed, "call-P29", &git_of_ours, &Cancel::new());
     let committed = committed.map_err(|error| chain(&error))?.ok_or("no commit came out")?;
-    let taking = site.session.plan_taking(&git_of_ours, None).map_err(|error| chain(&error))?;
+    let conversions = stage.yard().conversions(&git_of_ours, &site.session);
+    let taking = site.session.plan_taking(&git_of_ours, None, conversions).map_err(|error| chain(&error))?;
     let patience = Patience { until: Instant::now() + Duration::from_secs(10), cancelled: &|| false };
     site.session.take(&taking, &git_of_ours, None, &patience).map_err(|error| chain(&error))?;
     ensure(!canary.exists(), || "something that the repository names ran on the host".into())?;

@@ -1,0 +1,127 @@
+//! Keeps files with credentials unharmed by a person's order, as they are when it is carried out.
+//!
+//! What is held says why it waited, not what is at stake now: the host may have got a file with credentials since, or the
+//! operator's list a line. So each order looks again. It touches such a file only if it names the file; and text that was masked
+//! never takes the place of what a file holds. Where a call moved a masked file to a name that is masked too, what the file
+//! really holds goes there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Read},
+};
+
+use super::{
+    beneath::{self, Found, Kind},
+    change::{Change, Reason, What},
+    masking::Masks,
+    session::Session,
+    stack::{Bond, HeldChange, Layers, Stack},
+    tree_path::TreePath,
+};
+
+/// Bytes of the largest file with credentials that an order moves.
+const LARGEST: u64 = 1 << 20;
+
+/// What an order leaves alone, and what it moves.
+#[derive(Debug, Default)]
+pub(super) struct Spared {
+    /// Held on, and why.
+    pub(super) held: BTreeMap<TreePath, Reason>,
+    /// Masked copies that are named: the file with credentials whose content goes there.
+    pub(super) moved: BTreeMap<TreePath, TreePath>,
+}
+
+impl Session {
+    /// What of the held changes at `selected` an order to apply `paths` leaves alone.
+    pub(super) fn spared(
+        &self,
+        (stack, layers): (&Stack, &Layers),
+        selected: &BTreeSet<&TreePath>,
+        (paths, masks): (&[TreePath], &Masks),
+    ) -> io::Result<Spared> {
+        let mut spared = Spared::default();
+        for path in selected {
+            let held = &stack.held[*path];
+            if let Some(reason) = self.cost(&held.change, (paths, masks))? {
+                spared.held.insert((*path).clone(), reason);
+                continue;
+            }
+            match self.masked_text(held, layers, (paths, masks))? {
+                Text::Plain => {}
+                Text::Moved(of) => drop(spared.moved.insert((*path).clone(), of)),
+                Text::Masked(reason) => drop(spared.held.insert((*path).clone(), reason)),
+            }
+        }
+        // Half of a move would lose a file.
+        for path in selected {
+            let held = &stack.held[*path];
+            let act = |other: &HeldChange| other.origin.bond == Bond::OneAct && other.origin.call == held.origin.call;
+            let with = spared.held.keys().find(|spared| act(&stack.held[*spared])).map(ToString::to_string);
+            if held.origin.bond == Bond::OneAct
+                && let Some(with) = with
+            {
+                spared.held.entry((*path).clone()).or_insert(Reason::Together { with });
+            }
+        }
+        Ok(spared)
+    }
+
+    /// Why a change would cost credentials that an order does not name.
+    pub(super) fn cost(&self, change: &Change, (paths, masks): (&[TreePath], &Masks)) -> io::Result<Option<Reason>> {
+        let path = &change.path;
+        if let Some(pattern) = masks.pattern(path)
+            && !paths.contains(path)
+        {
+            return Ok(Some(Reason::Secret { pattern: pattern.to_owned() }));
+        }
+        let adds = matches!(change.what, What::Folder { .. })
+            && matches!(beneath::find(self.workspace().fd(), path)?, Found::Entry(there) if there.kind == Kind::Folder);
+        let unnamed = masks.below(path).find(|below| !paths.contains(below)).filter(|_| !adds);
+        Ok(unnamed.map(|below| Reason::ContainsSecret { path: below.to_string() }))
+    }
+
+    fn masked_text(
+        &self,
+        held: &HeldChange,
+        layers: &Layers,
+        (paths, masks): (&[TreePath], &Masks),
+    ) -> io::Result<Text> {
+        let (What::File { .. }, path) = (&held.change.what, &held.change.path) else { return Ok(Text::Plain) };
+        if let Reason::MaskedCopy { of } = &held.reason {
+            let of = of.as_deref().and_then(|of| masks.masked(of)).filter(|_| paths.contains(path));
+            return Ok(match of {
+                Some(of) if self.hides_under(of, path, masks)? => Text::Moved(of.clone()),
+                Some(_) | None => Text::Masked(held.reason.clone()),
+            });
+        }
+        if held.reason == Reason::MaskedLines {
+            return Ok(Text::Masked(Reason::MaskedLines));
+        }
+        let Some(layer) = layers.holding(path).filter(|_| masks.concern(path)) else { return Ok(Text::Plain) };
+        let masked = masks.holds_masked_lines(beneath::file(layer, path.as_path())?)?;
+        Ok(if masked { Text::Masked(Reason::MaskedLines) } else { Text::Plain })
+    }
+
+    /// Whether what the file `of` holds would be masked at `path`.
+    fn hides_under(&self, of: &TreePath, path: &TreePath, masks: &Masks) -> io::Result<bool> {
+        let file = match beneath::file(self.workspace().fd(), of.as_path()) {
+            Ok(file) if file.metadata()?.len() <= LARGEST => file,
+            Ok(_) => return Ok(false),
+            Err(error) if beneath::is_moved(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let mut content = Vec::new();
+        file.take(LARGEST).read_to_end(&mut content)?;
+        Ok(masks.would_hide(path, &content))
+    }
+}
+
+/// What a held file's content is.
+enum Text {
+    /// Its own.
+    Plain,
+    /// A masked copy: the content of this file goes to its place.
+    Moved(TreePath),
+    /// Masked, and no order puts it anywhere.
+    Masked(Reason),
+}

@@ -1,0 +1,333 @@
+//! A person's order meets files with credentials as they are when it is carried out.
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use cofferdam_contract::HandBack;
+
+use super::{
+    Bond, Held, Reason, Released, Session, Undone,
+    crash_tests::StopAt,
+    playground::{Playground, Upper, held_list, list, listed, only, path, patient},
+};
+
+const REAL: &str = "TOKEN=s3cr3t-1234567890\n";
+const MASKED: &str = "TOKEN=masked\n";
+
+fn apply(session: &Session, paths: &[&str]) -> Released {
+    let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
+    session.apply(&paths, &listed(), &patient(&|| false)).unwrap()
+}
+
+fn undo(session: &Session, call: &str, paths: &[&str]) -> Undone {
+    let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
+    session.undo(call, &paths, &listed(), &patient(&|| false)).unwrap()
+}
+
+fn reasons(held: &[Held]) -> Vec<(String, Reason)> {
+    held.iter().map(|held| (held.change.path.to_string(), held.reason.clone())).collect()
+}
+
+fn applied(released: &Released) -> Vec<String> {
+    released.applied.iter().map(|change| change.path.to_string()).collect()
+}
+
+/// Hands back all of an upper layer.
+fn hand_back(
+    ground: &Playground,
+    session: &Session,
+    allowed: &HandBack,
+    fill: impl Fn(&Upper),
+) -> Vec<(String, Reason)> {
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    fill(&upper);
+    reasons(&ground.hand_back(session, &upper, allowed, &stamp).held)
+}
+
+fn copy_of(of: &str) -> Reason {
+    Reason::MaskedCopy { of: Some(of.to_owned()) }
+}
+
+fn contains(of: &str) -> Reason {
+    Reason::ContainsSecret { path: of.to_owned() }
+}
+
+#[test]
+fn a_file_that_came_after_a_deletion_was_held_goes_only_by_its_name() {
+    for replaced in [false, true] {
+        let ground = Playground::in_mode(cofferdam_policy::Mode::Draft);
+        ground.write("d/a", "x");
+        let session = ground.session();
+        hand_back(&ground, &session, &HandBack::Tree, |upper| {
+            if replaced {
+                upper.write("d", "a file");
+            } else {
+                upper.delete("d");
+            }
+        });
+        ground.write("d/deep/.env", REAL);
+        // The first order finds a conflict and tells it; later ones find what is at stake.
+        for order in [".", ".", "d", "d"] {
+            let order = if order == "." { "" } else { order };
+            let released = apply(&session, &[order]);
+            assert_eq!(
+                (applied(&released), reasons(&released.held)),
+                (vec![], vec![("d".into(), contains("d/deep/.env"))])
+            );
+            assert_eq!(ground.read("d/deep/.env").as_deref(), Some(REAL));
+        }
+        let conflict = apply(&session, &["d", "d/deep/.env"]);
+        assert_eq!(reasons(&conflict.held), [("d".into(), Reason::Conflict)]);
+        assert_eq!(applied(&apply(&session, &["d", "d/deep/.env"])), ["d"]);
+        assert_eq!(ground.read("d/deep/.env"), None);
+    }
+}
+
+#[test]
+fn a_file_that_came_where_an_edit_is_held_is_replaced_only_by_its_name() {
+    let ground = Playground::in_mode(cofferdam_policy::Mode::Draft);
+    ground.write("a/b", "x");
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("a/.env", "MINE=1\n");
+    });
+    assert_eq!(held, [("a/.env".into(), Reason::Draft)]);
+    ground.write("a/.env", REAL);
+    for _ in 0..3 {
+        let held = reasons(&apply(&session, &["a"]).held);
+        assert!(matches!(held.last(), Some((path, Reason::Secret { .. })) if path == "a/.env"), "{held:?}");
+    }
+    assert_eq!(ground.read("a/.env").as_deref(), Some(REAL));
+    apply(&session, &["a/.env"]);
+    assert_eq!(applied(&apply(&session, &["a/.env"])).last().unwrap(), "a/.env");
+    assert_eq!(ground.read("a/.env").as_deref(), Some("MINE=1\n"));
+}
+
+#[test]
+fn a_moved_folder_takes_the_real_content_along_where_it_is_masked_again() {
+    let ground = Playground::new();
+    ground.write("old/.env", REAL);
+    ground.write("old/main.rs", "fn main() {}");
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.delete("old").write("new/.env", MASKED).write("new/main.rs", "fn main() {}");
+    });
+    assert_eq!(held, [("new/.env".into(), copy_of("old/.env")), ("old".into(), contains("old/.env"))]);
+    assert_eq!(ground.read("new/.env"), None);
+    for order in [vec![""], vec!["new"], vec!["old", "new"]] {
+        let released = apply(&session, &order);
+        assert_eq!(applied(&released), [""; 0]);
+        assert_eq!((ground.read("old/.env").as_deref(), ground.read("new/.env")), (Some(REAL), None));
+    }
+    // What the session itself sees stays masked, whatever order is given.
+    let released = apply(&session, &["old", "old/.env", "new/.env"]);
+    assert_eq!((applied(&released), released.held.len()), (vec!["new/.env".into(), "old".into()], 0));
+    assert_eq!((ground.read("new/.env").as_deref(), ground.read("old/.env")), (Some(REAL), None));
+    // And back, by names again.
+    let refused = undo(&session, &released.order, &[]);
+    assert!(refused.applied.is_empty() && matches!(refused.refused[..], [Held { reason: Reason::Secret { .. }, .. }]));
+    undo(&session, &released.order, &["new/.env", "old"]);
+    assert_eq!((ground.read("new/.env"), ground.read("old/.env").as_deref()), (None, Some(REAL)));
+}
+
+#[test]
+fn a_move_to_a_name_that_is_not_masked_is_refused_as_a_whole() {
+    let ground = Playground::new();
+    ground.write(".env", REAL);
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.delete(".env").write("notes", MASKED);
+    let back = ground.hand_back(&session, &upper, &only(&[".env", "notes"]), &stamp);
+    let held = reasons(&back.held);
+    assert_eq!((held.len(), &held[1]), (2, &("notes".into(), copy_of(".env"))));
+    assert!(session.held().unwrap().iter().all(|held| held.origin.bond == Bond::OneAct));
+    for order in [vec![".env"], vec!["notes"], vec![".env", "notes"], vec![""]] {
+        let released = apply(&session, &order);
+        assert_eq!((applied(&released), released.held.len()), (vec![], 2), "{order:?}");
+        assert_eq!((ground.read(".env").as_deref(), ground.read("notes")), (Some(REAL), None));
+    }
+}
+
+#[test]
+fn masked_text_never_takes_the_place_of_what_a_file_holds() {
+    let ground = Playground::new();
+    ground.write(".env", REAL);
+    ground.write("b/.env.local", "OTHER=an0ther-1234567890\n");
+    fs::set_permissions(ground.host(".env"), fs::Permissions::from_mode(0o644)).unwrap();
+    let session = ground.session();
+    // A mode alone, a line more, a copy over another one, a copy under a listed name, and two that could be meant.
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".env", MASKED).mode(".env", 0o600);
+        upper.write("b/.env.local", MASKED).write("c/.env", "OTHER=masked\nMORE=1\n");
+    });
+    assert_eq!(
+        held,
+        [
+            (".env".into(), copy_of(".env")),
+            ("b/.env.local".into(), copy_of(".env")),
+            ("c/.env".into(), Reason::MaskedLines),
+        ]
+    );
+    let released = apply(&session, &["c/.env"]);
+    assert_eq!(reasons(&released.held), [("c/.env".into(), Reason::MaskedLines)]);
+    apply(&session, &[".env", "b/.env.local"]);
+    let mode = fs::metadata(ground.host(".env")).unwrap().permissions().mode() & 0o777;
+    assert_eq!((ground.read(".env").as_deref(), mode), (Some(REAL), 0o600));
+    assert_eq!((ground.read("b/.env.local").as_deref(), ground.read("c/.env")), (Some(REAL), None));
+    // As an example of what names there are it is welcome.
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".env.example", MASKED);
+    });
+    assert_eq!((held, ground.read(".env.example").as_deref()), (vec![], Some(MASKED)));
+}
+
+#[test]
+fn a_copy_of_two_that_look_the_same_is_nobodys() {
+    let ground = Playground::new();
+    ground.write("a/.env", REAL);
+    ground.write("b/.env", "TOKEN=an0ther-1234567890\n");
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("c/.env", MASKED);
+    });
+    assert_eq!(held, [("c/.env".into(), Reason::MaskedCopy { of: None })]);
+    assert_eq!(applied(&apply(&session, &["c/.env"])), [""; 0]);
+}
+
+#[test]
+fn what_a_call_made_and_is_masked_now_is_undone_only_by_its_name() {
+    let ground = Playground::new();
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("made/.env", "MINE=abcdef12345\n");
+    });
+    assert_eq!(held, []);
+    let refused = undo(&session, "call-1", &[]);
+    let secret = Reason::Secret { pattern: ".env".into() };
+    let both = vec![("made".into(), contains("made/.env")), ("made/.env".into(), secret)];
+    assert_eq!((refused.applied.len(), reasons(&refused.refused)), (0, both));
+    assert!(ground.read("made/.env").is_some());
+    let undone = undo(&session, "call-1", &["made", "made/.env"]);
+    assert_eq!((undone.refused.len(), ground.tree()), (0, vec![]));
+}
+
+#[test]
+fn what_a_run_left_is_known_as_masked_when_it_is_kept_later() {
+    let ground = Playground::new();
+    ground.write("old/.env", REAL);
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Nothing, |upper| {
+        upper.write("new/.env", MASKED);
+    });
+    // By now other text would be masked.
+    ground.write("old/.env", "CHANGED=s3cr3t-1234567890\n");
+    let keep = super::Keep {
+        call: "call-1",
+        admission: ground.admission(&HandBack::Tree),
+        secrets: &listed(),
+        origin: &super::playground::origin("keeping"),
+    };
+    let kept = session.keep(&keep, &patient(&|| false)).unwrap();
+    assert_eq!(reasons(&kept.handed_back.held), [("new/.env".into(), copy_of("old/.env"))]);
+}
+
+#[test]
+fn an_agent_adds_a_thousand_listed_names_and_no_more() {
+    let ground = Playground::new();
+    ground.write("there.env", REAL);
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        for number in 0..1_002 {
+            upper.write(&format!("f{number:04}.env"), "A=1\n");
+        }
+        upper.write("plain", "x").write("there.env", "MINE=1\n");
+    });
+    let many = |name: &str| (name.to_owned(), Reason::ManyListed { pattern: "*.env".into() });
+    let secret = ("there.env".to_owned(), Reason::Secret { pattern: "*.env".into() });
+    assert_eq!(held, [many("f0999.env"), many("f1000.env"), many("f1001.env"), secret]);
+    assert!(ground.read("plain").is_some());
+    // Another call finds them counted.
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("g.env", "A=1\n").write("f0001.env", "B=1\n");
+    });
+    assert_eq!(held[1], many("g.env"));
+    // A person may.
+    assert_eq!(applied(&apply(&session, &["g.env"])), ["g.env"]);
+}
+
+#[test]
+fn a_link_that_would_mask_an_ordinary_file_is_held() {
+    let ground = Playground::new();
+    ground.write("src/main.rs", "fn main() {}");
+    ground.write("src/credentials", "ordinary");
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.link("x.env", "src/main.rs").link(".aws", "src").link("plain", "src/main.rs").link("id_x", "absent");
+    });
+    let would = |path: &str, pattern: &str| (path.to_owned(), Reason::WouldMask { pattern: pattern.to_owned() });
+    assert_eq!(held, [would(".aws", "credentials"), would("id_x", "id_*"), would("x.env", "*.env")]);
+    assert_eq!(ground.masks().paths().count(), 0);
+}
+
+#[test]
+fn the_real_content_goes_to_no_place_where_it_would_be_seen() {
+    let ground = Playground::new();
+    ground.write("old/.env", REAL);
+    let session = ground.session();
+    // Not looked at by the finder, or not on the list.
+    let places = ["sub/node_modules/package/.env", "sub/.git/.env", "new/.env.example"];
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.delete("old");
+        places.iter().for_each(|place| _ = upper.write(place, MASKED));
+    });
+    let order: Vec<&str> = held.iter().map(|(path, _)| path.as_str()).chain(["old/.env"]).collect();
+    apply(&session, &order.into_iter().filter(|path| *path != "old").collect::<Vec<_>>());
+    for place in places {
+        assert_ne!(ground.read(place).as_deref(), Some(REAL), "{place}");
+    }
+    assert_eq!(ground.read("old/.env").as_deref(), Some(REAL));
+}
+
+#[test]
+fn a_thousand_listed_names_in_deep_folders_cost_no_call_its_time() {
+    let ground = Playground::new();
+    let deep = vec!["d"; 900].join("/");
+    for number in 0..300 {
+        ground.write(&format!("{deep}/{number}.env"), "A=1\n");
+    }
+    ground.masks();
+    let begun = std::time::Instant::now();
+    ground.masks();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn whatever_moment_an_order_is_stopped_at_views_show_no_value() {
+    for at in 0.. {
+        let ground = Playground::new();
+        ground.write("old/.env", REAL);
+        ground.write(".env.local", REAL);
+        let session = ground.session();
+        hand_back(&ground, &session, &HandBack::Tree, |upper| {
+            upper.delete("old").write("new/.env", MASKED).write(".env.local", "MINE=1\n");
+        });
+        let order = [path(""), path("old/.env"), path("new/.env"), path(".env.local")];
+        let stop = StopAt::new(at);
+        let stopped = session.apply_in_steps(&order, &patient(&|| false), &stop);
+        // What a view has now of each file: the mask, if there is one.
+        let masks = ground.masks();
+        for line in list(ground.workspace.root()).iter().filter(|line| line.contains("s3cr3t")) {
+            let (name, _) = line.split_once(" = ").unwrap();
+            assert!(masks.pattern(&path(name)).is_some(), "{name} shows a value after step {at}");
+        }
+        if stopped.is_ok() {
+            assert!(at > 5, "{at}");
+            return;
+        }
+        // The next start finishes it or takes it back, and loses nothing.
+        session.workspace().recover(&patient(&|| false)).unwrap();
+        let all: String = list(ground.workspace.root()).concat();
+        assert!(all.contains("s3cr3t"), "after step {at}: {all}");
+        assert_eq!(list(ground.workspace.root()).iter().filter(|line| line.contains(".cofferdam-")).count(), 0);
+        assert!(!held_list(&session).concat().contains("s3cr3t"), "after step {at}");
+    }
+}
