@@ -252,6 +252,12 @@ impl Candidate<'_> {
         self.rules.first().map_or("", |rule| rule.text.as_str())
     }
 
+    /// Whether its name says nothing of a file that is there to be read by everybody, as `.env.example` is.
+    #[must_use]
+    pub fn is_for_use(&self) -> bool {
+        self.meant == Meant::ForUse
+    }
+
     /// What is seen of a file with this content; `None` when it holds no credential.
     #[must_use]
     pub fn mask(&self, path: &Path, content: &[u8]) -> Option<Mask> {

@@ -49,7 +49,8 @@ impl Assessment<'_> {
                     return Ok(Some(Reason::MaskedCopy { of }));
                 }
                 let Some(pattern) = pattern else { return Ok(None) };
-                if self.masks.holds_masked_lines(file()?)? {
+                let is_for_use = candidate.is_some_and(|candidate| candidate.is_for_use());
+                if is_for_use && self.masks.holds_masked_lines(file()?)? {
                     return Ok(Some(Reason::MaskedLines));
                 }
                 Ok(self.is_one_name_more(path, names)?.then_some(Reason::ManyListed { pattern }))

@@ -231,7 +231,7 @@ impl Masks {
         all.filter(move |path| *path != folder && path.is_within(folder))
     }
 
-    /// The masked file of which a file of this size (bytes) and digest is a copy, as far as that matters: at a listed name, at
+    /// The masked file of which a file of this size (bytes) and digest is a copy, as far as that matters: at a listed name for use, at
     /// its own, or where the masked file `goes`. `Some(None)` where it could be one of several.
     pub(super) fn copied(
         &self,
@@ -245,7 +245,7 @@ impl Masks {
             return Ok(Some(Some(path.to_string())));
         }
         let going: Vec<&TreePath> = fitting.iter().filter(|of| goes(of)).collect();
-        let is_listed = || self.secrets.candidate(path.as_path()).is_some();
+        let is_listed = || self.secrets.candidate(path.as_path()).is_some_and(|candidate| candidate.is_for_use());
         if going.is_empty() && (fitting.is_empty() || !is_listed()) {
             return Ok(None);
         }
