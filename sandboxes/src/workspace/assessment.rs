@@ -256,7 +256,7 @@ impl Assessment<'_> {
         let path = change.path.as_path();
         Ok(match (&change.what, entry.kind) {
             (What::File { size, mode }, Kind::File) => {
-                let looks_same = *size == entry.size && *mode == entry.permissions();
+                let looks_same = *size == entry.size && *mode == entry.owned_permissions();
                 let same = looks_same
                     && match beneath::file(root, path) {
                         Ok(file) => beneath::same_content(beneath::file(self.changeset.upper(), path)?, file)?,
@@ -264,7 +264,7 @@ impl Assessment<'_> {
                     };
                 !same
             }
-            (What::Folder { mode, .. }, Kind::Folder) => *mode != entry.permissions(),
+            (What::Folder { mode, .. }, Kind::Folder) => *mode != entry.owned_permissions(),
             (What::Link { target }, Kind::Link) => {
                 let folder = beneath::folder_of(root, &change.path)?;
                 *target != beneath::link_target(folder.as_fd(), change.path.name())?

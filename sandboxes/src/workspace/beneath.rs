@@ -103,6 +103,16 @@ impl Entry {
     pub(crate) fn permissions(&self) -> u32 {
         self.mode & 0o777
     }
+
+    /// The same with what no call takes from the owner: reading, and entering of a folder. Whoever cannot read a file can
+    /// neither see what it holds nor take a change of it back.
+    pub(crate) fn owned_permissions(&self) -> u32 {
+        match self.kind {
+            Kind::Folder => self.permissions() | 0o500,
+            Kind::File => self.permissions() | 0o400,
+            Kind::Link | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => self.permissions(),
+        }
+    }
 }
 
 /// What is at a path below a root.

@@ -294,7 +294,7 @@ impl Walk<'_> {
             return Ok(None);
         }
         self.drop_mode_bits(path, entry);
-        Ok(Some(What::File { size: entry.size, mode: entry.permissions() }))
+        Ok(Some(What::File { size: entry.size, mode: entry.owned_permissions() }))
     }
 
     fn subfolder(&mut self, path: &TreePath, entry: &Entry) -> io::Result<Option<What>> {
@@ -305,7 +305,7 @@ impl Walk<'_> {
         }
         self.drop_mode_bits(path, entry);
         let opaque = attributes.opaque.as_deref() == Some(b"y");
-        Ok(Some(What::Folder { mode: entry.permissions(), opaque }))
+        Ok(Some(What::Folder { mode: entry.owned_permissions(), opaque }))
     }
 
     fn special(&mut self, path: &TreePath, special: Special) -> What {
@@ -369,7 +369,7 @@ impl Walk<'_> {
 }
 
 /// Opens an entry of the layer for reading. A program may have taken its own permission away; the layer is ours and
-/// the program dead, so it is given back to the owner. The mode that was recorded for the change is the one before.
+/// the program dead, so it is given back to the owner. The mode of the change is the one before, with what the owner keeps.
 fn open_readable(root: BorrowedFd<'_>, path: &TreePath, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
     match beneath::open(root, path.as_path(), flags) {

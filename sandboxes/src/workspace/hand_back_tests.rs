@@ -724,16 +724,21 @@ fn a_swapped_workspace_is_refused() {
 }
 
 #[test]
-fn unreadable_files_of_the_layer_come_back_with_the_mode_they_had() {
+fn nobody_is_locked_out_by_a_mode() {
     let ground = Playground::new();
+    ground.write("there/file", "x");
     let session = ground.session();
     let stamp = ground.stamp();
     let upper = ground.upper();
-    upper.write("closed/file", "x").mode("closed/file", 0o000).mode("closed", 0o311);
+    upper.write("closed/file", "x").mode("closed/file", 0o000).mode("closed", 0o211);
+    upper.write("there/file", "x").mode("there/file", 0o003).mode("there", 0o000);
     let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
-    assert_eq!(applied(&back), ["closed", "closed/file"]);
-    assert_eq!(ground.entry("closed").permissions(), 0o311);
-    assert_eq!(ground.entry("closed/file").permissions(), 0);
+    assert_eq!(applied(&back), ["closed", "closed/file", "there", "there/file"]);
+    for (name, mode) in [("closed", 0o711), ("closed/file", 0o400), ("there", 0o500), ("there/file", 0o403)] {
+        assert_eq!(ground.entry(name).permissions(), mode, "{name}");
+    }
+    session.undo("call-1", &[], &super::playground::listed(), &patient(&|| false)).unwrap();
+    assert_eq!((ground.entry("there/file").permissions(), ground.read("closed/file")), (0o644, None));
 }
 
 #[test]
