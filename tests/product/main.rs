@@ -8,6 +8,7 @@ mod arguments;
 mod changes;
 mod clients;
 mod command_line;
+mod commit_take;
 mod examples;
 mod git;
 mod git_stops;
