@@ -33,6 +33,7 @@ impl Session {
             changeset,
             admission: Admission::of(&closed.permit),
             masks: &closed.masks,
+            on_top: closed.on_top,
             stamp: &closed.stamp,
             seen: None,
             masked_then: None,

@@ -20,7 +20,7 @@ use crate::{
     scratch::{ScratchNote, Volumes},
     view,
     worker::{Refill, Worker},
-    workspace::{Bounds, Changeset, ChangesetError, Look, Marks, MaskError, Masks, Stamp, TreePath, Workspace},
+    workspace::{Bounds, Changeset, ChangesetError, Look, Marks, MaskError, Masks, OnTop, Stamp, TreePath, Workspace},
 };
 
 /// Entries of a workspace that are looked at after a run, for changes that somebody else made meanwhile. Some 0.1 s.
@@ -77,6 +77,8 @@ pub struct Closed {
     pub changeset: Option<Changeset>,
     /// What it saw in place of files with credentials.
     pub masks: Arc<Masks>,
+    /// What lay on top in its view: that, or what was held.
+    pub on_top: OnTop,
     /// What became of files with credentials while it was open: it may have seen some.
     pub appeared: Result<Appeared, MaskError>,
     /// Takes out of text what masked files held when it was opened, and hold now.
@@ -176,6 +178,7 @@ impl OpenSandbox {
         let (upper, enforced) = (ready.upper.take(), ready.enforced.clone());
         let stage = std::mem::take(&mut ready.stage);
         let masks = Arc::clone(&ready.masks);
+        let on_top = masks.on_top(&ready.layers);
         match permit.plan().work {
             // What is walked below stands still, and volumes can be lent again, when every process is gone.
             Work::Execute | Work::WriteFiles | Work::Commit => ready.guard.end(),
@@ -210,7 +213,18 @@ impl OpenSandbox {
             }
             Err(error) => (Err(error), masks.redactor().clone()),
         };
-        Ok(Closed { permit, enforced, masks, appeared, redactor, changeset, stamp, scratch, changed_during_call })
+        Ok(Closed {
+            permit,
+            enforced,
+            masks,
+            on_top,
+            appeared,
+            redactor,
+            changeset,
+            stamp,
+            scratch,
+            changed_during_call,
+        })
     }
 
     /// Sends a frame and waits for the event that answers it.

@@ -36,7 +36,7 @@ pub(crate) struct Ready {
     pub(crate) upper: Option<OwnedFd>,
     pub(crate) enforced: Enforced,
     /// Kept so that the held layers stay while they are mounted.
-    _layers: Layers,
+    pub(crate) layers: Layers,
     /// What it has in place of files with credentials. Kept for the same reason.
     pub(crate) masks: Arc<Masks>,
     /// What the view needs on the host.
@@ -78,7 +78,7 @@ impl Ready {
             pipe,
             bytes: vec![0; READ_BYTES].into(),
         };
-        let mut ready = Self { line, guard, temporary, upper, enforced, _layers: layers, masks, stage };
+        let mut ready = Self { line, guard, temporary, upper, enforced, layers, masks, stage };
         match ready.line.hear(Instant::now() + HELLO)? {
             Event::Ready => Ok(ready),
             Event::File(_) | Event::Output(..) | Event::Exited { .. } | Event::NotStarted(_) | Event::Program(_) => {

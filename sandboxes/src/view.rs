@@ -155,10 +155,8 @@ impl Stage {
             (ViewMechanism::Copy, Access::Read | Access::Write) => {
                 let folder = CallFolder::make(workspace.state(), &["view"])?;
                 let held = layers.folders();
-                let sources: Vec<BorrowedFd<'_>> = match masks.cover(layers) {
-                    true => masks.layer().into_iter().chain(held).chain([workspace.fd()]).collect(),
-                    false => held.chain(masks.layer()).chain([workspace.fd()]).collect(),
-                };
+                let mut sources: Vec<BorrowedFd<'_>> = masks.on_top(layers).ordered(held, masks.layer());
+                sources.push(workspace.fd());
                 let copied = Copied::make(&sources, &folder.join("view"), copy_bounds(limits), points, ended)?;
                 let copied = (access == Access::Write).then_some(copied);
                 Ok(Self { folder: Some(folder), upper: None, copied })
@@ -214,13 +212,10 @@ pub(crate) fn copy_bounds(limits: Limits) -> CopyBounds {
 }
 
 /// The layers between a call's own and the workspace, top first: what is held, and what hides credentials, in the order that
-/// [`Masks::cover`] says.
+/// [`Masks::on_top`] says.
 pub(crate) fn between(layers: &Layers, masks: &Masks) -> Vec<PathBuf> {
-    let (held, hidden) = (layers.paths(), masks.layer_path());
-    match masks.cover(layers) {
-        true => hidden.into_iter().chain(held).map(Path::to_path_buf).collect(),
-        false => held.chain(hidden).map(Path::to_path_buf).collect(),
-    }
+    let ordered = masks.on_top(layers).ordered(layers.paths(), masks.layer_path());
+    ordered.into_iter().map(Path::to_path_buf).collect()
 }
 
 /// The paths of scratch volumes that lie in the workspace.

@@ -27,7 +27,7 @@ impl Volumes {
         for scratch in &mut self.scratch {
             let (Ok(at), Seed::Folder(_)) = (scratch.at.strip_prefix(workspace), &scratch.seed) else { continue };
             let Some(at) = TreePath::new(at) else { continue };
-            let below: Vec<&TreePath> = masks.below(&at).collect();
+            let below: Vec<&TreePath> = masks.hidden_below(&at).collect();
             let volume = match &self.holder {
                 Holder::Image { image: Some(image), .. } => image.folder().join(&scratch.volume),
                 Holder::Image { image: None, .. } | Holder::Folders { .. } => scratch.volume.clone(),

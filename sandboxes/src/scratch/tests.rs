@@ -508,3 +508,28 @@ fn folders_of_before_go_when_there_is_an_image_and_an_image_stays_when_there_are
     assert_eq!(volumes.notes, []);
     assert!(upper(&volumes).join("later").exists());
 }
+
+#[test]
+fn a_link_in_a_volume_to_a_masked_file_beside_it_needs_no_mask() {
+    let site = Site::new();
+    let (root, token) = (site.workspace.path(), "//r.example/:_authToken=abcdef1234567890\n");
+    fs::create_dir(root.join("node_modules")).unwrap();
+    fs::write(root.join(".npmrc"), token).unwrap();
+    std::os::unix::fs::symlink("../.npmrc", root.join("node_modules/.npmrc")).unwrap();
+    let (state, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let workspace = crate::workspace::Workspace::open(root, state.path(), home.path()).unwrap();
+    let masks_of_volume = || {
+        let masks = workspace.masks(&Arc::default()).unwrap();
+        let mut volumes = site.take().unwrap();
+        volumes.mask(root, &masks).unwrap();
+        let volume = volumes.scratch().iter().find(|scratch| scratch.at.ends_with("node_modules")).unwrap();
+        let shown = volume.masks.as_ref().map(|layer| fs::read_to_string(layer.join(".yarnrc.yml")).unwrap());
+        let paths: Vec<String> = masks.paths().map(ToString::to_string).collect();
+        (paths, shown)
+    };
+    assert_eq!(masks_of_volume(), (vec![".npmrc".to_owned()], None));
+    fs::write(root.join("node_modules/.yarnrc.yml"), "npmAuthToken: abcdef1234567890\n").unwrap();
+    let (paths, shown) = masks_of_volume();
+    assert_eq!(paths, [".npmrc", "node_modules/.yarnrc.yml"]);
+    assert!(shown.is_some_and(|shown| !shown.contains("abcdef")), "the layer has the volume's folder");
+}

@@ -20,7 +20,7 @@ use super::{
     changeset::Changeset,
     follow::View,
     gate::{Below, Decision, Facts, Host, Leads, Present, decide},
-    masking::Masks,
+    masking::{Masks, OnTop},
     named::{Guard, Nature, Protection},
     operation::{EntryState, Expected},
     selection::Selection,
@@ -69,8 +69,8 @@ pub(super) struct Assessment<'a> {
     pub(super) mode: Mode,
     /// What the call saw in place of files with credentials.
     pub(super) masks: &'a Masks,
-    /// Whether that lay over what is held.
-    pub(super) masks_cover: bool,
+    /// What lay on top of the other for the call: that, or what was held.
+    pub(super) on_top: OnTop,
     pub(super) stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
     pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
@@ -280,8 +280,7 @@ impl Assessment<'_> {
     fn differs_from_view(&self, change: &Change, differs_from_host: bool) -> io::Result<bool> {
         let path = &change.path;
         let (held, masked) = (self.layers.holding(path), self.masks.masking(path));
-        let seen = if self.masks_cover { masked.or(held) } else { held.or(masked) };
-        if let Some(layer) = seen {
+        if let Some(layer) = self.on_top.ordered(held, masked).into_iter().next() {
             return match beneath::find(layer, path)? {
                 // A deletion, as overlayfs writes it into a layer.
                 Found::Entry(entry) if entry.kind == Kind::Character => Ok(change.what != What::Deleted),

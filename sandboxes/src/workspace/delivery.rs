@@ -17,7 +17,7 @@ use super::{
     stack::{Content, HeldChange, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
-    version::HostVersion,
+    version::{HostVersion, digest},
     workspace::{Patience, TurnError, Workspace},
 };
 
@@ -182,15 +182,16 @@ impl Delivery<'_> {
             let nothing = (self.workspace.fd(), TreePath::root());
             let (root, path) = match &content {
                 Content::Copy { root, path } => (*root, path.clone()),
-                Content::Secret { path } => (self.workspace.fd(), path.clone()),
+                Content::Secret { path, .. } => (self.workspace.fd(), path.clone()),
                 Content::None => nothing,
             };
-            match operation.stage(self.workspace, (root, &path), &mut flush) {
+            let staged_one = operation.stage(self.workspace, (root, &path), &mut flush).map_err(reason);
+            match staged_one.and_then(|()| confirm(self.workspace, &operation, &content)) {
                 Ok(()) => {
                     folders.extend(operation.temporary.parent());
                     staged.push((operation, content));
                 }
-                Err(error) => match reason(error) {
+                Err(reason) => match reason {
                     Reason::Failed { error } => return Err(DeliveryError::Kernel(io::Error::other(error))),
                     reason => {
                         Leftovers::remove(self.workspace, std::slice::from_ref(&operation))?;
@@ -228,6 +229,14 @@ impl Delivery<'_> {
         steps.reached(Step::LayerBuilt)?;
         Ok((stack, delivered))
     }
+}
+
+/// Compares what was staged of a file with credentials with what was looked at: it may have been written to meanwhile, and what it
+/// holds now need not be masked where it goes.
+fn confirm(workspace: &Workspace, operation: &Operation, content: &Content<'_>) -> Result<(), Reason> {
+    let Content::Secret { digest: looked_at, .. } = content else { return Ok(()) };
+    let staged = beneath::file(workspace.fd(), operation.temporary.as_path()).and_then(digest).map_err(reason)?;
+    if staged == *looked_at { Ok(()) } else { Err(Reason::Conflict) }
 }
 
 /// A change to be held.

@@ -16,7 +16,7 @@ use super::{
     delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
     gate::Decision,
     left,
-    masking::{MaskError, Masks},
+    masking::{MaskError, Masks, OnTop},
     notice,
     operation::Operation,
     selection::Selection,
@@ -62,6 +62,8 @@ pub struct Order<'a> {
     pub admission: Admission<'a>,
     /// What the call saw in place of files with credentials.
     pub masks: &'a Masks,
+    /// What lay on top in its view: that, or what was held. A held change may have come or gone since.
+    pub on_top: OnTop,
     /// When the call took its sandbox.
     pub stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
@@ -109,7 +111,7 @@ impl Session {
             guard: &guard,
             mode: admission.mode,
             masks: order.masks,
-            masks_cover: order.masks.cover(&layers),
+            on_top: order.on_top,
             layers,
             stamp: order.stamp,
             seen: order.seen,

@@ -368,6 +368,7 @@ fn concurrent_hand_backs_follow_one_another() {
                     changeset: &changeset,
                     admission: ground.admission(&HandBack::Tree),
                     masks: &ground.masks(),
+                    on_top: crate::workspace::OnTop::Held,
                     masked_then: None,
                     stamp: &stamp,
                     seen: None,

@@ -134,6 +134,7 @@ impl Session {
             changeset: &changeset,
             admission: keep.admission,
             masks: &masks,
+            on_top: masks.on_top(&self.layers().map_err(|error| read(io::Error::other(error)))?),
             stamp: &stamp,
             seen: Some(&seen),
             masked_then: Some(&masked),

@@ -32,7 +32,11 @@ use std::{
 
 use cofferdam_policy::{Redactor, Secret, SecretFiles, Secrets};
 
-use self::{find::Finder, layer::Built, shown::Shown};
+use self::{
+    find::{Finder, Refreshed},
+    layer::Built,
+    shown::Shown,
+};
 use super::{change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace};
 use crate::call_folder::CallFolder;
 
@@ -75,6 +79,25 @@ pub struct Look {
     pub quiet: u64,
     /// How many names of the workspace are on the list.
     pub listed: usize,
+}
+
+/// Which of the layers over a workspace lie on top in a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTop {
+    /// What the session holds.
+    Held,
+    /// What hides credentials.
+    Masks,
+}
+
+impl OnTop {
+    /// Both in their order, top first.
+    pub(crate) fn ordered<T>(self, held: impl IntoIterator<Item = T>, masks: Option<T>) -> Vec<T> {
+        match self {
+            Self::Held => held.into_iter().chain(masks).collect(),
+            Self::Masks => masks.into_iter().chain(held).collect(),
+        }
+    }
 }
 
 /// Why files with credentials could not be kept out.
@@ -206,13 +229,14 @@ impl Masks {
         self.layer().filter(|_| self.masked.contains_key(path) || self.sealed.contains(path))
     }
 
-    /// Whether masks lie over what is held. Held changes do, as a rule: what a session wrote of a masked file is its own. But a
-    /// file that was seen as it is when its change was held, and is masked now, would show itself through that.
-    pub(crate) fn cover(&self, layers: &Layers) -> bool {
-        layers.held().any(|held| {
+    /// What lies on top in a view of these layers. What is held does, as a rule: what a session wrote of a masked file is its own.
+    /// But a file that was seen as it is when its change was held, and is masked now, would show itself through that.
+    pub(crate) fn on_top(&self, layers: &Layers) -> OnTop {
+        let shows_itself = layers.held().any(|held| {
             let was_seen = matches!(held.host, HostVersion::File { .. }) && !held.reason.is_about_secrets();
             was_seen && matches!(held.change.what, What::File { .. }) && self.masked.contains_key(&held.change.path)
-        })
+        });
+        if shows_itself { OnTop::Masks } else { OnTop::Held }
     }
 
     /// The line of the list that the host's file at `path` is on, or the target of the link there; or why nothing is known of
@@ -226,8 +250,15 @@ impl Masks {
     }
 
     /// What of these lies below a folder: files, links to them, and folders that cannot be looked into.
-    pub(crate) fn below<'a>(&'a self, folder: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
-        let all = self.masked.keys().chain(&self.links).chain(&self.sealed);
+    pub(super) fn below<'a>(&'a self, folder: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
+        let links = self.links.iter().filter(move |path| *path != folder && path.is_within(folder));
+        self.hidden_below(folder).chain(links)
+    }
+
+    /// What the layer has below a folder: files, and folders that cannot be looked into. Links are seen as they are, and lead to
+    /// masked files.
+    pub(crate) fn hidden_below<'a>(&'a self, folder: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
+        let all = self.masked.keys().chain(&self.sealed);
         all.filter(move |path| *path != folder && path.is_within(folder))
     }
 
@@ -312,12 +343,16 @@ impl Workspace {
         // Put back when all went well: half a walk must not be taken for a whole one.
         let state = match kept.take().filter(|known| known.secrets == *secrets) {
             Some(mut known) => {
-                let news = known.finder.refresh(self.fd(), secrets)?;
-                if news.stirred {
-                    known.quiet = STIRRED.fetch_add(1, Ordering::Relaxed);
+                let refreshed = known.finder.refresh(self.fd(), secrets)?;
+                match refreshed {
+                    Refreshed::Quiet => {}
+                    Refreshed::Stirred | Refreshed::Changed => {
+                        known.quiet = STIRRED.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
-                if news.changed {
-                    known.masks = self.mask(secrets, &known.finder)?;
+                match refreshed {
+                    Refreshed::Quiet | Refreshed::Stirred => {}
+                    Refreshed::Changed => known.masks = self.mask(secrets, &known.finder)?,
                 }
                 known
             }

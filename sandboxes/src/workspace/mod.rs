@@ -86,7 +86,7 @@ pub use delivery::{RecoverError, Recovered, Stopped};
 pub use diff::Difference;
 pub use hand_back::{Admission, Order};
 pub use left::{Keep, KeepError, Kept};
-pub use masking::{Look, MaskError, Masks};
+pub use masking::{Look, MaskError, Masks, OnTop};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
 pub use stack::{Bond, HeldChange, Layers, Origin};

@@ -176,6 +176,7 @@ impl Playground {
             changeset: &changeset,
             admission: self.admission(allowed),
             masks: &self.masks(),
+            on_top: self.masks().on_top(&session.layers().unwrap()),
             stamp,
             seen: None,
             masked_then: None,

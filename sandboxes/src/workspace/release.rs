@@ -13,6 +13,7 @@ use super::{
     masking::Masks,
     operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
+    spared::Moved,
     stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
@@ -158,7 +159,9 @@ impl Session {
                 }
             };
             let content = match (&held.change.what, spared.moved.get(path), layers.holding(path)) {
-                (What::File { .. }, Some(of), _) => Content::Secret { path: of.clone() },
+                (What::File { .. }, Some(Moved { of, digest }), _) => {
+                    Content::Secret { path: of.clone(), digest: digest.clone() }
+                }
                 (What::File { .. }, None, Some(root)) => Content::Copy { root, path: path.clone() },
                 (What::File { .. }, None, None) => return Err(io::Error::other("a held file has no layer")),
                 (What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. }, _, _) => Content::None,

@@ -17,6 +17,7 @@ use super::{
     session::Session,
     stack::{Bond, HeldChange, Layers, Stack},
     tree_path::TreePath,
+    version::digest,
 };
 
 /// Bytes of the largest file with credentials that an order moves.
@@ -28,7 +29,16 @@ pub(super) struct Spared {
     /// Held on, and why.
     pub(super) held: BTreeMap<TreePath, Reason>,
     /// Masked copies that are named: the file with credentials whose content goes there.
-    pub(super) moved: BTreeMap<TreePath, TreePath>,
+    pub(super) moved: BTreeMap<TreePath, Moved>,
+}
+
+/// A file with credentials that is moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Where it is.
+    pub(super) of: TreePath,
+    /// SHA-256 of the content that would be masked where it goes, in hexadecimal.
+    pub(super) digest: String,
 }
 
 impl Session {
@@ -48,7 +58,7 @@ impl Session {
             }
             match self.masked_text(held, layers, (paths, masks))? {
                 Text::Plain => {}
-                Text::Moved(of) => drop(spared.moved.insert((*path).clone(), of)),
+                Text::Moved(moved) => drop(spared.moved.insert((*path).clone(), moved)),
                 Text::Masked(reason) => drop(spared.held.insert((*path).clone(), reason)),
             }
         }
@@ -89,10 +99,8 @@ impl Session {
         let (What::File { .. }, path) = (&held.change.what, &held.change.path) else { return Ok(Text::Plain) };
         if let Reason::MaskedCopy { of } = &held.reason {
             let of = of.as_deref().and_then(|of| masks.masked(of)).filter(|_| paths.contains(path));
-            return Ok(match of {
-                Some(of) if self.hides_under(of, path, masks)? => Text::Moved(of.clone()),
-                Some(_) | None => Text::Masked(held.reason.clone()),
-            });
+            let moved = of.map(|of| self.hides_under(of, path, masks)).transpose()?.flatten();
+            return Ok(moved.map_or_else(|| Text::Masked(held.reason.clone()), Text::Moved));
         }
         if held.reason == Reason::MaskedLines {
             return Ok(Text::Masked(Reason::MaskedLines));
@@ -102,17 +110,18 @@ impl Session {
         Ok(if masked { Text::Masked(Reason::MaskedLines) } else { Text::Plain })
     }
 
-    /// Whether what the file `of` holds would be masked at `path`.
-    fn hides_under(&self, of: &TreePath, path: &TreePath, masks: &Masks) -> io::Result<bool> {
+    /// The file `of`, if what it holds would be masked at `path`.
+    fn hides_under(&self, of: &TreePath, path: &TreePath, masks: &Masks) -> io::Result<Option<Moved>> {
         let file = match beneath::file(self.workspace().fd(), of.as_path()) {
             Ok(file) if file.metadata()?.len() <= LARGEST => file,
-            Ok(_) => return Ok(false),
-            Err(error) if beneath::is_moved(&error) => return Ok(false),
+            Ok(_) => return Ok(None),
+            Err(error) if beneath::is_moved(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut content = Vec::new();
         file.take(LARGEST).read_to_end(&mut content)?;
-        Ok(masks.would_hide(path, &content))
+        let hides = masks.would_hide(path, &content);
+        Ok(if hides { Some(Moved { of: of.clone(), digest: digest(content.as_slice())? }) } else { None })
     }
 }
 
@@ -121,7 +130,7 @@ enum Text {
     /// Its own.
     Plain,
     /// A masked copy: the content of this file goes to its place.
-    Moved(TreePath),
+    Moved(Moved),
     /// Masked, and no order puts it anywhere.
     Masked(Reason),
 }

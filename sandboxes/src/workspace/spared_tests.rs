@@ -5,8 +5,9 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use cofferdam_contract::HandBack;
 
 use super::{
-    Bond, Held, Reason, Released, Session, Undone,
+    Bond, Held, OnTop, Order, Reason, Released, Session, Undone,
     crash_tests::StopAt,
+    delivery::{Step, Steps, Stopped},
     playground::{Playground, Upper, held_list, list, listed, only, path, patient},
 };
 
@@ -329,5 +330,67 @@ fn whatever_moment_an_order_is_stopped_at_views_show_no_value() {
         assert!(all.contains("s3cr3t"), "after step {at}: {all}");
         assert_eq!(list(ground.workspace.root()).iter().filter(|line| line.contains(".cofferdam-")).count(), 0);
         assert!(!held_list(&session).concat().contains("s3cr3t"), "after step {at}");
+    }
+}
+
+/// Does something to the host when an order was journalled, before anything of it is staged.
+struct Meanwhile<F>(F);
+
+impl<F: Fn()> Steps for Meanwhile<F> {
+    fn reached(&self, step: Step) -> Result<(), Stopped> {
+        if step == Step::Journalled {
+            (self.0)();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_moved_is_what_was_looked_at() {
+    let ground = Playground::new();
+    ground.write("old/.env", REAL);
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.delete("old").write("new/.env", MASKED);
+    });
+    let order = [path("old"), path("old/.env"), path("new/.env")];
+    // Would not be masked at its new name.
+    let meanwhile = Meanwhile(|| ground.write("old/.env", "NOTHING OF VALUE\n"));
+    let released = session.apply_in_steps(&order, &patient(&|| false), &meanwhile).unwrap();
+    let held = reasons(&released.held);
+    assert!(held.contains(&("new/.env".into(), Reason::Conflict)), "{held:?}");
+    assert_eq!(ground.read("new/.env"), None);
+    assert_eq!(ground.read("old/.env").as_deref(), Some("NOTHING OF VALUE\n"));
+    assert!(held_list(&session).concat().contains("new/.env"), "{:?}", held_list(&session));
+    assert!(list(ground.workspace.root()).iter().all(|line| !line.contains(".cofferdam-")));
+}
+
+#[test]
+fn a_call_is_compared_with_what_lay_on_top_for_it() {
+    for on_top in [OnTop::Held, OnTop::Masks] {
+        let ground = Playground::new();
+        ground.write(".env", REAL);
+        let session = ground.session();
+        let mine = |upper: &Upper| _ = upper.write(".env", "MINE=1\n");
+        assert!(matches!(hand_back(&ground, &session, &HandBack::Tree, mine)[..], [(_, Reason::Secret { .. })]));
+        // The call writes the masked copy: where that is what it saw, it changed nothing.
+        let (stamp, upper) = (ground.stamp(), ground.upper());
+        upper.write(".env", MASKED);
+        let (changeset, masks, allowed) = (upper.changeset(), ground.masks(), HandBack::Tree);
+        let order = Order {
+            changeset: &changeset,
+            admission: ground.admission(&allowed),
+            masks: &masks,
+            on_top,
+            stamp: &stamp,
+            seen: None,
+            masked_then: None,
+            origin: &super::playground::origin("c"),
+        };
+        let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);
+        match on_top {
+            OnTop::Held => assert_eq!(held, [(".env".into(), copy_of(".env"))]),
+            OnTop::Masks => assert_eq!(held, []),
+        }
     }
 }

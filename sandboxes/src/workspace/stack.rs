@@ -115,8 +115,9 @@ struct Record {
 pub(super) enum Content<'a> {
     /// Copied from a file that may change or go.
     Copy { root: BorrowedFd<'a>, path: TreePath },
-    /// That of a file with credentials of the workspace. It goes to a place in the workspace, and never into a layer.
-    Secret { path: TreePath },
+    /// That of a file with credentials of the workspace, of this SHA-256. It goes to a place in the workspace, and never into a
+    /// layer.
+    Secret { path: TreePath, digest: String },
     /// It needs none, as a deletion does, or is held already.
     None,
 }

@@ -41,6 +41,7 @@ pub(super) fn hand_back(
         changeset: &left.changeset,
         admission: ground.admission(allowed),
         masks: &ground.masks(),
+        on_top: super::OnTop::Held,
         masked_then: None,
         stamp,
         seen: None,

@@ -1,8 +1,8 @@
 //! Finds the files of a workspace whose names say that they hold credentials.
 //!
 //! Links with such names are followed within the workspace, on paper and name by name; a file with more than one name is looked
-//! for under all of them. Of folders of installed packages and of build output only the top is looked at: what is deeper in them came from
-//! elsewhere, and there is more of it than of everything else; git's own folder is not looked at. A folder gets such a name only
+//! for under all of them. Of folders of installed packages and of build output ([`SCRATCH_FOLDERS`]) only the top is looked at: what is
+//! deeper in them came from elsewhere, and there is more of it than of everything else; git's own folder is not looked at. A folder gets such a name only
 //! by somebody who has it already.
 
 use std::{
@@ -15,6 +15,7 @@ use std::{
     },
 };
 
+use cofferdam_contract::SCRATCH_FOLDERS;
 use cofferdam_policy::Secrets;
 use rustix::{
     fs::{AtFlags, Dir, FileType},
@@ -30,9 +31,6 @@ use super::{
     watch::{News, Watch},
     way::{Resolved, Way, open_to_look, outermost_closed, resolve},
 };
-
-/// Folders of which only the top is looked at.
-const TOP_ONLY: [&str; 6] = ["node_modules", "target", ".venv", "venv", ".tox", ".nox"];
 
 /// The folder that is not looked at.
 const PASSED_OVER: &str = ".git";
@@ -83,11 +81,13 @@ impl Seen {
 
 /// What came of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Refreshed {
+pub(super) enum Refreshed {
+    /// Nothing happened.
+    Quiet,
+    /// Something happened to a listed name, to what it leads to, or to a folder above one, and all is as before.
+    Stirred,
     /// Masks must be made anew.
-    pub(super) changed: bool,
-    /// Something happened to a listed name, to what it leads to, or to a folder above one: it may be as before by now.
-    pub(super) stirred: bool,
+    Changed,
 }
 
 /// Other names of masked files.
@@ -154,7 +154,7 @@ impl Finder {
             let Names { others, closed } = self.other_names(root, &seen, vec![TreePath::root()]).map_err(failed)?;
             self.seen = Seen { others, closed, ..seen };
             self.begun = true;
-            return Ok(Refreshed { changed, stirred: true });
+            return Ok(Refreshed::Changed);
         }
         // A folder that came from outside of the workspace may bring a name of a masked file along.
         let known = self.seen.others.len() + self.seen.closed.len();
@@ -164,7 +164,11 @@ impl Finder {
             self.seen.closed.extend(closed);
         }
         let changed = self.seen.others.len() + self.seen.closed.len() > known;
-        Ok(Refreshed { changed, stirred: stirred || changed })
+        Ok(match (changed, stirred) {
+            (true, _) => Refreshed::Changed,
+            (false, true) => Refreshed::Stirred,
+            (false, false) => Refreshed::Quiet,
+        })
     }
 
     /// Whether a masked file has more names than were found in the workspace.
@@ -451,7 +455,7 @@ impl Depth {
     fn of(path: &TreePath) -> Self {
         let mut names = path.as_path().iter();
         let named = |name: &OsStr, other: &str| name.eq_ignore_ascii_case(other);
-        let top_only = |name: &OsStr| TOP_ONLY.iter().any(|other| named(name, other));
+        let top_only = |name: &OsStr| SCRATCH_FOLDERS.iter().any(|other| named(name, other));
         if names.clone().any(|name| named(name, PASSED_OVER)) {
             return Self::PassedOver;
         }
