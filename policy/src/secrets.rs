@@ -7,6 +7,7 @@
 //! A name alone decides for `.env`; for names that are as often harmless (`*.pem`, `.npmrc`, `.env.example`) the contents do too. Nothing
 //! here opens a file: whoever does asks [`Secrets::candidate`] with its path, and then [`Candidate::mask`] with its bytes.
 
+mod known;
 mod list;
 #[cfg(test)]
 mod list_tests;
