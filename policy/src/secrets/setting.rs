@@ -67,6 +67,10 @@ const ABOUT: [&str; 22] = [
 /// Lines below a setting that are looked at for its value. More are dropped with it, where they are deeper.
 const NEAR: usize = 100;
 
+/// Signs and quotes between a name and the sign that sets it (`"a"::=`) that are passed over. More are no setting of any format,
+/// and a line may hold nothing else.
+const MOST_SIGNS: usize = 8;
+
 /// What a setting's name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Named {
@@ -281,7 +285,10 @@ fn pairs(line: &str) -> Vec<(&str, usize)> {
         if rest.starts_with("//") {
             continue;
         }
-        let before = before.trim_end().trim_end_matches(['"', '\'', ':', '+', '?']);
+        let mut before = before.trim_end();
+        for _ in 0..MOST_SIGNS {
+            before = before.strip_suffix(['"', '\'', ':', '+', '?']).unwrap_or(before);
+        }
         let start = before
             .rfind(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '_' | '-' | '.'))
             .map_or(0, |last| last + before.get(last..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
@@ -333,8 +340,8 @@ fn value(line: &str, start: usize) -> Value {
         return Value::Unclear;
     }
     let Some(quote) = rest.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) else {
-        let tag = line.get(..start).is_some_and(|before| before.trim_end().ends_with('>'));
-        let end = rest.find('<').filter(|_| tag).unwrap_or(rest.len());
+        let is_tag = line.get(..start).is_some_and(|before| before.trim_end().ends_with('>'));
+        let end = if is_tag { rest.find('<') } else { None }.unwrap_or(rest.len());
         return Value::Here { start, end: start + end };
     };
     let mut escaped = false;
