@@ -109,6 +109,10 @@ impl Tail {
 
 /// A line of a program in words: records that our test recorders write are told, escapes are taken out.
 fn words(line: &[u8]) -> String {
+    // Lists that end their entries with NUL, as `git status -z` does, are for programs.
+    if line.contains(&0) {
+        return String::new();
+    }
     let said = cofferdam_tools::run_tests::progress_line(&String::from_utf8_lossy(line));
     said.map_or_else(String::new, |said| plain::line(said.as_bytes()))
 }
@@ -141,6 +145,13 @@ mod tests {
         progress.output(b"{\"reason\":\"compiler-artifact\"}\n   Compiling a\n{\"reason\"");
         assert_eq!(progress.tail(), ["   Compiling a"]);
         assert_eq!(progress.last_line().0, "   Compiling a");
+    }
+
+    #[test]
+    fn lists_with_nul_are_not_shown() {
+        let progress = Progress::default();
+        progress.output(b"committing\n1 A. a.txt\0? b\nc\0\nnext\n# branch.oid 1\0");
+        assert_eq!(progress.tail(), ["committing", "next"]);
     }
 
     #[test]

@@ -342,7 +342,7 @@ impl Yard {
             (Purpose::Read, _) => Author::Unnamed,
             (Purpose::Commit, Authorship::Agent) => Author::Agent,
             (Purpose::Commit, Authorship::Person) => {
-                self.identity(&git, session).map_or(Author::Unnamed, Author::Person)
+                self.identity(&git, session)?.map_or(Author::Unnamed, Author::Person)
             }
         };
         let masks = session.workspace().masks(permit.secrets())?;
@@ -375,15 +375,19 @@ impl Yard {
     }
 
     /// The person's name and address, as the host repository's git settings or their own have them.
-    #[must_use]
-    pub fn identity(&self, git: &HostGit, session: &Session) -> Option<Identity> {
-        git.identity(&self.ground.host, &session.repository_settings())
+    ///
+    /// # Errors
+    /// The settings could not be read, or git refuses them.
+    pub fn identity(&self, git: &HostGit, session: &Session) -> Result<Option<Identity>, RepositoryError> {
+        git.identity(&self.ground.host, session)
     }
 
     /// What git settings say about files and objects of the workspace, read in the same way.
-    #[must_use]
-    pub fn conversions(&self, git: &HostGit, session: &Session) -> Conversions {
-        git.conversions(&self.ground.host, &session.repository_settings())
+    ///
+    /// # Errors
+    /// The settings could not be read, or git refuses them.
+    pub fn conversions(&self, git: &HostGit, session: &Session) -> Result<Conversions, RepositoryError> {
+        git.conversions(&self.ground.host, session)
     }
 
     /// A sandbox that executes what the host root has, on a view without scratch volumes: so it waits for no run.

@@ -132,7 +132,8 @@ async fn wait(run: &Run, colour: Colour) -> Arc<Reply> {
 
 fn show(reply: &Reply, colour: Colour) {
     match &reply.result {
-        Ok(output) => print(plain::lines(&output.text)),
+        // `print` ends the last line.
+        Ok(output) => print(plain::lines(output.text.strip_suffix('\n').unwrap_or(&output.text))),
         Err(failure) => {
             note(format_args!("{} {}", colour.paint(Mark::Bad, failure.code), plain::lines(&failure.text)));
         }

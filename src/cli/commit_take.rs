@@ -78,7 +78,9 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let git = yard.host_git(&session).map_err(TakeError::from)?;
     // A server that was killed in the middle of one may have left the branch half way.
     finish_hand_back(&session)?;
-    let taking = session.plan_taking(&git, take.commit.as_deref(), yard.conversions(&git, &session))?;
+    let conversions = yard.conversions(&git, &session).map_err(TakeError::from)?;
+    let person = yard.identity(&git, &session).map_err(TakeError::from)?;
+    let taking = session.plan_taking(&git, take.commit.as_deref(), conversions)?;
     let old = taking.old.as_ref().map_or("no commit", ObjectId::short);
     let what = format!("{} from {old} to {}", taking.place(), taking.new.short());
     if take.dry_run {
@@ -103,7 +105,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
         Refused::Told(Exit::NoAudit)
     })?;
     let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &|| false };
-    let taken = session.take(&taking, &git, yard.identity(&git, &session).as_ref(), &patience)?;
+    let taken = session.take(&taking, &git, person.as_ref(), &patience)?;
     print(format_args!("{} {what}", colour.paint(Mark::Good, "moved")));
     taken.warnings.iter().for_each(|warning| note(format_args!("cofferdam: {}", plain::lines(warning))));
     Ok(match log.append(vec![Event::CommitTaken(event)]) {

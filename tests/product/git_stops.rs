@@ -180,7 +180,6 @@ fn stop_everywhere(order: Order, person: &Arc<Person>, every: usize) -> (usize, 
             }
         }
     }
-    println!("{order:?}: {kills} kills, {finished} of them finished");
     (kills, finished)
 }
 

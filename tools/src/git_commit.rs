@@ -168,14 +168,14 @@ fn told(
     let reference = repository.reference.clone();
     let branch = status.branch.as_deref().map_or(String::new(), |branch| format!(" on {branch}"));
     let mut text = format!(
-        "Committed {}{branch}, not signed: {totals}\n{list}For the person it is in {reference}; their branch has not moved.\n",
+        "Committed {}{branch}, not signed: {totals}\n{list}For the person it is in {reference}; their branch has not moved.",
         git::short(&commit)
     );
     let rest: Vec<&git::Entry> = status.entries.iter().collect();
     if !rest.is_empty() {
-        text.push_str(&format!("Not committed: {}\n", rest.len()));
+        text.push_str(&format!("\nNot committed: {}", rest.len()));
         for entry in rest.iter().take(TOLD) {
-            text.push_str(&format!("  {} {}\n", entry.code, entry.path));
+            text.push_str(&format!("\n  {} {}", entry.code, entry.path));
         }
     }
     let structured = GitCommitOutput {

@@ -3,7 +3,7 @@
 //! It is no sandbox: it has the host's root, and no namespaces. It ends with the server, gains no privilege, starts no other
 //! process, and is bounded in memory, time and files. Where the kernel has Landlock, it reaches the folders that it is for, the
 //! system's programs to read, and no TCP; a failure to raise that fence ends it. A root server's child is an unprivileged id of
-//! the host, with the one capability to read what others own.
+//! the host, with the one capability to read what others own; where its root lacks that one and there is no Landlock, with none.
 
 use std::{
     io,
@@ -87,19 +87,16 @@ impl Restriction {
         programs: &[&Path],
         identity: (u32, u32),
     ) -> io::Result<Self> {
+        let version = landlock::version();
         let identity = if rustix::process::geteuid().is_root() {
-            // A root of a container may lack the one that only reads; Landlock then is what keeps the other from writing.
             let ours = rustix::thread::capabilities(None)?.permitted;
-            let wanted = [CapabilitySet::DAC_READ_SEARCH, CapabilitySet::DAC_OVERRIDE];
-            let reading = wanted.into_iter().find(|wanted| ours.contains(*wanted));
-            Some((identity.0, identity.1, reading.unwrap_or(CapabilitySet::empty())))
+            Some((identity.0, identity.1, reading(ours, version)))
         } else {
             None
         };
         // Counted for a whole user, so a root server's child must be another one first.
         let processes = (libc::RLIMIT_NPROC as libc::c_int, 0);
         let limits = self.limits.iter().copied().chain([processes]).collect();
-        let version = landlock::version();
         let fence = if version == 0 {
             None
         } else {
@@ -144,6 +141,18 @@ impl Restriction {
             landlock::enter(fence.as_fd())?;
         }
         limits::set(&self.limits)
+    }
+}
+
+/// The capability to read what others own, out of what a root server has. A root of a container may lack the one that only reads;
+/// the other one writes too, so it is for a child that Landlock keeps from that.
+fn reading(ours: CapabilitySet, landlock: i32) -> CapabilitySet {
+    if ours.contains(CapabilitySet::DAC_READ_SEARCH) {
+        CapabilitySet::DAC_READ_SEARCH
+    } else if landlock > 0 {
+        ours & CapabilitySet::DAC_OVERRIDE
+    } else {
+        CapabilitySet::empty()
     }
 }
 
@@ -232,10 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn a_root_servers_is_somebody_else_with_one_capability() {
-        if !rustix::process::geteuid().is_root() {
-            return;
+    fn nothing_may_write_what_others_own_without_a_fence() {
+        let (reading_only, both) = (CapabilitySet::DAC_READ_SEARCH, CapabilitySet::DAC_OVERRIDE);
+        for (ours, landlock, given) in [
+            (CapabilitySet::all(), 0, reading_only),
+            (CapabilitySet::all(), 1, reading_only),
+            (both | CapabilitySet::CHOWN, 1, both),
+            (both | CapabilitySet::CHOWN, 0, CapabilitySet::empty()),
+            (CapabilitySet::CHOWN, 1, CapabilitySet::empty()),
+        ] {
+            assert_eq!(reading(ours, landlock), given, "{ours:?} with Landlock {landlock}");
         }
+    }
+
+    #[test]
+    fn a_root_servers_is_somebody_else_with_one_capability_and_a_users_has_none() {
         let own = folder();
         let mut command = Command::new("/bin/cat");
         command.arg("/proc/self/status");
@@ -250,12 +270,19 @@ mod tests {
             let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
             found.unwrap_or_default().to_owned()
         };
-        assert_eq!(line("Uid"), "60001\t60001\t60001\t60001", "{text}");
-        assert_eq!(line("Gid"), "60002\t60002\t60002\t60002");
-        assert_eq!(line("Groups").trim(), "");
+        let me = rustix::process::geteuid();
+        // CAP_DAC_READ_SEARCH is 2.
+        let (user, group, capabilities) = if me.is_root() {
+            assert_eq!(line("Groups").trim(), "");
+            (60_001, 60_002, "0000000000000004")
+        } else {
+            (me.as_raw(), rustix::process::getegid().as_raw(), "0000000000000000")
+        };
+        for (name, id) in [("Uid", user), ("Gid", group)] {
+            assert_eq!(line(name), [id.to_string().as_str(); 4].join("\t"), "{text}");
+        }
         for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
-            // CAP_DAC_READ_SEARCH is 2.
-            assert_eq!(line(set), "0000000000000004", "{set}");
+            assert_eq!(line(set), capabilities, "{set}");
         }
         assert_eq!(line("NoNewPrivs"), "1");
     }

@@ -4,7 +4,7 @@
 //! that it was lost; an order of a person's is what was ordered, and what was done.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io::{self, BufReader, IsTerminal},
     num::NonZeroUsize,
     path::Path,
@@ -141,6 +141,10 @@ pub(super) fn run(show: &Show, path: &Path, colour: Colour) -> Exit {
 #[derive(Default)]
 struct Found {
     entries: VecDeque<Entry>,
+    /// How many went before the first of them.
+    gone: usize,
+    /// Where a call is among all that there were, by its name.
+    calls: HashMap<String, usize>,
     unreadable: u64,
 }
 
@@ -169,10 +173,7 @@ fn find(show: &Show, path: &Path) -> io::Result<Found> {
             Some(what) if since.as_ref().is_none_or(|since| time >= *since) && show.may_want(&what) => what,
             Some(_) | None => continue,
         };
-        if found.entries.len() == most {
-            found.entries.pop_front();
-        }
-        found.entries.push_back(Entry { time, what, lines: vec![kept] });
+        found.add(Entry { time, what, lines: vec![kept] }, most);
     }
     if let Some(call) = &show.call {
         found.entries.retain(|entry| entry.what.is_called(call));
@@ -183,6 +184,37 @@ fn find(show: &Show, path: &Path) -> io::Result<Found> {
 }
 
 impl Found {
+    /// Adds one, and lets the oldest of `most` go.
+    fn add(&mut self, entry: Entry, most: usize) {
+        if self.entries.len() == most
+            && let Some(oldest) = self.entries.pop_front()
+        {
+            if let What::Call(intent, _) = &oldest.what
+                && self.calls.get(&*intent.call.0) == Some(&self.gone)
+            {
+                self.calls.remove(&*intent.call.0);
+            }
+            self.gone += 1;
+        }
+        if let What::Call(intent, _) = &entry.what {
+            self.calls.insert(intent.call.0.to_string(), self.gone + self.entries.len());
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// Gives the call of this name the line, and the ending that `ends` makes of the one that it has.
+    fn call_goes_on(&mut self, call: &str, line: &str, ends: impl FnOnce(&Ending) -> Option<Ending>) -> Option<What> {
+        let place = self.calls.get(call)?.checked_sub(self.gone)?;
+        let entry = self.entries.get_mut(place)?;
+        if let What::Call(_, ending) = &mut entry.what
+            && let Some(next) = ends(ending)
+        {
+            *ending = next;
+            entry.lines.push(line.to_owned());
+        }
+        None
+    }
+
     /// What begins with this event; `None` for one that says how an entry went on.
     fn told(&mut self, event: Event, line: &str) -> Option<What> {
         match event {
@@ -192,21 +224,12 @@ impl Found {
             Event::ScratchOrdered(ordered) => Some(What::Scratch(ordered, None)),
             Event::PolicyAccepted(accepted) => Some(What::Policy(accepted)),
             Event::Recovered(recovered) => Some(What::Recovered(recovered)),
-            Event::Outcome(outcome) => self.goes_on(line, |what| {
-                let What::Call(intent, ending) = what else { return false };
-                let is_it = intent.call == outcome.call;
-                if is_it {
-                    *ending = Ending::Outcome(outcome.clone());
-                }
-                is_it
-            }),
-            Event::Lost(lost) => self.goes_on(line, |what| {
-                let What::Call(intent, ending @ Ending::Open) = what else { return false };
-                let is_it = intent.call == lost.call;
-                if is_it {
-                    *ending = Ending::Lost;
-                }
-                is_it
+            Event::Outcome(outcome) => {
+                self.call_goes_on(&outcome.call.0, line, |_| Some(Ending::Outcome(outcome.clone())))
+            }
+            Event::Lost(lost) => self.call_goes_on(&lost.call.0, line, |ending| match ending {
+                Ending::Open => Some(Ending::Lost),
+                Ending::Lost | Ending::Outcome(_) => None,
             }),
             Event::Changes(decided) => self.goes_on(line, |what| {
                 let What::Changes(ordered, done @ None) = what else { return false };

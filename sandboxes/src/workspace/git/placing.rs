@@ -3,7 +3,8 @@
 //!
 //! A lock is git's: a new file beside the one that it will replace (`lockfile.h`). So that one of ours is known from another
 //! git's, ours is a hard link of a file whose name holds a number of this act's own and that stays until the end: a lock is
-//! ours if it is that inode. Nothing else is ever removed, whatever its name.
+//! ours if it is that inode. Nothing else is ever removed, whatever its name. A new file comes into its place as one more link,
+//! and each lock stays until all are in place: until then no git changes one of them, a stop or not.
 //!
 //! The record is written twice. First with every name that will be used: a stop after it takes the act back. Then, when all is
 //! on the disk, with what is to become of it: from there on it is carried out, by whoever comes next. What a person removed or
@@ -25,7 +26,7 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ObjectId,
+    ObjectId, RepositoryError,
     host::{in_git, name, read_ref},
     place,
 };
@@ -82,12 +83,14 @@ pub(super) struct Placing<'a> {
 }
 
 /// How an act ended.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum End {
     /// All of it is done, but for lines of logs that could not be written: what was said of them.
     Done { unlogged: Vec<String> },
     /// Somebody moved or removed something of it: what was not in place then was given back.
     GivenBack,
+    /// The kernel refused, and nothing was in its place: all of it was given back.
+    Failed(io::Error),
 }
 
 impl<'a> Placing<'a> {
@@ -184,13 +187,13 @@ impl<'a> Placing<'a> {
     /// Carries it out. All that was written is on the disk.
     ///
     /// # Errors
-    /// When the decision could not be written down, and all is taken back; or what the session holds could not be, and the next
-    /// start goes on.
+    /// When only a part could be done, or what the session holds could not be written down. The next turn in the workspace goes
+    /// on with it.
     pub(super) fn decide(mut self, decided: Decided) -> io::Result<End> {
         self.record.decided = Some(decided);
         if let Err(error) = self.record.save(self.workspace) {
             self.record.decided = None;
-            return Err(error);
+            return Ok(End::Failed(error));
         }
         self.record.carry_out(self.workspace)
     }
@@ -230,6 +233,7 @@ pub(in crate::workspace) fn recover(workspace: &Workspace) -> io::Result<()> {
     match record.carry_out(workspace)? {
         End::Done { .. } => tracing::warn!("finished what was begun in .git"),
         End::GivenBack => tracing::warn!("what was begun in .git was moved or removed meanwhile, and is given back"),
+        End::Failed(error) => tracing::warn!(%error, "what was begun in .git failed, and is given back"),
     }
     Ok(())
 }
@@ -237,12 +241,28 @@ pub(in crate::workspace) fn recover(workspace: &Workspace) -> io::Result<()> {
 /// Where a target's new file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// In its place.
+    /// In its place, whether or not the lock is still there.
     Placed,
-    /// It still is the lock.
+    /// It is the lock alone.
     Waiting,
-    /// Neither: somebody removed the lock, or replaced the file after it was in its place.
+    /// Neither: somebody removed the lock, or replaced the file after the locks were given back.
     Gone,
+}
+
+/// A target: its folder and `.git`, opened, and where its new file is.
+struct Target {
+    git: OwnedFd,
+    folder: OwnedFd,
+    at: At,
+    /// Whether the lock is there and is ours.
+    lock: Lock,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    Ours,
+    /// There is none, or it is another's.
+    NotOurs,
 }
 
 impl Record {
@@ -255,6 +275,11 @@ impl Record {
         format!("cofferdam-{}-{number}.lock", self.token).into()
     }
 
+    /// The link that becomes the target. `.lock` at the end: git takes it for nothing either.
+    fn next_name(&self, number: usize) -> OsString {
+        format!("cofferdam-{}-{number}.next.lock", self.token).into()
+    }
+
     /// A pack that is being copied. Git passes over it, and `git gc` removes it in time (`remove_temporary_files`, prune.c).
     fn pack_name(&self, pack: &str) -> OsString {
         format!("tmp_cofferdam_{}_{pack}", self.token).into()
@@ -263,9 +288,20 @@ impl Record {
     fn carry_out(&self, workspace: &Workspace) -> io::Result<End> {
         let Some(decided) = &self.decided else { return Ok(End::GivenBack) };
         let last = self.targets.last().cloned().unwrap_or_else(TreePath::root);
-        if self.replace_all(workspace).is_err()
-            || read_ref(workspace, &last).ok().flatten().as_ref() != Some(&decided.commit)
-        {
+        if let Err(error) = self.place_all(workspace) {
+            if self.is_begun(workspace)? {
+                return Err(error);
+            }
+            self.take_back(workspace)?;
+            return Ok(End::Failed(error));
+        }
+        let named = match read_ref(workspace, &last) {
+            Ok(named) => named,
+            Err(RepositoryError::Read { source, .. }) => return Err(source),
+            // A person wrote something else there.
+            Err(_) => None,
+        };
+        if named.as_ref() != Some(&decided.commit) {
             self.take_back(workspace)?;
             return Ok(End::GivenBack);
         }
@@ -286,16 +322,18 @@ impl Record {
         Ok(End::Done { unlogged })
     }
 
-    /// Puts what waits into its place, if everything before it is there.
-    fn replace_all(&self, workspace: &Workspace) -> io::Result<()> {
-        for (number, target) in self.targets.iter().enumerate() {
-            let (folder, at) = self.at(workspace, number, target)?;
-            match at {
-                At::Placed => {}
-                At::Waiting => {
-                    rustix::fs::renameat(&folder, lock_name(target), &folder, target.name())?;
-                    beneath::sync_folder(folder.as_fd(), Path::new(""))?;
-                }
+    /// Puts what waits into its place, if everything before it is there. Nothing is begun where a lock is missing.
+    fn place_all(&self, workspace: &Workspace) -> io::Result<()> {
+        let mut ats = Vec::new();
+        for number in 0..self.targets.len() {
+            ats.push(self.target(workspace, number)?.at);
+        }
+        if ats.contains(&At::Gone) && !ats.contains(&At::Placed) {
+            return Ok(());
+        }
+        for number in 0..self.targets.len() {
+            match self.place(workspace, number)? {
+                At::Placed | At::Waiting => {}
                 // What a person took away is not gone on with. Whether all was in place before is told by the last target.
                 At::Gone => return Ok(()),
             }
@@ -303,34 +341,71 @@ impl Record {
         Ok(())
     }
 
-    fn at(&self, workspace: &Workspace, number: usize, target: &TreePath) -> io::Result<(OwnedFd, At)> {
+    /// Puts one into its place, if it waits. Gives where it was.
+    fn place(&self, workspace: &Workspace, number: usize) -> io::Result<At> {
+        let Target { git, folder, at, .. } = self.target(workspace, number)?;
+        if at == At::Waiting {
+            let next = self.next_name(number);
+            match rustix::fs::linkat(&git, self.own_name(number), &git, &next, AtFlags::empty()) {
+                // One that was stopped before has made it: the name holds this act's number.
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let target = self.targets.get(number).ok_or(io::ErrorKind::NotFound)?;
+            rustix::fs::renameat(&git, &next, &folder, target.name())?;
+            beneath::sync_folder(folder.as_fd(), Path::new(""))?;
+        }
+        Ok(at)
+    }
+
+    /// Whether something is in its place.
+    fn is_begun(&self, workspace: &Workspace) -> io::Result<bool> {
+        for number in 0..self.targets.len() {
+            match self.target(workspace, number) {
+                Ok(target) if target.at == At::Placed => return Ok(true),
+                Ok(_) => {}
+                // The folder is not there, so the file is not.
+                Err(error) if beneath::is_moved(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn target(&self, workspace: &Workspace, number: usize) -> io::Result<Target> {
+        let target = self.targets.get(number).ok_or(io::ErrorKind::NotFound)?;
         let git = beneath::folder(workspace.fd(), Path::new(".git"))?;
         let folder = beneath::folder(workspace.fd(), in_git(target).parent().unwrap_or_else(TreePath::root).as_path())?;
         let inode = |found: Option<beneath::Entry>| found.map(|found| (found.device, found.inode));
         let own = inode(beneath::entry(git.as_fd(), &self.own_name(number))?);
-        let at = if own.is_none() {
-            At::Gone
-        } else if inode(beneath::entry(folder.as_fd(), &lock_name(target))?) == own {
-            At::Waiting
-        } else if inode(beneath::entry(folder.as_fd(), target.name())?) == own {
-            At::Placed
-        } else {
-            At::Gone
+        let is_own = |name: &OsStr| -> io::Result<bool> {
+            Ok(own.is_some() && inode(beneath::entry(folder.as_fd(), name)?) == own)
         };
-        Ok((folder, at))
+        let lock = if is_own(&lock_name(target))? { Lock::Ours } else { Lock::NotOurs };
+        let at = match lock {
+            _ if is_own(target.name())? => At::Placed,
+            Lock::Ours => At::Waiting,
+            Lock::NotOurs => At::Gone,
+        };
+        Ok(Target { git, folder, at, lock })
     }
 
-    /// Gives back the locks that are still ours, and removes what nothing uses yet.
-    fn take_back(&self, workspace: &Workspace) -> io::Result<()> {
-        for (number, target) in self.targets.iter().enumerate() {
-            match self.at(workspace, number, target) {
-                Ok((folder, At::Waiting)) => remove(&folder, &lock_name(target))?,
-                Ok((_, At::Placed | At::Gone)) => {}
+    /// Gives back the locks that are still ours.
+    fn unlock(&self, workspace: &Workspace) -> io::Result<()> {
+        for (number, path) in self.targets.iter().enumerate() {
+            match self.target(workspace, number) {
+                Ok(Target { folder, lock: Lock::Ours, .. }) => remove(&folder, &lock_name(path))?,
+                Ok(Target { lock: Lock::NotOurs, .. }) => {}
                 // The folder is not there, so the lock is not.
                 Err(error) if beneath::is_moved(&error) => {}
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
+    }
+
+    /// Gives back the locks, and removes what nothing uses yet.
+    fn take_back(&self, workspace: &Workspace) -> io::Result<()> {
         // A pack of ours whose index did not come. Another's would have one.
         if let Ok(folder) = beneath::folder(workspace.fd(), in_git(&name("objects/pack")).as_path()) {
             for pack in self.packs.iter().filter(|pack| pack.ends_with(".pack")) {
@@ -344,10 +419,14 @@ impl Record {
         self.clear(workspace)
     }
 
-    /// Removes the temporary files, and the record last.
+    /// Removes the locks, then what tells them from another's, and the record last.
     fn clear(&self, workspace: &Workspace) -> io::Result<()> {
+        self.unlock(workspace)?;
         match beneath::folder(workspace.fd(), Path::new(".git")) {
-            Ok(git) => (0..self.targets.len()).try_for_each(|number| remove(&git, &self.own_name(number)))?,
+            Ok(git) => (0..self.targets.len()).try_for_each(|number| {
+                remove(&git, &self.next_name(number))?;
+                remove(&git, &self.own_name(number))
+            })?,
             Err(error) if beneath::is_moved(&error) => {}
             Err(error) => return Err(error),
         }
@@ -373,3 +452,7 @@ fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+#[path = "placing_tests.rs"]
+mod tests;

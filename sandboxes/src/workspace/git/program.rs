@@ -2,12 +2,13 @@
 //! anybody's.
 //!
 //! Git executes what settings and hooks of its repository name, on commands that look harmless (`reference`: measured for
-//! `status`, `diff` and `add`). So it is only ever given repositories that [`super::store`] made.
+//! `status`, `diff` and `add`). So it is only ever given repositories that [`super::store`] made, or none: for the person's own
+//! settings.
 
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fs,
+    fs::{self, File},
     io::{self, BufRead as _, BufReader, Read, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::fs::PermissionsExt,
@@ -23,11 +24,14 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 
-use super::{Conversions, ObjectId};
+use super::{
+    Conversions, ObjectId, RepositoryError,
+    working_tree::{LineEnds, Links, Modes},
+};
 use crate::{
     namespace::{Restriction, agent_of},
     root::Host,
-    workspace::Workspace,
+    workspace::{Session, Workspace},
 };
 
 /// How long one run may take: reading and checking a commit of the largest size takes seconds.
@@ -94,41 +98,59 @@ impl HostGit {
         })
     }
 
-    /// The person's name and address: as `settings`, the text of the host repository's own, have them, else by their own
-    /// settings, read with no repository in sight; `None` where one is missing. What either includes for a folder
-    /// (`includeIf "gitdir:…"`) does not count here.
-    #[must_use]
-    pub fn identity(&self, host: &Host, settings: &[u8]) -> Option<Identity> {
-        let mut values = self.settings(host, settings, r"^user\.(name|email)$");
+    /// The person's name and address: as the host repository's own settings have them, else by the person's, read with no
+    /// repository in sight; `None` where one is missing. What either includes for a folder (`includeIf "gitdir:…"`) does not
+    /// count here.
+    ///
+    /// # Errors
+    /// The settings could not be read, or git refuses them.
+    pub fn identity(&self, host: &Host, session: &Session) -> Result<Option<Identity>, RepositoryError> {
+        let mut values = self.settings(host, session, r"^user\.(name|email)$")?;
         let mut value = |name: &str| values.remove(name).filter(|value| !value.is_empty());
-        let (Some(name), Some(email)) = (value("user.name"), value("user.email")) else { return None };
-        Some(Identity { name, email })
+        let (Some(name), Some(email)) = (value("user.name"), value("user.email")) else { return Ok(None) };
+        Ok(Some(Identity { name, email }))
     }
 
     /// What settings say about files and objects; read as [`identity`](Self::identity) is.
-    #[must_use]
-    pub fn conversions(&self, host: &Host, settings: &[u8]) -> Conversions {
-        let values = self.settings(host, settings, r"^core\.(autocrlf|filemode|symlinks)$");
+    ///
+    /// # Errors
+    /// The settings could not be read, or git refuses them.
+    pub fn conversions(&self, host: &Host, session: &Session) -> Result<Conversions, RepositoryError> {
+        let values = self.settings(host, session, r"^core\.(autocrlf|filemode|symlinks)$")?;
         // A name without a value is true (git-config(1)).
         let is = |name: &str, words: &[&str]| values.get(name).is_some_and(|value| words.contains(&value.as_str()));
         let no = ["false", "no", "off", "0"];
         let yes = ["", "true", "yes", "on", "1", "input"];
-        Conversions {
-            line_ends: is("core.autocrlf", &yes),
-            modes: !is("core.filemode", &no),
-            links: !is("core.symlinks", &no),
-        }
+        Ok(Conversions {
+            line_ends: if is("core.autocrlf", &yes) { LineEnds::Converted } else { LineEnds::Kept },
+            modes: if is("core.filemode", &no) { Modes::Ignored } else { Modes::Compared },
+            links: if is("core.symlinks", &no) { Links::Files } else { Links::Links },
+        })
     }
 
-    /// The settings whose names match `pattern`: the person's own, and over them those of `repository`, a text. The last of a
-    /// name counts, but an empty one does not hide another.
-    fn settings(&self, host: &Host, repository: &[u8], pattern: &str) -> BTreeMap<String, String> {
+    /// The settings whose names match `pattern`: the person's own, and over them those of the host's repository, as a text. The
+    /// last of a name counts, but an empty one does not hide another.
+    ///
+    /// Git is told that there is no repository. It reads whatever files the person's own settings include, so its fence lets it
+    /// read everything and write nothing.
+    fn settings(
+        &self,
+        host: &Host,
+        session: &Session,
+        pattern: &str,
+    ) -> Result<BTreeMap<String, String>, RepositoryError> {
+        let doing = "read your git settings";
+        let failed = |source| GitError::Run { doing, source };
+        let repository = session.repository_settings()?;
+        let everything = File::open("/").map_err(failed)?;
+        let restriction = self.restriction(session.workspace(), (&[everything.as_fd()], &[])).map_err(failed)?;
         let mut values: BTreeMap<String, String> = BTreeMap::new();
-        for (source, input) in [(None, &[][..]), (Some("--file=-"), repository)] {
+        for (source, input) in [(None, &[][..]), (Some("--file=-"), &repository)] {
             let mut command = Command::new(&self.program);
             command
                 .env_clear()
                 .env("HOME", &host.home)
+                .env("GIT_DIR", "/nonexistent")
                 .env("GIT_NO_LAZY_FETCH", "1")
                 .env("LC_ALL", "C")
                 .current_dir("/");
@@ -136,9 +158,12 @@ impl HostGit {
                 command.env("XDG_CONFIG_HOME", config);
             }
             command.arg("config").args(source).args(["--null", "--get-regexp", pattern]);
-            // It reads the person's own text, wherever they keep it.
-            Restriction::of_use(LONGEST.as_secs()).apply(&mut command);
-            let Ok(ran) = run(command, "read your git settings", input) else { continue };
+            restriction.apply(&mut command);
+            let ran = run(command, doing, input)?;
+            // 1: nothing matches (git-config(1)).
+            if !matches!(ran.status, Some(0 | 1)) {
+                return Err(GitError::Refused { doing, message: ran.message }.into());
+            }
             // `key LF value NUL`, or `key NUL` without a value.
             for entry in ran.output.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
                 let entry = String::from_utf8_lossy(entry);
@@ -149,10 +174,10 @@ impl HostGit {
                 }
             }
         }
-        values
+        Ok(values)
     }
 
-    /// What a git may reach that works in repositories of our own: `readable` and `writable`, and itself.
+    /// What a git may reach: `readable` and `writable`, and itself.
     pub(super) fn restriction(
         &self,
         workspace: &Workspace,

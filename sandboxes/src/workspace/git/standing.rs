@@ -138,9 +138,10 @@ impl Session {
 
     /// The text of the host repository's settings; empty where there are none. A session's own version of them, which an agent
     /// may have written, is not what says whom a commit is by.
-    #[must_use]
-    pub fn repository_settings(&self) -> Vec<u8> {
-        small(self.workspace(), &in_git(&name("config")), 1 << 20).ok().flatten().unwrap_or_default()
+    pub(super) fn repository_settings(&self) -> Result<Vec<u8>, RepositoryError> {
+        let found = small(self.workspace(), &in_git(&name("config")), 1 << 20);
+        let failed = |source| RepositoryError::Read { what: ".git/config".to_owned(), source };
+        Ok(found.map_err(failed)?.unwrap_or_default())
     }
 
     /// The session's own commits, in a sentence for a person; `None` where there are none.

@@ -2,7 +2,7 @@
 //!
 //! The branch is moved in git's own way: index and ref are locked, the ref is compared with what it was, and each is
 //! replaced in one step, the index first. A stop between the two is finished by the next start ([`super::placing`]); until
-//! then the agent's changes are staged, which loses nothing. Whether the working tree already is what the commit has is
+//! then the agent's changes are staged and both are locked, which loses nothing. Whether the working tree already is what the commit has is
 //! looked at before ([`super::working_tree`]).
 
 use std::{
@@ -56,7 +56,7 @@ pub struct Taken {
     pub warnings: Vec<String>,
 }
 
-/// Why a commit was not taken. Nothing was changed.
+/// Why a commit was not taken. Nothing was changed, but where it says that it failed to finish.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     /// The repository is not as it must be for that.
@@ -248,7 +248,7 @@ impl Session {
     /// log.
     ///
     /// # Errors
-    /// [`TakeError`], and nothing was changed.
+    /// [`TakeError`], and nothing was changed, but where it says that it failed to finish.
     pub fn take(
         &self,
         taking: &Taking,
@@ -287,12 +287,18 @@ impl Session {
             line: log_line(taking, host.format.digits(), person),
             stack: self.after(taking)?,
         };
-        match placing.decide(decided).map_err(kernel("record that the commits were taken"))? {
+        match placing
+            .decide(decided)
+            .map_err(kernel("finish taking the commits; the next call or order goes on with it"))?
+        {
             End::Done { unlogged } => {
                 let warning = |error| format!("the branch moved, and its log was not written: {error}");
                 Ok(Taken { warnings: unlogged.into_iter().map(warning).collect() })
             }
             End::GivenBack => Err(TakeError::Changed("a lock of the index or the branch")),
+            End::Failed(source) => {
+                Err(kernel("put the index and the branch into their places; nothing was done")(source))
+            }
         }
     }
 

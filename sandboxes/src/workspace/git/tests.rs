@@ -10,8 +10,11 @@ use std::{
 };
 
 use super::{
-    CommitError, Committed, Conversions, HostGit, Purpose, RepositoryError, TakeError,
-    host::{Head, HostRepository},
+    CommitError, Committed, Conversions, GitError, HostGit, Purpose, RepositoryError, TakeError,
+    host::{Head, HostRepository, name},
+    object::ObjectId,
+    store::Store,
+    working_tree::{Brings, LineEnds, Links, Modes, compare},
 };
 use crate::{
     root::Host,
@@ -22,18 +25,19 @@ use crate::{
 };
 
 /// Settings that change nothing between files and objects.
-const PLAIN: Conversions = Conversions { line_ends: false, modes: true, links: true };
+pub(super) const PLAIN: Conversions =
+    Conversions { line_ends: LineEnds::Kept, modes: Modes::Compared, links: Links::Links };
 
 /// A workspace with a repository and one commit, and what a sandbox wrote over it.
-struct Bench {
-    ground: Playground,
+pub(super) struct Bench {
+    pub(super) ground: Playground,
     upper: Upper,
-    git: HostGit,
-    first: String,
+    pub(super) git: HostGit,
+    pub(super) first: String,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let ground = Playground::new();
         ground.write("a.txt", "one\n");
         let upper = ground.upper();
@@ -64,7 +68,7 @@ impl Bench {
     }
 
     /// Git as the person runs it.
-    fn host(&self, arguments: &[&str]) -> String {
+    pub(super) fn host(&self, arguments: &[&str]) -> String {
         self.run(&[], arguments, b"").unwrap_or_else(|error| panic!("git {arguments:?}: {error}"))
     }
 
@@ -77,19 +81,19 @@ impl Bench {
         self.run(&variables, arguments, input).unwrap_or_else(|error| panic!("git {arguments:?}: {error}"))
     }
 
-    fn blob(&self, content: &str) -> String {
+    pub(super) fn blob(&self, content: &str) -> String {
         self.inside(&["hash-object", "-w", "--stdin"], content.as_bytes())
     }
 
     /// A tree of one entry, whatever is in it.
-    fn tree(&self, mode: &str, name: &str, object: &str) -> String {
+    pub(super) fn tree(&self, mode: &str, name: &str, object: &str) -> String {
         let bytes = (0..object.len()).step_by(2).map(|at| u8::from_str_radix(&object[at..at + 2], 16).unwrap());
         let mut tree = format!("{mode} {name}\0").into_bytes();
         tree.extend(bytes);
         self.inside(&["hash-object", "-t", "tree", "-w", "--stdin", "--literally"], &tree)
     }
 
-    fn commit(&self, parent: &str, tree: &str) -> String {
+    pub(super) fn commit(&self, parent: &str, tree: &str) -> String {
         let who = "N <e@x> 1700000000 +0000";
         let text = format!("tree {tree}\nparent {parent}\nauthor {who}\ncommitter {who}\n\nMessage\n");
         self.inside(&["hash-object", "-t", "commit", "-w", "--stdin", "--literally"], text.as_bytes())
@@ -106,7 +110,7 @@ impl Bench {
         self.ground.write("b", content);
     }
 
-    fn session(&self) -> Session {
+    pub(super) fn session(&self) -> Session {
         self.ground.session()
     }
 
@@ -385,7 +389,7 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
         Converted(&'static str),
     }
     type Make = fn(&Bench) -> (&'static str, String);
-    let windows = Conversions { line_ends: true, ..PLAIN };
+    let windows = Conversions { line_ends: LineEnds::Converted, ..PLAIN };
     let mode = |bench: &Bench, mode: u32| {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(bench.ground.host("b"), permissions).unwrap();
@@ -443,7 +447,7 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
             "modes that mean nothing",
             |b| ("100755", b.blob("x")),
             Box::new(|b| b.only_b("x")),
-            Conversions { modes: false, ..PLAIN },
+            Conversions { modes: Modes::Ignored, ..PLAIN },
             Told::Same,
         ),
         (
@@ -481,7 +485,7 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
             "a file for a link where there are none",
             |b| ("120000", b.blob("t")),
             Box::new(|b| b.only_b("t")),
-            Conversions { links: false, ..PLAIN },
+            Conversions { links: Links::Files, ..PLAIN },
             Told::Same,
         ),
         ("line ends", |b| ("100644", b.blob("x\ny\n")), Box::new(|b| b.only_b("x\r\ny\r\n")), PLAIN, Told::Differs),
@@ -682,25 +686,59 @@ fn objects_that_claim_or_come_to_more_than_git_may_hold_end_the_commit() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a killed server drops nothing either")]
-fn a_lock_is_only_ours_while_it_is_the_inode_that_we_made() {
-    use super::placing::Placing;
+fn settings_that_git_refuses_are_no_settings_that_say_nothing() {
     let bench = Bench::new();
+    let home = tempfile::tempdir().unwrap();
+    let host = Host { home: home.path().into(), state: "/nonexistent".into(), environment: BTreeMap::new() };
     let session = bench.session();
-    let targets = || vec![super::host::name("index"), super::host::name("refs/heads/main")];
-    let locks = [".git/index.lock", ".git/refs/heads/main.lock"];
-    // As if the server was killed: the record stays, and nothing is dropped.
-    std::mem::forget(Placing::begin(&session, targets(), Vec::new()).unwrap());
-    assert!(locks.iter().all(|lock| bench.ground.read(lock).is_some()));
-    // A person removes one of them, and their git makes another of the same name.
-    fs::remove_file(bench.ground.host(locks[0])).unwrap();
-    bench.ground.write(locks[0], "another's");
-    let again = bench.ground.reopened();
-    again.recover(&patient(&|| false)).unwrap();
-    assert_eq!(bench.ground.read(locks[0]).as_deref(), Some("another's"));
-    assert_eq!(bench.ground.read(locks[1]), None);
-    let left = |name: &str| name.starts_with("cofferdam");
-    let names = fs::read_dir(bench.ground.host(".git")).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(!names.into_iter().any(|name| left(&name.to_string_lossy())));
-    assert!(!bench.ground.workspace.state().join("git.json").exists());
+    assert_eq!(bench.git.identity(&host, &session).unwrap(), None);
+    assert_eq!(bench.git.conversions(&host, &session).unwrap(), PLAIN);
+    // The person's own, over an include, and the repository's over those.
+    let settings = home.path().join(".gitconfig");
+    fs::write(&settings, "[include]\n\tpath = more\n[core]\n\tautocrlf\n").unwrap();
+    fs::write(home.path().join("more"), "[user]\n\tname = Per Son\n\temail = per@son.example\n").unwrap();
+    bench.host(&["config", "user.email", "other@son.example"]);
+    let person = bench.git.identity(&host, &session).unwrap().unwrap();
+    assert_eq!((person.name.as_str(), person.email.as_str()), ("Per Son", "other@son.example"));
+    let conversions = bench.git.conversions(&host, &session).unwrap();
+    assert_eq!(conversions, Conversions { line_ends: LineEnds::Converted, ..PLAIN });
+    let refuses = |what: &str| {
+        for error in
+            [bench.git.identity(&host, &session).unwrap_err(), bench.git.conversions(&host, &session).unwrap_err()]
+        {
+            assert!(matches!(error, RepositoryError::Git(GitError::Refused { .. })), "{what}: {error}");
+        }
+    };
+    fs::write(&settings, "[user\n").unwrap();
+    refuses("the person's");
+    fs::remove_file(&settings).unwrap();
+    let own = bench.ground.read(".git/config").unwrap();
+    bench.ground.write(".git/config", &format!("{own}[user\n"));
+    refuses("the repository's");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_taken_for_deleted() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+    let bench = Bench::new();
+    bench.ground.write("closed/b", "x");
+    let closed = bench.ground.host("closed");
+    fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let host = HostRepository::look(&bench.ground.workspace).unwrap();
+    let store = Store::make(&bench.git, &bench.ground.workspace, &host).unwrap();
+    let changed = BTreeMap::from([(name("closed/b"), Brings::Nothing), (name("never/there"), Brings::Nothing)]);
+    // A root server of a container may lack these.
+    let ours = capabilities(None).unwrap();
+    let effective = ours.effective - (CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    set_capabilities(None, CapabilitySets { effective, ..ours }).unwrap();
+    let commit = ObjectId::new(&bench.first).unwrap();
+    let compared = compare((&bench.ground.workspace, &store), &commit, &changed, PLAIN);
+    set_capabilities(None, ours).unwrap();
+    fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    match compared {
+        Err(TakeError::Converted { paths, .. }) => {
+            assert_eq!(paths, [(name("closed/b"), "lies in a folder that cannot be looked into".to_owned())]);
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::workspace::{
     TreePath, Workspace,
-    beneath::{self, Found, Kind},
+    beneath::{self, Blocked, Found, Kind},
 };
 
 /// The longest `.git` file of a submodule, and the longest `HEAD` of one, in bytes.
@@ -37,12 +37,42 @@ const ATTRIBUTES: [&str; 6] = ["text", "eol", "crlf", "filter", "ident", "workin
 /// What settings say about files and objects (git-config(1)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conversions {
-    /// `core.autocrlf` is `true` or `input`.
-    pub(super) line_ends: bool,
-    /// `core.fileMode`: a file's mode says whether it is executable.
-    pub(super) modes: bool,
-    /// `core.symlinks`: a link is a link, and not a file with its target's name.
-    pub(super) links: bool,
+    /// `core.autocrlf`.
+    pub(super) line_ends: LineEnds,
+    /// `core.fileMode`.
+    pub(super) modes: Modes,
+    /// `core.symlinks`.
+    pub(super) links: Links,
+}
+
+/// What becomes of line ends without an attribute that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LineEnds {
+    Kept,
+    /// `true` or `input`: an object has LF for the CR LF of a file.
+    Converted,
+}
+
+/// Whether a file's mode says that it is executable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Modes {
+    Compared,
+    Ignored,
+}
+
+/// How the working tree has links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Links {
+    Links,
+    /// As files with the target's name.
+    Files,
+}
+
+/// What git knows of a file's mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileMode {
+    Plain,
+    Executable,
 }
 
 /// What a commit brings at a path.
@@ -51,7 +81,7 @@ pub(super) enum Brings {
     /// It deletes what was there.
     Nothing,
     File {
-        executable: bool,
+        mode: FileMode,
         blob: ObjectId,
     },
     Link {
@@ -69,12 +99,19 @@ impl Brings {
         Some(match mode {
             "000000" => Self::Nothing,
             // Written before 2005; `git fsck` still takes it.
-            "100644" | "100664" => Self::File { executable: false, blob: object },
-            "100755" => Self::File { executable: true, blob: object },
+            "100644" | "100664" => Self::File { mode: FileMode::Plain, blob: object },
+            "100755" => Self::File { mode: FileMode::Executable, blob: object },
             "120000" => Self::Link { blob: object },
             "160000" => Self::Submodule { commit: object },
             _ => return None,
         })
+    }
+}
+
+impl FileMode {
+    /// The owner's bit is the one that git looks at (`ce_permissions`, read-cache.c).
+    fn of(mode: u32) -> Self {
+        if mode & 0o100 == 0 { Self::Plain } else { Self::Executable }
     }
 }
 
@@ -96,7 +133,13 @@ pub(super) fn compare(
         match brings {
             Brings::Nothing => match beneath::find(workspace.fd(), path).map_err(failed)? {
                 Found::Entry(entry) if entry.kind != Kind::Folder => differ.push(path.clone()),
-                Found::Entry(_) | Found::Absent { .. } | Found::Blocked(_) => {}
+                Found::Blocked(Blocked::Permission) => {
+                    untold.push((path.clone(), "lies in a folder that cannot be looked into".to_owned()));
+                }
+                // What is behind a link or another file system is no file of the repository's.
+                Found::Entry(_)
+                | Found::Absent { .. }
+                | Found::Blocked(Blocked::Link | Blocked::NotFolder | Blocked::Mount) => {}
             },
             Brings::Submodule { commit } => match submodule(workspace, path).map_err(failed)? {
                 Submodule::NotThere => {}
@@ -172,10 +215,9 @@ fn look(
     };
     let is_link = match (brings, found.kind) {
         (Brings::Link { .. }, Kind::Link) => true,
-        (Brings::Link { .. }, Kind::File) if !conversions.links => false,
-        // The owner's bit is the one that git looks at (`ce_permissions`, read-cache.c).
-        (Brings::File { executable, .. }, Kind::File)
-            if !conversions.modes || *executable == (found.mode & 0o100 != 0) =>
+        (Brings::Link { .. }, Kind::File) if conversions.links == Links::Files => false,
+        (Brings::File { mode, .. }, Kind::File)
+            if conversions.modes == Modes::Ignored || *mode == FileMode::of(found.mode) =>
         {
             false
         }
@@ -306,7 +348,7 @@ fn changes_line_ends(attributes: Option<&Attributes>, conversions: Conversions) 
     match (value("text").or(value("crlf")), value("eol")) {
         (Some("unset"), _) => false,
         (Some(_), _) | (None, Some("lf" | "crlf")) => true,
-        (None, _) => conversions.line_ends,
+        (None, _) => conversions.line_ends == LineEnds::Converted,
     }
 }
 

@@ -87,7 +87,7 @@ fn repository_starts_nothing(stage: &Stage) -> Result<Cell, String> {
     let git_of_ours = stage.yard().host_git(&site.session).map_err(|error| chain(&error))?;
     let committed = site.session.take_commit(&closed, "call-P29", &git_of_ours, &Cancel::new());
     let committed = committed.map_err(|error| chain(&error))?.ok_or("no commit came out")?;
-    let conversions = stage.yard().conversions(&git_of_ours, &site.session);
+    let conversions = stage.yard().conversions(&git_of_ours, &site.session).map_err(|error| chain(&error))?;
     let taking = site.session.plan_taking(&git_of_ours, None, conversions).map_err(|error| chain(&error))?;
     let patience = Patience { until: Instant::now() + Duration::from_secs(10), cancelled: &|| false };
     site.session.take(&taking, &git_of_ours, None, &patience).map_err(|error| chain(&error))?;
