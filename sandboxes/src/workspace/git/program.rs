@@ -122,7 +122,7 @@ impl HostGit {
         let no = ["false", "no", "off", "0"];
         let yes = ["", "true", "yes", "on", "1", "input"];
         Ok(Conversions {
-            line_ends: if is("core.autocrlf", &yes) { LineEnds::Converted } else { LineEnds::Kept },
+            line_ends: if is("core.autocrlf", &yes) { LineEnds::ConvertedInText } else { LineEnds::Kept },
             modes: if is("core.filemode", &no) { Modes::Ignored } else { Modes::Compared },
             links: if is("core.symlinks", &no) { Links::Files } else { Links::Links },
         })

@@ -389,7 +389,7 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
         Converted(&'static str),
     }
     type Make = fn(&Bench) -> (&'static str, String);
-    let windows = Conversions { line_ends: LineEnds::Converted, ..PLAIN };
+    let windows = Conversions { line_ends: LineEnds::ConvertedInText, ..PLAIN };
     let mode = |bench: &Bench, mode: u32| {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
         fs::set_permissions(bench.ground.host("b"), permissions).unwrap();
@@ -554,6 +554,37 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
             Told::Converted("is kept in the encoding `UTF-16`"),
         ),
         (
+            "bytes that are no text",
+            |b| ("100644", b.blob("x\n\u{1}y\n")),
+            Box::new(|b| b.only_b("x\r\n\u{1}y\r\n")),
+            windows,
+            Told::Differs,
+        ),
+        (
+            "a CR that ends no line",
+            |b| ("100644", b.blob("x\ry\n")),
+            Box::new(|b| b.only_b("x\ry\r\n")),
+            windows,
+            Told::Differs,
+        ),
+        (
+            "bytes that an attribute calls text",
+            |b| ("100644", b.blob("x\n\u{1}y\n")),
+            Box::new(|b| {
+                b.only_b("x\r\n\u{1}y\r\n");
+                b.ground.write(".git/info/attributes", "b text\n");
+            }),
+            PLAIN,
+            Told::Same,
+        ),
+        (
+            "a submodule whose folder is gone",
+            |b| ("160000", b.first.clone()),
+            Box::new(|b| fs::remove_file(b.ground.host("a.txt")).unwrap()),
+            PLAIN,
+            Told::Differs,
+        ),
+        (
             "a submodule that is not there",
             |b| ("160000", b.first.clone()),
             Box::new(|b| {
@@ -701,7 +732,7 @@ fn settings_that_git_refuses_are_no_settings_that_say_nothing() {
     let person = bench.git.identity(&host, &session).unwrap().unwrap();
     assert_eq!((person.name.as_str(), person.email.as_str()), ("Per Son", "other@son.example"));
     let conversions = bench.git.conversions(&host, &session).unwrap();
-    assert_eq!(conversions, Conversions { line_ends: LineEnds::Converted, ..PLAIN });
+    assert_eq!(conversions, Conversions { line_ends: LineEnds::ConvertedInText, ..PLAIN });
     let refuses = |what: &str| {
         for error in
             [bench.git.identity(&host, &session).unwrap_err(), bench.git.conversions(&host, &session).unwrap_err()]

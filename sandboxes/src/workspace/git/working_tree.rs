@@ -37,7 +37,7 @@ const ATTRIBUTES: [&str; 6] = ["text", "eol", "crlf", "filter", "ident", "workin
 /// What settings say about files and objects (git-config(1)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conversions {
-    /// `core.autocrlf`.
+    /// `core.autocrlf`, for files without an attribute that says so.
     pub(super) line_ends: LineEnds,
     /// `core.fileMode`.
     pub(super) modes: Modes,
@@ -45,11 +45,13 @@ pub struct Conversions {
     pub(super) links: Links,
 }
 
-/// What becomes of line ends without an attribute that says so.
+/// What becomes of a file's line ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LineEnds {
     Kept,
-    /// `true` or `input`: an object has LF for the CR LF of a file.
+    /// The object has LF for the file's CR LF where git takes the file for text (`core.autocrlf`, `text=auto`).
+    ConvertedInText,
+    /// The object has LF for the file's CR LF, whatever is in it (`text`).
     Converted,
 }
 
@@ -142,9 +144,10 @@ pub(super) fn compare(
                 | Found::Blocked(Blocked::Link | Blocked::NotFolder | Blocked::Mount) => {}
             },
             Brings::Submodule { commit } => match submodule(workspace, path).map_err(failed)? {
-                Submodule::NotThere => {}
+                Submodule::Empty => {}
                 Submodule::At(found) if found == *commit => {}
-                Submodule::At(_) => differ.push(path.clone()),
+                // git takes one whose folder is gone for deleted.
+                Submodule::Absent | Submodule::At(_) => differ.push(path.clone()),
                 Submodule::Unknown => untold.push((path.clone(), "is a submodule on a branch".to_owned())),
             },
             Brings::File { blob, .. } | Brings::Link { blob } => blobs.push((path, brings, blob)),
@@ -174,16 +177,21 @@ pub(super) fn compare(
         match known.and_then(converted) {
             _ if matches!(brings, Brings::Link { .. }) => differ.push((*path).clone()),
             Some(why) => untold.push(((*path).clone(), why)),
-            None if changes_line_ends(known, conversions) => by_line_ends.push(number),
-            None => differ.push((*path).clone()),
+            None => match line_ends_of(known, conversions) {
+                LineEnds::Kept => differ.push((*path).clone()),
+                line_ends @ (LineEnds::Converted | LineEnds::ConvertedInText) => by_line_ends.push((number, line_ends)),
+            },
         }
     }
     let ids: Vec<&ObjectId> =
-        by_line_ends.iter().filter_map(|number| blobs.get(*number)).map(|(_, _, blob)| *blob).collect();
+        by_line_ends.iter().filter_map(|(number, _)| blobs.get(*number)).map(|(_, _, blob)| *blob).collect();
     read_blobs(store.in_trusted(), &ids, &mut |number, content| {
-        let blob = by_line_ends.get(number).and_then(|number| blobs.get(*number));
-        let Some((path, brings, _)) = blob else { return Ok(()) };
-        let is_same = match look(workspace, path, brings, conversions)? {
+        let Some((number, line_ends)) = by_line_ends.get(number) else { return Ok(()) };
+        let Some((path, brings, _)) = blobs.get(*number) else { return Ok(()) };
+        let ours = || look(workspace, path, brings, conversions);
+        let is_binary = *line_ends == LineEnds::ConvertedInText && ours()?.map(is_text).transpose()? == Some(false);
+        let is_same = match ours()? {
+            Some(_) if is_binary => false,
             None => false,
             Some(ours) => same(Box::new(OneLineEnd { inner: BufReader::new(ours), held: None }), content)?,
         };
@@ -254,6 +262,31 @@ fn same(ours: Box<dyn Read>, object: &mut dyn Read) -> io::Result<bool> {
         ours.consume(count);
         object.consume(count);
     }
+}
+
+/// Whether git takes content for text where it is to find out (`gather_stats` and `convert_is_binary`, convert.c): no NUL, no
+/// lone CR, and at most one control character to 128 others.
+fn is_text(content: Box<dyn Read>) -> io::Result<bool> {
+    let (mut shown, mut control) = (0_u64, 0_u64);
+    let mut after_cr = false;
+    let mut last = None;
+    for byte in BufReader::with_capacity(1 << 16, content).bytes() {
+        let byte = byte?;
+        if byte == 0 || (after_cr && byte != b'\n') {
+            return Ok(false);
+        }
+        after_cr = byte == b'\r';
+        last = Some(byte);
+        match byte {
+            b'\r' | b'\n' => {}
+            0x08 | b'\t' | 0x0c | 0x1b => shown += 1,
+            0..0x20 | 0x7f => control += 1,
+            _ => shown += 1,
+        }
+    }
+    // An end-of-file mark of DOS is none.
+    let control = if last == Some(0x1a) { control - 1 } else { control };
+    Ok(!after_cr && shown >> 7 >= control)
 }
 
 /// A text with each CR LF as LF, which is what git keeps of it (`crlf_to_git`, convert.c).
@@ -342,20 +375,23 @@ fn converted(attributes: &Attributes) -> Option<String> {
     value("ident").map(|_| "has its `$Id$` expanded".to_owned())
 }
 
-/// Whether git converts a file's line ends (`convert_attrs`, convert.c).
-fn changes_line_ends(attributes: Option<&Attributes>, conversions: Conversions) -> bool {
+/// What git does with a file's line ends (`convert_attrs`, convert.c).
+fn line_ends_of(attributes: Option<&Attributes>, conversions: Conversions) -> LineEnds {
     let value = |name: &str| attributes.and_then(|attributes| attributes.get(name)).map(String::as_str);
     match (value("text").or(value("crlf")), value("eol")) {
-        (Some("unset"), _) => false,
-        (Some(_), _) | (None, Some("lf" | "crlf")) => true,
-        (None, _) => conversions.line_ends == LineEnds::Converted,
+        (Some("unset"), _) => LineEnds::Kept,
+        (Some("auto"), _) => LineEnds::ConvertedInText,
+        (Some(_), _) | (None, Some("lf" | "crlf")) => LineEnds::Converted,
+        (None, _) => conversions.line_ends,
     }
 }
 
 /// How a submodule is checked out.
 enum Submodule {
-    /// Not at all: an empty folder, or none.
-    NotThere,
+    /// Not at all: there is no folder.
+    Absent,
+    /// Not at all: an empty folder.
+    Empty,
     At(ObjectId),
     /// Its repository is not one that `git submodule` made, or it is on a branch.
     Unknown,
@@ -366,13 +402,13 @@ enum Submodule {
 fn submodule(workspace: &Workspace, path: &TreePath) -> io::Result<Submodule> {
     match beneath::find(workspace.fd(), path)? {
         Found::Entry(entry) if entry.kind == Kind::Folder => {}
-        Found::Absent { .. } => return Ok(Submodule::NotThere),
+        Found::Absent { .. } => return Ok(Submodule::Absent),
         Found::Entry(_) | Found::Blocked(_) => return Ok(Submodule::Unknown),
     }
     let Some(text) = small(workspace, &path.join(".git".as_ref()), POINTER_BYTES)? else {
         let folder = beneath::folder(workspace.fd(), path.as_path())?;
         let is_empty = beneath::names(folder.as_fd())?.is_empty();
-        return Ok(if is_empty { Submodule::NotThere } else { Submodule::Unknown });
+        return Ok(if is_empty { Submodule::Empty } else { Submodule::Unknown });
     };
     let text = String::from_utf8_lossy(&text).into_owned();
     let target = text.strip_prefix("gitdir:").map(str::trim).and_then(|target| resolved(path, Path::new(target)));
