@@ -14,12 +14,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use cofferdam_contract::SCRATCH_FOLDERS;
 use cofferdam_policy::Protect;
 
 use super::{
     super::{change::Namer, tree_path::TreePath, workspace::Workspace},
-    Far, NamedPath,
-    look::{Looks, Version},
+    Far, NamedPath, Unread,
+    look::{self, Looks, Version},
 };
 
 /// Folders of each kind that are looked at for one hand-back, those above the changes aside. A look takes microseconds.
@@ -28,23 +29,10 @@ const MOST_FOLDERS: usize = 1000;
 /// Levels of folders whose names are looked at: below the workspace, and below a protected folder.
 const LEVELS: usize = 3;
 
-/// Folders that are not looked through. The repository's own are read with its settings; the links in folders of
-/// installed packages and of builds lead to the workspace's ordinary sources, which ordinary work runs.
-const PASSED_OVER: [&str; 13] = [
-    ".git",
-    ".hg",
-    ".jj",
-    ".sl",
-    ".bzr",
-    "node_modules",
-    "target",
-    ".venv",
-    "venv",
-    ".tox",
-    ".nox",
-    "site-packages",
-    ".direnv",
-];
+/// Folders that are not looked through, with those of [`SCRATCH_FOLDERS`]. The repository's own are read with its settings;
+/// the links in folders of installed packages and of builds lead to the workspace's ordinary sources, which ordinary work
+/// runs.
+const PASSED_OVER: [&str; 7] = [".git", ".hg", ".jj", ".sl", ".bzr", "site-packages", ".direnv"];
 
 /// What is known of the folders.
 #[derive(Debug, Default)]
@@ -103,11 +91,20 @@ pub(super) struct Leads {
 
 impl Links {
     /// Finds them, and the repositories that are met on the way.
-    pub(super) fn find(&mut self, workspace: &Workspace, protect: &Protect, above: &BTreeSet<TreePath>) -> Leads {
+    ///
+    /// # Errors
+    /// A folder or a link that may be there and cannot be read.
+    pub(super) fn find(
+        &mut self,
+        workspace: &Workspace,
+        protect: &Protect,
+        above: &BTreeSet<TreePath>,
+        now: SystemTime,
+    ) -> Result<Leads, Unread> {
         if self.protect.as_ref() != Some(protect) {
             (self.protect, self.folders) = (Some(protect.clone()), HashMap::new());
         }
-        let mut looks = Looks::new(workspace.device(), workspace.inode());
+        let mut looks = Looks::new(workspace.device(), workspace.inode(), now);
         let Leads { mut named, mut repositories } = Leads::default();
         let mut seen = BTreeSet::new();
         let first = |path: TreePath| Pending { folder: Found { made: UNIX_EPOCH, path }, below: None };
@@ -124,7 +121,11 @@ impl Links {
                     continue;
                 }
             }
-            let Some(listing) = self.listing(workspace.root(), protect, &folder) else { continue };
+            let listing = match self.listing(workspace.root(), protect, &folder, now) {
+                Ok(listing) => listing,
+                Err(error) if look::is_nothing(&error) => continue,
+                Err(error) => return Err(Unread::unknown(folder.to_string(), error.to_string())),
+            };
             repositories.extend(listing.has_git.then(|| folder.clone()));
             let below = below.or(listing.is_protected.then_some(0));
             let mut look_at = |folders: &[Found], below| {
@@ -148,27 +149,37 @@ impl Links {
                 }
             }
         }
+        looks.check(workspace.root())?;
         self.folders.retain(|folder, _| seen.contains(folder));
-        Leads { named, repositories }
+        Ok(Leads { named, repositories })
     }
 
-    /// What of a folder matters; `None` when there is no folder that can be read.
-    fn listing(&mut self, root: &Path, protect: &Protect, folder: &TreePath) -> Option<Arc<Listing>> {
+    /// What of a folder matters.
+    fn listing(
+        &mut self,
+        root: &Path,
+        protect: &Protect,
+        folder: &TreePath,
+        now: SystemTime,
+    ) -> io::Result<Arc<Listing>> {
         let path = root.join(folder);
-        let status = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_dir)?;
+        let status = fs::symlink_metadata(&path)?;
+        if !status.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         let version = Version::of(&status);
         let known = self.folders.get(folder);
         if let Some(known) = known
             && known.version == version
             && !known.is_restless
         {
-            return Some(Arc::clone(&known.listing));
+            return Ok(Arc::clone(&known.listing));
         }
         let before = known.map(|known| known.listing.ordinary.iter().map(|found| found.path.clone()).collect());
-        let listing = Arc::new(read(&path, protect, folder, &before.unwrap_or_default()).ok()?);
-        let known = Known { version, is_restless: !version.is_settled(), listing: Arc::clone(&listing) };
+        let listing = Arc::new(read(&path, protect, folder, &before.unwrap_or_default())?);
+        let known = Known { version, is_restless: !version.is_settled(now), listing: Arc::clone(&listing) };
         self.folders.insert(folder.clone(), known);
-        Some(listing)
+        Ok(listing)
     }
 }
 
@@ -179,7 +190,12 @@ fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<Tr
     let mut listing = Listing { is_protected, ..Listing::default() };
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        let kind = entry.file_type()?;
+        let kind = match entry.file_type() {
+            Ok(kind) => kind,
+            // It went away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         listing.has_git |= entry.file_name() == ".git";
         if !kind.is_dir() && !kind.is_symlink() {
             continue;
@@ -200,5 +216,6 @@ fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<Tr
 }
 
 fn is_passed_over(path: &TreePath) -> bool {
-    path.as_path().iter().any(|name| PASSED_OVER.iter().any(|passed| name.eq_ignore_ascii_case(passed)))
+    let passed_over = PASSED_OVER.iter().chain(&SCRATCH_FOLDERS);
+    path.as_path().iter().any(|name| passed_over.clone().any(|passed| name.eq_ignore_ascii_case(passed)))
 }

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use cofferdam_contract::HandBack;
@@ -12,7 +13,9 @@ use cofferdam_contract::HandBack;
 use super::super::{
     change::{HandedBack, Namer, Reason},
     playground::{Playground, Upper},
+    tree_path::TreePath,
 };
+use super::Nature;
 
 /// The machine's git, as a person runs it, with no settings but the repository's.
 fn git(folder: &Path, arguments: &[&str]) {
@@ -64,6 +67,10 @@ fn by_setting(setting: &str, file: &str) -> Reason {
 
 fn by_link(link: &str) -> Reason {
     Reason::Named { by: Namer::Link { link: link.into() } }
+}
+
+fn by_hook(hook: &str) -> Reason {
+    Reason::Named { by: Namer::Hook { hook: hook.into() } }
 }
 
 /// How git comes to run what a setting names.
@@ -139,6 +146,21 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
         ("[alias] x = !python3 -m tools.check", "tools/check.py", "alias.x", No),
         ("[alias] x = !sh x.sh", "x.sh", "alias.x", By(&[&["x"]])),
         ("[alias] x = rebase -x scripts/x main", "scripts/x", "alias.x", No),
+        ("[alias] x = -c core.hooksPath=ci commit -m x", "ci/pre-commit", "alias.x", By(&[&["add", "-A"], &["x"]])),
+        (
+            "[alias] x = !git -c core.hooksPath=ci commit -m x",
+            "ci/pre-commit",
+            "alias.x",
+            By(&[&["add", "-A"], &["x"]]),
+        ),
+        ("[alias] x = -c alias.y=!./y y", "y", "alias.x", By(&[&["x"]])),
+        (
+            "[alias] x = -c sequence.editor=true rebase -ix 'cd tools && ./run' --root",
+            "tools/run",
+            "alias.x",
+            By(&[&["add", "-A"], &["commit", "-m", "x"], &["x"]]),
+        ),
+        ("[alias] x = submodule foreach 'cd tools && ./run'", "tools/run", "alias.x", No),
         ("[alias \"x\"] command = !scripts/x", "scripts/x", "alias.x.command", No),
         ("[core] attributesFile = ci/attributes", "ci/attributes", "core.attributesFile", No),
         ("[core] excludesFile = ci/ignore", "ci/ignore", "core.excludesFile", No),
@@ -199,7 +221,8 @@ fn ordinary_work_is_not_held_by_ordinary_settings() {
              \tfetch = +refs/heads/*:refs/remotes/origin/*\n[branch \"main\"]\n\tremote = origin\n\tmerge = refs/heads/main\n\
              [submodule \"libs/foo\"]\n\turl = ../foo\n\tactive = true\n[submodule]\n\tactive = .\n[safe]\n\tdirectory = {root}/src\n\
              [credential]\n\thelper = store\n[core]\n\teditor = vim\n\tpager = less -R\n[merge]\n\ttool = meld\n\
-             [alias]\n\tst = status\n\td = log -- docs/\n\tt = !cargo test && make build\n\troot = !pwd -P .\n\
+             [alias]\n\tst = status\n\tl = -c color.ui=false log src -- a\n\tri = rebase -i --autosquash main\n\t\
+             co = checkout -b build\n\tup = submodule update --init libs/foo\n\tcl = clean -fdx docs/\n\tp = push origin main\n\td = log -- docs/\n\tt = !cargo test && make build\n\troot = !pwd -P .\n\
              [filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tprocess = git-lfs filter-process\n\
              [init]\n\tdefaultBranch = main\n[gui]\n\trecentrepo = {root}/tests\n[pull]\n\trebase = true\n"
         ),
@@ -304,10 +327,10 @@ fn files_that_a_hook_calls_by_a_path_are_held() {
     symlink("../../push/link", ground.host("template/hooks/pre-push")).unwrap();
     ground.write("template/hooks/pre-push.d/part", "sh push/part");
     for path in ["scripts/lint.sh", "ci/more", "tools/shell"] {
-        assert_eq!(why(&ground, path), Some(by_link(".git/hooks/pre-commit")), "{path}");
+        assert_eq!(why(&ground, path), Some(by_hook(".git/hooks/pre-commit")), "{path}");
     }
     assert_eq!(why(&ground, "push/link"), Some(by_link("template/hooks/pre-push")));
-    assert_eq!(why(&ground, "push/part"), Some(by_link("template/hooks/pre-push.d/part")));
+    assert_eq!(why(&ground, "push/part"), Some(by_hook("template/hooks/pre-push.d/part")));
     for path in ["scripts/data", "src/main.py", "scripts/absent", "scripts/other"] {
         assert_eq!(why(&ground, path), None, "{path}");
     }
@@ -344,9 +367,9 @@ fn what_would_take_a_named_path_with_it_is_held() {
     let gone = Reason::ContainsNamed { path: path.clone(), by: by() };
     assert_eq!(reasons(ground.upper().delete("aux")), [("aux".to_owned(), gone)]);
     let ground = &ground;
-    ground.session().discard(&[super::TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
+    ground.session().discard(&[TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
     assert_eq!(reasons(ground.upper().link("aux", "elsewhere")), [("aux".to_owned(), Reason::Named { by: by() })]);
-    ground.session().discard(&[super::TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
+    ground.session().discard(&[TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
     let leads = Reason::LeadsToNamed { path: "aux".into(), by: by() };
     assert_eq!(
         reasons(ground.upper().folder("elsewhere").link("elsewhere/to", "../aux")),
@@ -372,6 +395,15 @@ fn settings_that_cannot_be_read_hold_everything_until_they_can() {
     fs::write(&config, format!("[alias]\n\tx = !{}\n", (0..9000).map(|n| format!("w{n} ")).collect::<String>()))
         .unwrap();
     assert!(matches!(why(&ground, "d"), Some(Reason::SettingsUnread { .. })));
+    // Each names a file: the bound is of settings, before any is looked for.
+    ground.write("many.gitconfig", &format!("[include]\n{}", "path=a\n".repeat(100_000)));
+    fs::write(&config, "[include]\n\tpath = ../many.gitconfig\n").unwrap();
+    assert_eq!(why(&ground, "m"), unread("many.gitconfig", "more than 20000 settings are read with it"));
+    ground.write("many.gitconfig", &format!("[branch \"a\"]\n{}", "merge=a\n".repeat(100_000)));
+    assert_eq!(why(&ground, "n"), None);
+    let words: String = (0..200).map(|number| format!("w{number} ")).collect();
+    ground.write("many.gitconfig", &format!("[x]\n{}", format!("y={words}\n").repeat(1100)));
+    assert!(matches!(why(&ground, "o"), Some(Reason::SettingsUnread { why, .. }) if why.contains("named")));
     let mut include = String::new();
     for number in 0..12 {
         ground.write(&format!("chain/{number}"), &format!("[include]\n\tpath = {}\n", number + 1));
@@ -409,20 +441,79 @@ fn what_was_read_is_read_again_only_when_it_changed() {
     let ground = repository();
     ground.write("shared.gitconfig", "[core]\n\thooksPath = tools\n");
     set(&ground, "[include]\n\tpath = ../shared.gitconfig");
-    // Older than the coarsest clock's step, so that what is read counts until it changes.
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    assert!(why(&ground, "tools/one").is_some());
+    // So late that what was read counts until it changes.
+    let later = SystemTime::now() + Duration::from_secs(10);
+    let is_named = |path: &str| {
+        let path = TreePath::new(path).unwrap();
+        let naming = ground.workspace.naming();
+        let guard = naming.guard_at(&ground.workspace, &ground.protect, [&path].into_iter(), later);
+        assert_eq!(guard.unread(), None);
+        guard.contains(&path, Nature::Other).is_some()
+    };
+    assert!(is_named("tools/one"));
     let known = || {
         let state = ground.workspace.naming().state.lock().unwrap();
         let (looks, named) = &state.repositories[ground.workspace.root()];
         (looks.are_true(), named.len())
     };
     assert!(known().0);
-    assert_eq!(why(&ground, "plain"), None);
+    ground.write("plain", "x");
+    assert!(!is_named("plain"));
     assert!(known().0, "an ordinary change of the workspace makes nothing untrue");
     ground.write("shared.gitconfig", "[core]\n\thooksPath = other\n");
     assert!(!known().0);
-    assert!(why(&ground, "other/one").is_some());
+    assert!(is_named("other/one") && !is_named("tools/one"));
+    ground.write("shared.gitconfig", "[core]\n\thooksPath = third\n");
+    assert!(why(&ground, "third/one").is_some());
+    assert!(!known().0, "what has just been written is read again");
+}
+
+#[test]
+fn what_cannot_be_told_apart_from_nothing_holds_everything() {
+    let ground = repository();
+    fs::create_dir_all(ground.host(".husky")).unwrap();
+    symlink("../scripts/check.sh", ground.host(".husky/pre-commit")).unwrap();
+    let path = TreePath::new("scripts/check.sh").unwrap();
+    let guard = || ground.workspace.naming().guard(&ground.workspace, &ground.protect, [&path].into_iter());
+    assert_eq!(guard().unread(), None);
+    // A thread with a table of its own, in which there is no room for one more file (EMFILE).
+    let reason = std::thread::scope(|scope| {
+        let alone = scope.spawn(|| {
+            // SAFETY: The thread closes no file of the others' table, and opens none for them.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }.unwrap();
+            let file = fs::File::open("/").unwrap();
+            let all: Vec<fs::File> = std::iter::from_fn(|| file.try_clone().ok()).collect();
+            let reason = guard().unread();
+            drop(all);
+            reason
+        });
+        alone.join().unwrap()
+    });
+    assert!(matches!(&reason, Some(Reason::SettingsUnread { why, .. }) if why.contains("os error 24")), "{reason:?}");
+    assert_eq!(guard().unread(), None);
+}
+
+#[test]
+fn every_repository_that_is_met_counts_and_one_that_git_may_obey_holds_what_it_hides() {
+    let ground = repository();
+    for number in 0..120 {
+        ground.write(&format!("r{number:03}/.git/HEAD"), "ref: refs/heads/main\n");
+        ground.write(&format!("r{number:03}/.git/config"), &format!("[core]\n\tpager = ../scripts/p{number}\n"));
+    }
+    for number in [0, 60, 119] {
+        let reason = by_setting("core.pager", &format!("r{number:03}/.git/config"));
+        assert_eq!(why(&ground, &format!("scripts/p{number}")), Some(reason));
+    }
+    // Git dies of the first in any case, of the second on one branch only, and obeys the third.
+    ground.write("r000/.git/config", "[broken\n");
+    assert_eq!(why(&ground, "a"), None);
+    ground.write("r000/.git/more", "[broken\n");
+    ground.write("r000/.git/config", "[include]\n\tpath = more\n");
+    assert_eq!(why(&ground, "b"), None);
+    ground.write("r000/.git/config", "[includeIf \"onbranch:x\"]\n\tpath = more\n");
+    assert!(matches!(why(&ground, "c"), Some(Reason::SettingsUnread { file, .. }) if file == "r000/.git/more"));
+    ground.write("r000/.git/config", &" ".repeat((1 << 20) + 1));
+    assert!(matches!(why(&ground, "d"), Some(Reason::SettingsUnread { file, .. }) if file == "r000/.git/config"));
 }
 
 #[test]
