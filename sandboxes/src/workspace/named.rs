@@ -11,6 +11,7 @@
 //!
 //! What cannot be read holds every change: a path that may run code is not told from one that does not.
 
+mod alias;
 mod config;
 mod links;
 mod look;

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     super::{change::Namer, notice::visible, tree_path::TreePath},
-    Far, NamedPath, Unread,
+    Far, NamedPath, Unread, alias,
     config::{self, Setting},
     look::{End, Looks, Way},
     words::{self, Meaning, Reach, Word, Words},
@@ -21,6 +21,12 @@ use super::{
 
 /// How deep files include one another, as git allows (`MAX_INCLUDE_DEPTH` of its `config.c`).
 const MOST_INCLUDES: usize = 10;
+
+/// Settings that are kept for one repository, of those that may matter. A person has tens.
+const MOST_SETTINGS: usize = 20_000;
+
+/// Times that a path is named in one repository. Each takes microseconds.
+const MOST_NAMED: usize = 200_000;
 
 /// Settings files of a person and the machine: each repository of theirs obeys them.
 #[derive(Debug, Clone, Default)]
@@ -57,12 +63,17 @@ pub(super) struct Repository<'a> {
     /// Where git runs what its settings name.
     bases: Vec<PathBuf>,
     named: Vec<NamedPath>,
+    /// Settings that were kept.
+    settings: usize,
+    /// How often a path was named.
+    names: usize,
 }
 
-/// A settings file, and the repository's folder that it belongs to.
+/// A settings file.
 struct File {
     path: PathBuf,
-    text: Vec<Setting>,
+    /// What of it may matter here.
+    settings: Vec<Setting>,
 }
 
 impl<'a> Repository<'a> {
@@ -78,7 +89,7 @@ impl<'a> Repository<'a> {
     ) -> Result<Vec<NamedPath>, Unread> {
         let top = top.to_owned();
         let (bases, own, named) = (vec![top.clone()], Vec::new(), Vec::new());
-        let mut repository = Self { looks, personal, workspace, top, own, bases, named };
+        let mut repository = Self { looks, personal, workspace, top, own, bases, named, settings: 0, names: 0 };
         repository.find_own()?;
         let mut files = Vec::new();
         for path in &personal.files {
@@ -93,10 +104,17 @@ impl<'a> Repository<'a> {
             repository.obey(&files)?;
             repository.links_of_own()?;
         }
-        if repository.looks.are_too_many() {
-            return Err(repository.unread("more paths are named than are looked at"));
-        }
+        repository.check()?;
         Ok(repository.named)
+    }
+
+    /// # Errors
+    /// When more was to be looked at than is.
+    fn check(&self) -> Result<(), Unread> {
+        if self.names > MOST_NAMED || self.looks.are_too_many() {
+            return Err(self.unread("more paths are named than are looked at"));
+        }
+        Ok(())
     }
 
     fn unread(&self, why: &str) -> Unread {
@@ -115,7 +133,7 @@ impl<'a> Repository<'a> {
                 if let Some(target) = text.strip_prefix(b"gitdir:") {
                     let target = self.top.join(path_of(target.trim_ascii()));
                     let by = Namer::Setting { setting: "gitdir".to_owned(), file: self.shown(&git) };
-                    self.name(&target, &by, Far::Tree);
+                    self.name(&target, &by, Far::Tree)?;
                     own.push(target);
                 }
             }
@@ -131,7 +149,7 @@ impl<'a> Repository<'a> {
             if let Some(text) = self.looks.text(&pointer)? {
                 let common = first.join(path_of(text.trim_ascii()));
                 let by = Namer::Setting { setting: "commondir".to_owned(), file: self.shown(&first) };
-                self.name(&common, &by, Far::Tree);
+                self.name(&common, &by, Far::Tree)?;
                 own.push(common);
             }
         }
@@ -166,7 +184,7 @@ impl<'a> Repository<'a> {
             self.add_file(&own.join("config"), files, 0)?;
         }
         let extends = |setting: &Setting| setting.section == "extensions" && setting.key == "worktreeconfig";
-        if files.iter().flat_map(|file| &file.text).any(extends) {
+        if files.iter().flat_map(|file| &file.settings).any(extends) {
             for own in self.own.clone() {
                 self.add_file(&own.join("config.worktree"), files, 0)?;
             }
@@ -187,29 +205,40 @@ impl<'a> Repository<'a> {
             return Ok(());
         }
         let text = match self.looks.text(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(()),
             // A git of the same user passes over these too (`ACCESS_EACCES_OK` of its `config.c`).
             Err(_) if self.personal.files.iter().any(|file| file == path) && self.looks.is_forbidden(path) => {
                 return Ok(());
             }
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok(()),
             Err(unread) => return Err(Unread { file: shown, ..unread }),
         };
         if depth > MOST_INCLUDES {
             return Err(Unread { file: shown, why: format!("more than {MOST_INCLUDES} files include one another") });
         }
-        let settings = config::parse(&text).map_err(|config::Malformed(line)| Unread {
+        let mut settings = config::parse(&text).map_err(|config::Malformed(line)| Unread {
             file: shown.clone(),
             why: format!("git would refuse its line {line}"),
         })?;
-        files.push(File { path: path.to_owned(), text: settings.clone() });
-        for setting in settings.iter().filter(|setting| words::meaning(setting) == Meaning::Include) {
+        let lines =
+            settings.iter().filter(|setting| matches!(words::meaning(setting), Meaning::Command | Meaning::Words));
+        let made: Vec<Setting> = lines.flat_map(|setting| alias::made_by(&setting.value, &setting.written)).collect();
+        settings.extend(made);
+        settings.retain(|setting| words::meaning(setting) != Meaning::None || setting.section == "extensions");
+        self.settings += settings.len();
+        if self.settings > MOST_SETTINGS {
+            return Err(Unread { file: shown, why: format!("more than {MOST_SETTINGS} settings are read with it") });
+        }
+        let includes = settings.iter().filter(|setting| words::meaning(setting) == Meaning::Include);
+        let includes: Vec<Setting> = includes.cloned().collect();
+        files.push(File { path: path.to_owned(), settings });
+        for setting in includes {
             let by = Namer::Setting { setting: visible(&setting.written), file: shown.clone() };
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             for text in words::of_path(&setting.value) {
                 let homes = text.starts_with(b"~");
                 for place in self.places(&text, std::slice::from_ref(&folder)) {
-                    self.name(&place, &by, Far::Tree);
+                    self.name(&place, &by, Far::Tree)?;
                     // Of the folders that may be somebody's home, others may write into some.
                     if !homes || place.starts_with(&self.personal.home) || self.looks.way(&place).end.is_some() {
                         self.add_file(&place, files, depth + 1)?;
@@ -222,7 +251,7 @@ impl<'a> Repository<'a> {
 
     /// Names what the settings name.
     fn obey(&mut self, files: &[File]) -> Result<(), Unread> {
-        let worktrees = files.iter().flat_map(|file| &file.text);
+        let worktrees = files.iter().flat_map(|file| &file.settings);
         for setting in worktrees.filter(|setting| words::meaning(setting) == Meaning::WorkTree) {
             let bases = self.own.iter().map(|own| own.join(path_of(&setting.value)));
             let bases: Vec<PathBuf> = bases.collect();
@@ -230,7 +259,7 @@ impl<'a> Repository<'a> {
         }
         for file in files {
             let shown = self.shown(&file.path);
-            for setting in &file.text {
+            for setting in &file.settings {
                 let by = Namer::Setting { setting: visible(&setting.written), file: shown.clone() };
                 let value = &setting.value;
                 match words::meaning(setting) {
@@ -238,7 +267,7 @@ impl<'a> Repository<'a> {
                     Meaning::Path => {
                         for text in words::of_path(value) {
                             for place in self.places(&text, &self.bases) {
-                                self.name(&place, &by, Far::Tree);
+                                self.name(&place, &by, Far::Tree)?;
                                 // A template's hooks are copied as they are, links as links.
                                 self.hooks_in(&place.join("hooks"))?;
                             }
@@ -247,13 +276,13 @@ impl<'a> Repository<'a> {
                     Meaning::Hooks => {
                         for text in words::of_path(value) {
                             for place in self.places(&text, &self.bases) {
-                                self.name(&place, &by, Far::Whole);
+                                self.name(&place, &by, Far::Whole)?;
                                 self.hooks_in(&place)?;
                             }
                         }
                     }
                     Meaning::Command => self.name_parts(words::of_command(value), &by)?,
-                    Meaning::Words => self.name_parts(words::of_words(value), &by)?,
+                    Meaning::Words => self.name_parts(alias::words_of(value), &by)?,
                     Meaning::Address => self.name_parts(words::of_command(&setting.subsection), &by)?,
                 }
             }
@@ -265,14 +294,10 @@ impl<'a> Repository<'a> {
         let Some(words) = words else {
             return Err(self.unread(&format!("a value has too many words: {by}")));
         };
-        self.name_words(&words, by);
-        if self.looks.are_too_many() {
-            return Err(self.unread("more paths are named than are looked at"));
-        }
-        Ok(())
+        self.name_words(&words, by)
     }
 
-    fn name_words(&mut self, words: &Words, by: &Namer) {
+    fn name_words(&mut self, words: &Words, by: &Namer) -> Result<(), Unread> {
         let mut bases = self.bases.clone();
         for entered in &words.entered {
             bases.extend(self.places(entered, &self.bases));
@@ -284,9 +309,10 @@ impl<'a> Repository<'a> {
                 Reach::Name => Far::Name,
             };
             for place in self.places(text, &bases) {
-                self.name(&place, by, far.clone());
+                self.name(&place, by, far.clone())?;
             }
         }
+        Ok(())
     }
 
     /// The absolute paths that a word may mean, from folders in which it may be read.
@@ -318,11 +344,19 @@ impl<'a> Repository<'a> {
     }
 
     /// Notes a path that something names, with every link on its way.
-    fn name(&mut self, place: &Path, by: &Namer, far: Far) {
+    ///
+    /// # Errors
+    /// When more is named than is looked at.
+    fn name(&mut self, place: &Path, by: &Namer, far: Far) -> Result<(), Unread> {
+        self.names += 1;
+        self.check()?;
         let way = self.looks.way(place);
         let far = match (far, way.kind) {
             // A bare word that is a folder is an argument far more often than a program.
-            (Far::Name, End::Folder) => return self.note_links(&way, by),
+            (Far::Name, End::Folder) => {
+                self.note_links(&way, by);
+                return Ok(());
+            }
             (far, _) => far,
         };
         self.note_links(&way, by);
@@ -332,6 +366,7 @@ impl<'a> Repository<'a> {
             (Some(end), Far::Name | Far::Tree) if end == TreePath::root() => {}
             (Some(end), _) => self.named.push(NamedPath { path: end, far, by: by.clone() }),
         }
+        Ok(())
     }
 
     fn note_links(&mut self, way: &Way, by: &Namer) {
@@ -396,11 +431,9 @@ impl<'a> Repository<'a> {
             let called = words.filter(|word| word.text.contains(&b'/')).map(|word| word.text);
             for place in called.flat_map(|text| self.places(&text, &bases)).collect::<BTreeSet<_>>() {
                 if self.looks.way(&place).kind == End::File {
-                    self.name(&place, &by, Far::Name);
+                    self.name(&place, &by, Far::Name)?;
                 }
-                if self.looks.are_too_many() {
-                    return Err(self.unread("more paths are named than are looked at"));
-                }
+                self.check()?;
             }
         }
         Ok(())

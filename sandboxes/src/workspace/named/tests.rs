@@ -139,6 +139,21 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
         ("[alias] x = !python3 -m tools.check", "tools/check.py", "alias.x", No),
         ("[alias] x = !sh x.sh", "x.sh", "alias.x", By(&[&["x"]])),
         ("[alias] x = rebase -x scripts/x main", "scripts/x", "alias.x", No),
+        ("[alias] x = -c core.hooksPath=ci commit -m x", "ci/pre-commit", "alias.x", By(&[&["add", "-A"], &["x"]])),
+        (
+            "[alias] x = !git -c core.hooksPath=ci commit -m x",
+            "ci/pre-commit",
+            "alias.x",
+            By(&[&["add", "-A"], &["x"]]),
+        ),
+        ("[alias] x = -c alias.y=!./y y", "y", "alias.x", By(&[&["x"]])),
+        (
+            "[alias] x = -c sequence.editor=true rebase -ix 'cd tools && ./run' --root",
+            "tools/run",
+            "alias.x",
+            By(&[&["add", "-A"], &["commit", "-m", "x"], &["x"]]),
+        ),
+        ("[alias] x = submodule foreach 'cd tools && ./run'", "tools/run", "alias.x", No),
         ("[alias \"x\"] command = !scripts/x", "scripts/x", "alias.x.command", No),
         ("[core] attributesFile = ci/attributes", "ci/attributes", "core.attributesFile", No),
         ("[core] excludesFile = ci/ignore", "ci/ignore", "core.excludesFile", No),
@@ -199,7 +214,8 @@ fn ordinary_work_is_not_held_by_ordinary_settings() {
              \tfetch = +refs/heads/*:refs/remotes/origin/*\n[branch \"main\"]\n\tremote = origin\n\tmerge = refs/heads/main\n\
              [submodule \"libs/foo\"]\n\turl = ../foo\n\tactive = true\n[submodule]\n\tactive = .\n[safe]\n\tdirectory = {root}/src\n\
              [credential]\n\thelper = store\n[core]\n\teditor = vim\n\tpager = less -R\n[merge]\n\ttool = meld\n\
-             [alias]\n\tst = status\n\td = log -- docs/\n\tt = !cargo test && make build\n\troot = !pwd -P .\n\
+             [alias]\n\tst = status\n\tl = -c color.ui=false log src -- a\n\tri = rebase -i --autosquash main\n\t\
+             co = checkout -b build\n\tup = submodule update --init libs/foo\n\tcl = clean -fdx docs/\n\tp = push origin main\n\td = log -- docs/\n\tt = !cargo test && make build\n\troot = !pwd -P .\n\
              [filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tprocess = git-lfs filter-process\n\
              [init]\n\tdefaultBranch = main\n[gui]\n\trecentrepo = {root}/tests\n[pull]\n\trebase = true\n"
         ),
@@ -372,6 +388,15 @@ fn settings_that_cannot_be_read_hold_everything_until_they_can() {
     fs::write(&config, format!("[alias]\n\tx = !{}\n", (0..9000).map(|n| format!("w{n} ")).collect::<String>()))
         .unwrap();
     assert!(matches!(why(&ground, "d"), Some(Reason::SettingsUnread { .. })));
+    // Each names a file: the bound is of settings, before any is looked for.
+    ground.write("many.gitconfig", &format!("[include]\n{}", "path=a\n".repeat(100_000)));
+    fs::write(&config, "[include]\n\tpath = ../many.gitconfig\n").unwrap();
+    assert_eq!(why(&ground, "m"), unread("many.gitconfig", "more than 20000 settings are read with it"));
+    ground.write("many.gitconfig", &format!("[branch \"a\"]\n{}", "merge=a\n".repeat(100_000)));
+    assert_eq!(why(&ground, "n"), None);
+    let words: String = (0..200).map(|number| format!("w{number} ")).collect();
+    ground.write("many.gitconfig", &format!("[x]\n{}", format!("y={words}\n").repeat(1100)));
+    assert!(matches!(why(&ground, "o"), Some(Reason::SettingsUnread { why, .. }) if why.contains("named")));
     let mut include = String::new();
     for number in 0..12 {
         ground.write(&format!("chain/{number}"), &format!("[include]\n\tpath = {}\n", number + 1));

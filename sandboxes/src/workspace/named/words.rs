@@ -105,7 +105,7 @@ pub(super) enum Meaning {
     WorkTree,
     /// The value is a command line, or may be.
     Command,
-    /// The value are words of git's: they name files, and no folder counts with all below it.
+    /// The value are words of git's: a command and its arguments.
     Words,
     /// The subsection is an address that is a command line.
     Address,
@@ -158,7 +158,7 @@ pub(super) fn of_command(line: &[u8]) -> Option<Words> {
     let mut words = Words::default();
     // Not every program of a setting is started by a shell: then the whole is one path, with its spaces.
     for whole in of_path(line.trim_ascii()) {
-        words.add(&whole, false);
+        words.add(&whole, Reach::Name);
     }
     let line = line.trim_ascii().strip_prefix(b"!").unwrap_or(line);
     let mut spoken = shell_words(line);
@@ -166,31 +166,22 @@ pub(super) fn of_command(line: &[u8]) -> Option<Words> {
     let mut before: Vec<u8> = Vec::new();
     for word in spoken {
         let enters = is_entering(&before);
-        words.add(&word, enters);
+        words.add(&word, if enters { Reach::Tree } else { Reach::Name });
         if enters && !word.starts_with(b"-") {
             words.entered.insert(word.clone());
         }
         if before == b"-m" {
             // `python -m a.b` runs a/b.py, or a/b/__main__.py.
             let module: Vec<u8> = word.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
-            words.add(&[module.as_slice(), b".py"].concat(), true);
-            words.add(&module, true);
+            words.add(&[module.as_slice(), b".py"].concat(), Reach::Tree);
+            words.add(&module, Reach::Tree);
         }
-        if words.words.len() > MOST_PARTS {
+        if !words.is_bounded() {
             return None;
         }
         before = word;
     }
     Some(words)
-}
-
-/// The same for words that are git's own: the first is a command of git's, and no folder is meant with all below it.
-pub(super) fn of_words(line: &[u8]) -> Option<Words> {
-    let line = line.trim_ascii();
-    let first = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-    let words = of_command(&line[first..])?;
-    let words = words.words.into_iter().map(|word| Word { reach: Reach::Name, ..word }).collect();
-    Some(Words { words, entered: BTreeSet::new() })
 }
 
 /// A whole value that is one path. What git puts before it is left out: `:(optional)` (git 2.52), and `%(prefix)`, which
@@ -203,17 +194,23 @@ pub(super) fn of_path(value: &[u8]) -> BTreeSet<Vec<u8>> {
 }
 
 impl Words {
-    fn add(&mut self, word: &[u8], enters: bool) {
-        self.add_one(word, enters);
+    /// Whether it has no more parts than are looked at.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.words.len() <= MOST_PARTS
+    }
+
+    /// Adds a word that reaches so far at least: one with a slash is a path.
+    fn add(&mut self, word: &[u8], reach: Reach) {
+        self.add_one(word, reach);
         let bare = word.iter().position(|byte| !b"!@+".contains(byte)).and_then(|from| word.get(from..));
-        self.add_one(bare.unwrap_or_default(), enters);
+        self.add_one(bare.unwrap_or_default(), reach);
         // `-Ctools`, `-I./x`.
         if word.first() == Some(&b'-') {
-            self.add_one(word.get(2..).unwrap_or_default(), false);
+            self.add_one(word.get(2..).unwrap_or_default(), Reach::Name);
         }
     }
 
-    fn add_one(&mut self, word: &[u8], enters: bool) {
+    fn add_one(&mut self, word: &[u8], reach: Reach) {
         // A pattern means any name in its folder.
         let text = match word.iter().position(|byte| b"*?[".contains(byte)) {
             Some(pattern) => match word[..pattern].iter().rposition(|byte| *byte == b'/') {
@@ -225,7 +222,7 @@ impl Words {
         if text.is_empty() || text.contains(&0) {
             return;
         }
-        let reach = if enters || text.contains(&b'/') { Reach::Tree } else { Reach::Name };
+        let reach = if text.contains(&b'/') { Reach::Tree } else { reach };
         self.words.insert(Word { text: text.to_vec(), reach });
     }
 }
@@ -236,7 +233,7 @@ fn is_entering(word: &[u8]) -> bool {
 }
 
 /// The words of a line as a shell divides it, quotes and backslashes taken away; an open quote ends with the line.
-fn shell_words(line: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn shell_words(line: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     let mut word = Vec::new();
     let mut quote = None;
