@@ -59,6 +59,8 @@ enum Far {
     Whole,
     /// What is protected below the link that leads to it.
     Through(TreePath),
+    /// What lies in it and has a name that begins and ends so, in folded letters, and the folder's own name.
+    Between(String, String),
 }
 
 /// Something that must be known and cannot be read.
@@ -287,6 +289,10 @@ impl<'a> Guard<'a> {
                     let below: PathBuf = path.as_path().iter().skip(depth).collect();
                     self.protect.contains(&link.as_path().join(below)).is_some()
                 }
+                Far::Between(before, after) => match names.get(depth) {
+                    Some(name) => depth + 1 == names.len() && name.starts_with(before) && name.ends_with(after),
+                    None => nature == Nature::Other,
+                },
             };
             let found = self.named.get(&names[..depth]).and_then(|named| named.iter().find(counts));
             if let Some(found) = found {
