@@ -262,6 +262,12 @@ impl<'a> Guard<'a> {
         pattern.or_else(|| self.named_at(path, nature))
     }
 
+    /// As [`Guard::contains`], for what is to be deleted.
+    pub(super) fn contains_deleted(&self, path: &TreePath, nature: Nature) -> Option<Protection> {
+        let pattern = self.protect.contains_deleted(path.as_path());
+        pattern.map(|pattern| Protection::Pattern(pattern.to_owned())).or_else(|| self.named_at(path, nature))
+    }
+
     /// As [`Guard::contains`], and also for a folder on the way to something protected: a link to it brings that along.
     pub(super) fn matches(&self, path: &TreePath) -> Option<Protection> {
         let pattern = self.protect.matches(path.as_path()).map(|pattern| Protection::Pattern(pattern.to_owned()));

@@ -19,7 +19,7 @@ use cofferdam_policy::Protect;
 use super::{
     super::{change::Namer, tree_path::TreePath, workspace::Workspace},
     Far, NamedPath,
-    look::{Looks, Version},
+    look::{End, Looks, Version},
 };
 
 /// Folders of each kind that are looked at for one hand-back, those above the changes aside. A look takes microseconds.
@@ -30,7 +30,7 @@ const LEVELS: usize = 3;
 
 /// Folders that are not looked through. The repository's own are read with its settings; the links in folders of
 /// installed packages and of builds lead to the workspace's ordinary sources, which ordinary work runs.
-const PASSED_OVER: [&str; 13] = [
+const PASSED_OVER: [&str; 19] = [
     ".git",
     ".hg",
     ".jj",
@@ -44,6 +44,12 @@ const PASSED_OVER: [&str; 13] = [
     ".nox",
     "site-packages",
     ".direnv",
+    "__pycache__",
+    "__pypackages__",
+    ".eggs",
+    ".terraform",
+    ".yarn",
+    "bundle",
 ];
 
 /// What is known of the folders.
@@ -144,6 +150,10 @@ impl Links {
                 let hops = way.links.iter().skip(1);
                 named.extend(hops.map(|hop| NamedPath { path: hop.clone(), far: Far::Tree, by: by.clone() }));
                 if let Some(path) = way.end.filter(|end| *end != TreePath::root()) {
+                    if way.kind == End::Folder && !is_passed_over(&link) {
+                        let linked = Linked { folder: path.clone(), link: link.clone(), level: 0 };
+                        named.extend(linked.links_in(&mut looks, workspace.root(), protect, &mut protected));
+                    }
                     named.push(NamedPath { path, far: Far::Through(link), by });
                 }
             }
@@ -197,6 +207,52 @@ fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<Tr
         if matters { listing.protected.push(found) } else { listing.ordinary.push(found) }
     }
     Ok(listing)
+}
+
+/// A folder that is also at the end of a link at a protected name.
+struct Linked {
+    folder: TreePath,
+    /// Its name by the link.
+    link: TreePath,
+    /// How deep it lies below the first such folder.
+    level: usize,
+}
+
+impl Linked {
+    /// Where links in it lead that have protected names by the link; as for other protected folders, in [`LEVELS`] levels
+    /// and as many folders. One that cannot be read counts with all below it.
+    fn links_in(self, looks: &mut Looks, root: &Path, protect: &Protect, count: &mut usize) -> Vec<NamedPath> {
+        let (mut named, mut pending) = (Vec::new(), vec![self]);
+        while let Some(Self { folder, link, level }) = pending.pop() {
+            *count += 1;
+            if level > LEVELS || *count > MOST_FOLDERS {
+                continue;
+            }
+            let Ok(names) = looks.names(&root.join(&folder)) else {
+                let by = Namer::Link { link: link.to_string() };
+                named.push(NamedPath { path: folder, far: Far::Tree, by });
+                continue;
+            };
+            for name in names {
+                let (path, link) = (folder.join(&name), link.join(&name));
+                if protect.matches(link.as_path()).is_none() {
+                    continue;
+                }
+                let way = looks.way(&root.join(&path));
+                let by = Namer::Link { link: path.to_string() };
+                let hops = way.links.iter().filter(|hop| **hop != path);
+                named.extend(hops.map(|hop| NamedPath { path: hop.clone(), far: Far::Tree, by: by.clone() }));
+                let Some(end) = way.end.filter(|end| *end != TreePath::root()) else { continue };
+                if way.kind == End::Folder {
+                    pending.push(Self { folder: end.clone(), link: link.clone(), level: level + 1 });
+                }
+                if !way.links.is_empty() {
+                    named.push(NamedPath { path: end, far: Far::Through(link), by });
+                }
+            }
+        }
+        named
+    }
 }
 
 fn is_passed_over(path: &TreePath) -> bool {

@@ -683,6 +683,44 @@ fn what_links_at_protected_names_lead_to_is_held() {
 }
 
 #[test]
+fn a_folder_at_the_end_of_a_link_at_a_protected_name_is_looked_through_under_that_name() {
+    let ground = Playground::new();
+    for (link, target) in [
+        (".vscode", "ed"),
+        ("ed/tasks.json", "../tasks/t.json"),
+        (".github", "ci"),
+        ("ci/workflows/w.yml", "../../shared/w.yml"),
+        ("ci/notes", "../shared/notes"),
+        (".claude/hooks", "../agentsrc/hooks"),
+        ("agentsrc/hooks/h.sh", "../../scr/h.sh"),
+        (".husky", "hk"),
+        ("hk/pre-commit", "../real/pc"),
+        ("hk/more", "../real/more"),
+        ("real/more/deep", "../../real2"),
+        ("hk/loop", "../hk"),
+    ] {
+        fs::create_dir_all(ground.host(link).parent().unwrap()).unwrap();
+        symlink(target, ground.host(link)).unwrap();
+    }
+    for folder in ["tasks", "shared", "scr", "real", "real2"] {
+        fs::create_dir_all(ground.host(folder)).unwrap();
+    }
+    for (path, link) in [
+        ("tasks/t.json", "ed/tasks.json"),
+        ("shared/w.yml", "ci/workflows/w.yml"),
+        ("scr/h.sh", "agentsrc/hooks/h.sh"),
+        ("real/pc", "hk/pre-commit"),
+        ("real2/x", "real/more/deep"),
+        ("ed/launch.json", ".vscode"),
+    ] {
+        assert_eq!(why(&ground, path), Some(by_link(link)), "{path}");
+    }
+    for path in ["tasks/other", "shared/notes", "ci/x", "real/other"] {
+        assert_eq!(why(&ground, path), None, "{path}");
+    }
+}
+
+#[test]
 fn a_link_of_a_call_is_followed_over_those_of_the_host_of_what_is_held_and_of_the_call() {
     let to = |path: &str, pattern: &str| Reason::LeadsToProtected { path: path.into(), pattern: pattern.into() };
     let ground = Playground::new();

@@ -397,7 +397,12 @@ fn without_reading(line: &[u8]) -> Vec<u8> {
         let is_run_by_cargo = first == b"cargo"
             && rest.next().is_some_and(|word| [&b"run"[..], b"r", b"test", b"t"].contains(&word.as_slice()));
         let is_made = first == b"make";
-        if is_read {
+        // The first word after git is a command of git's that starts nothing that its words name.
+        let is_git = first == b"git"
+            && shell_words(command).iter().skip_while(|word| *word != b"git").nth(1).is_some_and(|word| {
+                ["add", "diff", "ls-files", "rev-parse", "status"].iter().any(|known| known.as_bytes() == word)
+            });
+        if is_read || is_git {
             kept.push(b';');
         } else if is_run_by_cargo {
             // What follows `--` are arguments of a program that is built from the sources.
