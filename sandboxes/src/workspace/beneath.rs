@@ -23,6 +23,9 @@ use rustix::{
 
 use super::tree_path::TreePath;
 
+/// Links that one path may pass, as in the kernel (`MAXSYMLINKS` of `include/linux/namei.h`).
+pub(crate) const MAX_LINKS: usize = 40;
+
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS)

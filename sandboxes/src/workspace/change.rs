@@ -266,6 +266,11 @@ pub enum Namer {
         /// The link.
         link: String,
     },
+    /// A hook of git's, which calls the file by a path.
+    Hook {
+        /// The hook: relative to the workspace if it lies there.
+        hook: String,
+    },
 }
 
 /// Something worth knowing about changes that came back or are held.
@@ -406,6 +411,7 @@ impl fmt::Display for Namer {
         match self {
             Self::Setting { setting, file } => write!(formatter, "protected by {setting} of {file}"),
             Self::Link { link } => write!(formatter, "protected since {link} leads there"),
+            Self::Hook { hook } => write!(formatter, "protected since the hook {hook} calls it"),
         }
     }
 }

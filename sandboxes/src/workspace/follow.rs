@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    beneath::{self, Found, Kind},
+    beneath::{self, Found, Kind, MAX_LINKS},
     change::What,
     gate::Leads,
     named::{Guard, Nature},
@@ -22,10 +22,7 @@ use super::{
     workspace::Workspace,
 };
 
-/// Links that one path may pass, as in the kernel (`MAXSYMLINKS` of `include/linux/namei.h`).
-const MAX_LINKS: usize = 40;
-
-/// Places that are visited for one link. With the kernel's bound alone three links a name would make 3⁴⁰.
+/// Places that are visited for one link; a hand-back has a bound of its own. With the kernel's bound alone three links a name would make 3⁴⁰.
 const MOST_PLACES: usize = 2000;
 
 /// The links that there are, or may be.
@@ -56,7 +53,7 @@ impl View<'_> {
             if !visited.insert((place.at.clone(), place.names.clone())) {
                 continue;
             }
-            if visited.len() > MOST_PLACES {
+            if visited.len() > MOST_PLACES || !guard.visits(1 + place.names.len()) {
                 return Ok(Leads::Out);
             }
             if let Some(end) = place.end()

@@ -235,6 +235,8 @@ pub(super) fn leads_out(path: &TreePath, target: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::{super::change::Namer, *};
@@ -472,43 +474,89 @@ mod tests {
     }
 
     fn any_facts() -> impl Strategy<Value = Facts<'static>> {
+        let rarely = || prop::bool::weighted(0.1);
+        let path = || TreePath::new("a/b/.env").unwrap();
+        let below = prop_oneof![
+            9 => Just(Below::Nothing),
+            1 => Just(Below::Protected { path: path(), by: pattern(".env") }),
+            1 => Just(Below::Secret { path: path() }),
+            1 => Just(Below::TooMany),
+        ];
         let kinds = prop_oneof![Just(Kind::File), Just(Kind::Folder), Just(Kind::Link), Just(Kind::Socket)];
         let host = prop_oneof![
-            any::<bool>().prop_map(|vanished| Host::Absent { vanished }),
-            Just(Host::Blocked(Blocked::Link)),
-            (kinds, any::<bool>(), any::<bool>()).prop_map(|(kind, changed, mount)| {
-                Host::Present(Present { kind, changed, mount, other_owner: None, below: Below::Nothing })
+            2 => any::<bool>().prop_map(|vanished| Host::Absent { vanished }),
+            1 => Just(Host::Blocked(Blocked::Link)),
+            5 => (kinds, rarely(), rarely(), rarely(), below).prop_map(|(kind, changed, mount, is_others, below)| {
+                Host::Present(Present { kind, changed, mount, other_owner: is_others.then_some(7), below })
             }),
         ];
-        let protected = prop_oneof![Just(None), Just(Some(pattern(".git")))];
-        let tied = prop_oneof![Just(None), Just(Some(Reason::BuildsOnHeld))];
-        (any::<bool>(), protected, tied, any::<bool>(), any::<bool>(), host).prop_map(
-            |(wanted, protected, tied, differs_from_view, differs_from_host, host)| Facts {
-                mode: Mode::Apply,
-                wanted,
-                listed: None,
-                secret: None,
-                protected,
-                leads: Leads::Nowhere,
-                unread: None,
-                tied,
-                repository: None,
-                differs_from_view,
-                differs_from_host,
-                host,
+        // Each rule is silent far more often than not, so that some changes are applied.
+        let often = |reason: Reason| prop_oneof![9 => Just(None), 1 => Just(Some(reason))];
+        let listed = prop_oneof![
+            9 => Just(None),
+            1 => Just(Some(Reason::MaskedCopy { of: None })),
+            1 => Just(Some(Reason::WouldMask { pattern: ".env".into() })),
+        ];
+        let secret = prop_oneof![9 => Just(None), 1 => Just(Some(".env"))];
+        let protected = prop_oneof![
+            9 => Just(None),
+            1 => Just(Some(pattern(".git"))),
+            1 => Just(Some(Protection::Named(namer()))),
+        ];
+        let leads = prop_oneof![
+            9 => Just(Leads::Nowhere),
+            1 => Just(Leads::Out),
+            1 => Just(Leads::To(TreePath::new("a/c").unwrap(), pattern(".git"))),
+        ];
+        let unread = often(Reason::SettingsUnread { file: ".git/config".into(), why: "x".into() });
+        let tied = often(Reason::BuildsOnHeld);
+        let is_in_repository = prop::bool::weighted(0.1);
+        let mode = prop_oneof![8 => Just(Mode::Apply), 1 => Just(Mode::Draft), 1 => Just(Mode::ReadOnly)];
+        let rules = (listed, secret, protected, leads, unread, tied, is_in_repository);
+        let usually = || prop::bool::weighted(0.9);
+        (rules, mode, usually(), usually(), usually(), host).prop_map(
+            |(rules, mode, wanted, differs_from_view, differs_from_host, host)| {
+                let (listed, secret, protected, leads, unread, tied, is_in_repository) = rules;
+                let repository = is_in_repository.then_some(&*ABOVE);
+                Facts {
+                    wanted,
+                    mode,
+                    listed,
+                    secret,
+                    protected,
+                    leads,
+                    unread,
+                    tied,
+                    repository,
+                    differs_from_view,
+                    differs_from_host,
+                    host,
+                }
             },
         )
     }
 
+    static ABOVE: LazyLock<TreePath> = LazyLock::new(|| TreePath::new("a").unwrap());
+
     proptest! {
         #[test]
-        fn nothing_is_applied_that_any_rule_speaks_against(facts in any_facts(), deleted in any::<bool>()) {
-            let what = if deleted { What::Deleted } else { file() };
+        fn nothing_is_applied_that_any_rule_speaks_against(mut facts in any_facts(), what in prop_oneof![Just(What::Deleted), Just(file()), Just(link("c"))]) {
+            let deleted = what == What::Deleted;
+            if !matches!(what, What::Link { .. }) {
+                facts.leads = Leads::Nowhere;
+            }
             if decide(&change(what), &facts) == Decision::Apply {
-                prop_assert!(facts.wanted && facts.protected.is_none() && facts.tied.is_none());
+                prop_assert!(facts.wanted && facts.mode == Mode::Apply && facts.differs_from_view && facts.differs_from_host);
+                prop_assert!(facts.listed.is_none() && facts.secret.is_none() && facts.protected.is_none());
+                prop_assert!(facts.leads == Leads::Nowhere && facts.unread.is_none() && facts.tied.is_none());
+                prop_assert!(facts.repository.is_none());
                 let fine = match facts.host {
                     Host::Absent { vanished } => !vanished,
-                    Host::Present(present) => !present.changed && !present.mount && present.kind != Kind::Socket,
+                    Host::Present(present) => {
+                        let is_kept = present.other_owner.is_none() || deleted;
+                        let is_alone = present.below == Below::Nothing && !present.mount;
+                        !present.changed && is_alone && is_kept && present.kind != Kind::Socket
+                    }
                     Host::Blocked(_) => false,
                 };
                 prop_assert!(fine);

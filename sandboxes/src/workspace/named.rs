@@ -22,9 +22,11 @@ mod words;
 mod tests;
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use cofferdam_policy::{Protect, fold_name};
@@ -37,8 +39,14 @@ use super::{
     workspace::Workspace,
 };
 
-/// Repositories that are read for one hand-back.
+/// Repositories in which one hand-back may change something, and repositories that are remembered for later ones.
 const MOST_REPOSITORIES: usize = 100;
+
+/// Paths that are looked at for the repositories of one hand-back. An ordinary one takes about a hundred.
+const MOST_LOOKS: usize = 400_000;
+
+/// What the links of one hand-back may take: for each place that they lead over one, and one for each name that follows.
+const MOST_PLACES: usize = 1_000_000;
 
 /// A path that something of the host names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +76,26 @@ enum Far {
 pub(super) struct Unread {
     file: String,
     why: String,
+    cause: Cause,
+}
+
+/// Who cannot read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Git itself, which then runs nothing.
+    Git,
+    /// We, or also git, but not always.
+    Unknown,
+}
+
+impl Unread {
+    fn unknown(file: String, why: String) -> Self {
+        Self { file, why, cause: Cause::Unknown }
+    }
+
+    fn of_unknown_cause(self) -> Self {
+        Self { cause: Cause::Unknown, ..self }
+    }
 }
 
 /// What is known of a workspace's host.
@@ -90,6 +118,8 @@ pub(super) struct Guard<'a> {
     /// By folded names, so that another spelling is found.
     named: BTreeMap<Vec<String>, Vec<NamedPath>>,
     unread: Option<Unread>,
+    /// What links may still take.
+    places: Cell<usize>,
 }
 
 /// Why a path is protected.
@@ -163,6 +193,17 @@ impl Naming {
         protect: &'a Protect,
         changes: impl Iterator<Item = &'b TreePath>,
     ) -> Guard<'a> {
+        self.guard_at(workspace, protect, changes, SystemTime::now())
+    }
+
+    /// As [`Naming::guard`], at this time.
+    fn guard_at<'a, 'b>(
+        &self,
+        workspace: &Workspace,
+        protect: &'a Protect,
+        changes: impl Iterator<Item = &'b TreePath>,
+        now: SystemTime,
+    ) -> Guard<'a> {
         let mut folders: BTreeSet<TreePath> = BTreeSet::new();
         let mut changed = false;
         for path in changes {
@@ -173,38 +214,48 @@ impl Naming {
                 }
             }
         }
-        let mut guard = Guard { protect, named: BTreeMap::new(), unread: None };
+        let mut guard = Guard { protect, named: BTreeMap::new(), unread: None, places: Cell::new(MOST_PLACES) };
         if !changed {
             return guard;
         }
         let state = &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let leads = state.links.find(workspace, protect, &folders);
+        let leads = match state.links.find(workspace, protect, &folders, now) {
+            Ok(leads) => leads,
+            Err(unread) => {
+                guard.unread = Some(unread);
+                return guard;
+            }
+        };
         guard.add(&leads.named);
         let mut tops = tops(workspace, &folders);
         if tops.len() > MOST_REPOSITORIES {
             let why = format!("changes in more than {MOST_REPOSITORIES} repositories at once are not told apart");
-            guard.unread = Some(Unread { file: ".git".to_owned(), why });
+            guard.unread = Some(Unread::unknown(".git".to_owned(), why));
             return guard;
         }
         // Others may name paths beyond their own files.
         let changed = tops.clone();
-        for other in leads.repositories.iter().map(|folder| workspace.root().join(folder)) {
-            if tops.len() < MOST_REPOSITORIES {
-                tops.insert(other);
-            }
-        }
-        let mut kept = HashMap::new();
+        tops.extend(leads.repositories.iter().map(|folder| workspace.root().join(folder)));
+        let (mut kept, mut looked) = (HashMap::new(), 0);
         for top in tops {
             let known = state.repositories.remove(&top).filter(|(looks, _)| looks.are_true());
-            let read = known.map_or_else(|| self.read(workspace, &top), Ok);
+            let read = known.map_or_else(|| self.read(workspace, &top, now), Ok);
             match read {
                 Ok((looks, named)) => {
                     guard.add(&named);
+                    looked += looks.count();
                     kept.insert(top, (looks, named));
                 }
-                Err(unread) if changed.contains(&top) => guard.unread = Some(unread),
-                // Of a broken repository in which nothing changes nothing is known but its files, which are its own.
-                Err(_) => {}
+                // Git runs nothing of a broken repository, and nothing changes in it.
+                Err(Unread { cause: Cause::Git, .. }) if !changed.contains(&top) => {}
+                Err(unread) => guard.unread = Some(unread),
+            }
+            if looked > MOST_LOOKS {
+                let why = "more paths are named in all repositories than are looked at".to_owned();
+                guard.unread = Some(Unread::unknown(".git".to_owned(), why));
+            }
+            if guard.unread.is_some() {
+                break;
             }
         }
         // Of repositories that are not at issue now the latest are remembered, so that calls in turn find theirs.
@@ -217,8 +268,8 @@ impl Naming {
         guard
     }
 
-    fn read(&self, workspace: &Workspace, top: &Path) -> Result<(Looks, Vec<NamedPath>), Unread> {
-        let mut looks = Looks::new(workspace.device(), workspace.inode());
+    fn read(&self, workspace: &Workspace, top: &Path, now: SystemTime) -> Result<(Looks, Vec<NamedPath>), Unread> {
+        let mut looks = Looks::new(workspace.device(), workspace.inode(), now);
         let named = Repository::read(&mut looks, &self.personal, workspace.root(), top)?;
         Ok((looks, named))
     }
@@ -250,9 +301,16 @@ impl<'a> Guard<'a> {
         }
     }
 
+    /// Takes so much of what links may take; false when there is none left.
+    pub(super) fn visits(&self, places: usize) -> bool {
+        let left = self.places.get();
+        self.places.set(left.saturating_sub(places));
+        left > 0
+    }
+
     /// Why every change is held: what must be known could not be read.
     pub(super) fn unread(&self) -> Option<Reason> {
-        let Unread { file, why } = self.unread.clone()?;
+        let Unread { file, why, .. } = self.unread.clone()?;
         Some(Reason::SettingsUnread { file, why })
     }
 

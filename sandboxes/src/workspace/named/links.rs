@@ -14,12 +14,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use cofferdam_contract::SCRATCH_FOLDERS;
 use cofferdam_policy::Protect;
 
 use super::{
     super::{change::Namer, tree_path::TreePath, workspace::Workspace},
-    Far, NamedPath,
-    look::{End, Looks, Version},
+    Far, NamedPath, Unread,
+    look::{self, End, Looks, Version},
 };
 
 /// Folders of each kind that are looked at for one hand-back, those above the changes aside. A look takes microseconds.
@@ -28,20 +29,15 @@ const MOST_FOLDERS: usize = 1000;
 /// Levels of folders whose names are looked at: below the workspace, and below a protected folder.
 const LEVELS: usize = 3;
 
-/// Folders that are not looked through. The repository's own are read with its settings; the links in folders of
-/// installed packages and of builds lead to the workspace's ordinary sources, which ordinary work runs.
-const PASSED_OVER: [&str; 19] = [
+/// Folders that are not looked through, with those of [`SCRATCH_FOLDERS`]. The repository's own are read with its settings;
+/// the links in folders of installed packages and of builds lead to the workspace's ordinary sources, which ordinary work
+/// runs.
+const PASSED_OVER: [&str; 13] = [
     ".git",
     ".hg",
     ".jj",
     ".sl",
     ".bzr",
-    "node_modules",
-    "target",
-    ".venv",
-    "venv",
-    ".tox",
-    ".nox",
     "site-packages",
     ".direnv",
     "__pycache__",
@@ -109,11 +105,20 @@ pub(super) struct Leads {
 
 impl Links {
     /// Finds them, and the repositories that are met on the way.
-    pub(super) fn find(&mut self, workspace: &Workspace, protect: &Protect, above: &BTreeSet<TreePath>) -> Leads {
+    ///
+    /// # Errors
+    /// A folder or a link that may be there and cannot be read.
+    pub(super) fn find(
+        &mut self,
+        workspace: &Workspace,
+        protect: &Protect,
+        above: &BTreeSet<TreePath>,
+        now: SystemTime,
+    ) -> Result<Leads, Unread> {
         if self.protect.as_ref() != Some(protect) {
             (self.protect, self.folders) = (Some(protect.clone()), HashMap::new());
         }
-        let mut looks = Looks::new(workspace.device(), workspace.inode());
+        let mut looks = Looks::new(workspace.device(), workspace.inode(), now);
         let Leads { mut named, mut repositories } = Leads::default();
         let mut seen = BTreeSet::new();
         let first = |path: TreePath| Pending { folder: Found { made: UNIX_EPOCH, path }, below: None };
@@ -130,7 +135,11 @@ impl Links {
                     continue;
                 }
             }
-            let Some(listing) = self.listing(workspace.root(), protect, &folder) else { continue };
+            let listing = match self.listing(workspace.root(), protect, &folder, now) {
+                Ok(listing) => listing,
+                Err(error) if look::is_nothing(&error) => continue,
+                Err(error) => return Err(Unread::unknown(folder.to_string(), error.to_string())),
+            };
             repositories.extend(listing.has_git.then(|| folder.clone()));
             let below = below.or(listing.is_protected.then_some(0));
             let mut look_at = |folders: &[Found], below| {
@@ -152,33 +161,43 @@ impl Links {
                 if let Some(path) = way.end.filter(|end| *end != TreePath::root()) {
                     if way.kind == End::Folder && !is_passed_over(&link) {
                         let linked = Linked { folder: path.clone(), link: link.clone(), level: 0 };
-                        named.extend(linked.links_in(&mut looks, workspace.root(), protect, &mut protected));
+                        named.extend(linked.links_in(&mut looks, workspace.root(), protect, &mut protected)?);
                     }
                     named.push(NamedPath { path, far: Far::Through(link), by });
                 }
             }
         }
+        looks.check(workspace.root())?;
         self.folders.retain(|folder, _| seen.contains(folder));
-        Leads { named, repositories }
+        Ok(Leads { named, repositories })
     }
 
-    /// What of a folder matters; `None` when there is no folder that can be read.
-    fn listing(&mut self, root: &Path, protect: &Protect, folder: &TreePath) -> Option<Arc<Listing>> {
+    /// What of a folder matters.
+    fn listing(
+        &mut self,
+        root: &Path,
+        protect: &Protect,
+        folder: &TreePath,
+        now: SystemTime,
+    ) -> io::Result<Arc<Listing>> {
         let path = root.join(folder);
-        let status = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_dir)?;
+        let status = fs::symlink_metadata(&path)?;
+        if !status.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
         let version = Version::of(&status);
         let known = self.folders.get(folder);
         if let Some(known) = known
             && known.version == version
             && !known.is_restless
         {
-            return Some(Arc::clone(&known.listing));
+            return Ok(Arc::clone(&known.listing));
         }
         let before = known.map(|known| known.listing.ordinary.iter().map(|found| found.path.clone()).collect());
-        let listing = Arc::new(read(&path, protect, folder, &before.unwrap_or_default()).ok()?);
-        let known = Known { version, is_restless: !version.is_settled(), listing: Arc::clone(&listing) };
+        let listing = Arc::new(read(&path, protect, folder, &before.unwrap_or_default())?);
+        let known = Known { version, is_restless: !version.is_settled(now), listing: Arc::clone(&listing) };
         self.folders.insert(folder.clone(), known);
-        Some(listing)
+        Ok(listing)
     }
 }
 
@@ -189,7 +208,12 @@ fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<Tr
     let mut listing = Listing { is_protected, ..Listing::default() };
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        let kind = entry.file_type()?;
+        let kind = match entry.file_type() {
+            Ok(kind) => kind,
+            // It went away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         listing.has_git |= entry.file_name() == ".git";
         if !kind.is_dir() && !kind.is_symlink() {
             continue;
@@ -220,18 +244,30 @@ struct Linked {
 
 impl Linked {
     /// Where links in it lead that have protected names by the link; as for other protected folders, in [`LEVELS`] levels
-    /// and as many folders. One that cannot be read counts with all below it.
-    fn links_in(self, looks: &mut Looks, root: &Path, protect: &Protect, count: &mut usize) -> Vec<NamedPath> {
+    /// and as many folders. One that may not be read, or has too many names, counts with all below it.
+    fn links_in(
+        self,
+        looks: &mut Looks,
+        root: &Path,
+        protect: &Protect,
+        count: &mut usize,
+    ) -> Result<Vec<NamedPath>, Unread> {
         let (mut named, mut pending) = (Vec::new(), vec![self]);
         while let Some(Self { folder, link, level }) = pending.pop() {
             *count += 1;
             if level > LEVELS || *count > MOST_FOLDERS {
                 continue;
             }
-            let Ok(names) = looks.names(&root.join(&folder)) else {
-                let by = Namer::Link { link: link.to_string() };
-                named.push(NamedPath { path: folder, far: Far::Tree, by });
-                continue;
+            let names = match looks.names(&root.join(&folder)) {
+                Ok(names) => names,
+                Err(unread) => match fs::read_dir(root.join(&folder)) {
+                    Err(error) if !look::is_nothing(&error) => return Err(unread),
+                    Ok(_) | Err(_) => {
+                        let by = Namer::Link { link: link.to_string() };
+                        named.push(NamedPath { path: folder, far: Far::Tree, by });
+                        continue;
+                    }
+                },
             };
             for name in names {
                 let (path, link) = (folder.join(&name), link.join(&name));
@@ -251,10 +287,11 @@ impl Linked {
                 }
             }
         }
-        named
+        Ok(named)
     }
 }
 
 fn is_passed_over(path: &TreePath) -> bool {
-    path.as_path().iter().any(|name| PASSED_OVER.iter().any(|passed| name.eq_ignore_ascii_case(passed)))
+    let passed_over = PASSED_OVER.iter().chain(&SCRATCH_FOLDERS);
+    path.as_path().iter().any(|name| passed_over.clone().any(|passed| name.eq_ignore_ascii_case(passed)))
 }

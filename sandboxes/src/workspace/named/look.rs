@@ -16,10 +16,10 @@ use std::{
 
 use rustix::fs::{OFlags, major, minor};
 
-use super::{super::tree_path::TreePath, Unread};
-
-/// Links that one path may pass, as in the kernel (`MAXSYMLINKS` of `include/linux/namei.h`).
-const MAX_LINKS: usize = 40;
+use super::{
+    super::{beneath::MAX_LINKS, tree_path::TreePath},
+    Unread,
+};
 
 /// The longest file that is read, in bytes. Git has no bound; the largest configurations in use are a hundredth of this.
 const FILE_BYTES: u64 = 1 << 20;
@@ -87,28 +87,47 @@ pub(super) struct Looks {
     root: (u64, u64),
     seen: BTreeMap<PathBuf, Seen>,
     read: BTreeMap<PathBuf, Version>,
+    /// When they began.
+    now: SystemTime,
     /// Something that was read is so new that it may change and look the same.
     restless: bool,
+    /// The first path of which it could not be told what is there.
+    failed: Option<Unread>,
 }
 
 impl Looks {
-    /// Looks at a host on which the workspace is the folder of this device and inode.
-    pub(super) fn new(device: u64, inode: u64) -> Self {
-        Self { root: (device, inode), seen: BTreeMap::new(), read: BTreeMap::new(), restless: false }
+    /// Looks at a host on which the workspace is the folder of this device and inode. `now` is not after the first look.
+    pub(super) fn new(device: u64, inode: u64, now: SystemTime) -> Self {
+        let (seen, read) = (BTreeMap::new(), BTreeMap::new());
+        Self { root: (device, inode), seen, read, now, restless: false, failed: None }
     }
 
     /// Whether the host is still as it was seen.
     pub(super) fn are_true(&self) -> bool {
-        let same = |(path, seen): (&PathBuf, &Seen)| look(path) == *seen;
+        let same = |(path, seen): (&PathBuf, &Seen)| look(path).is_ok_and(|found| found == *seen);
         let unread = |(path, version): (&PathBuf, &Version)| {
             fs::metadata(path).is_ok_and(|found| Version::of(&found) == *version)
         };
         !self.restless && self.seen.iter().all(same) && self.read.iter().all(unread)
     }
 
-    /// Whether more was looked at than is.
-    pub(super) fn are_too_many(&self) -> bool {
-        self.seen.len() > MOST_LOOKS
+    /// How many paths were looked at.
+    pub(super) fn count(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether all that was looked at was seen, and no more was to be looked at than is.
+    ///
+    /// # Errors
+    /// What was not seen, or that there is more to be looked at for the folder `top`.
+    pub(super) fn check(&self, top: &Path) -> Result<(), Unread> {
+        match &self.failed {
+            Some(failed) => Err(failed.clone()),
+            None if self.seen.len() > MOST_LOOKS => {
+                Err(Unread::unknown(top.display().to_string(), "more paths are named than are looked at".to_owned()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Follows an absolute path.
@@ -161,7 +180,11 @@ impl Looks {
         if let Some(seen) = self.seen.get(path) {
             return seen.clone();
         }
-        let seen = look(path);
+        let seen = look(path).unwrap_or_else(|error| {
+            let failed = || Unread::unknown(path.display().to_string(), error.to_string());
+            self.failed.get_or_insert_with(failed);
+            Seen::Nothing
+        });
         self.seen.insert(path.to_owned(), seen.clone());
         seen
     }
@@ -171,7 +194,7 @@ impl Looks {
     /// # Errors
     /// What must be known of it and cannot be.
     pub(super) fn text(&mut self, path: &Path) -> Result<Option<Vec<u8>>, Unread> {
-        let unread = |why: String| Unread { file: path.display().to_string(), why };
+        let unread = |why: String| Unread::unknown(path.display().to_string(), why);
         let failed = |error: io::Error| unread(error.to_string());
         let status = match fs::metadata(path) {
             Ok(status) => status,
@@ -213,7 +236,7 @@ impl Looks {
     /// # Errors
     /// When they cannot be read, or are too many.
     pub(super) fn names(&mut self, folder: &Path) -> Result<Vec<OsString>, Unread> {
-        let unread = |why: String| Unread { file: folder.display().to_string(), why };
+        let unread = |why: String| Unread::unknown(folder.display().to_string(), why);
         let failed = |error: io::Error| unread(error.to_string());
         let status = match fs::metadata(folder) {
             Ok(status) if status.is_dir() => status,
@@ -238,7 +261,7 @@ impl Looks {
     /// Remembers the state of what is read.
     fn note(&mut self, path: &Path, status: &Metadata) -> Result<(), String> {
         let version = Version::of(status);
-        self.restless |= !version.is_settled();
+        self.restless |= !version.is_settled(self.now);
         self.read.insert(path.to_owned(), version);
         match self.read.len() {
             0..=MOST_READ => Ok(()),
@@ -258,19 +281,34 @@ impl Version {
         }
     }
 
-    /// Whether it is so old that the next change has another time.
-    pub(super) fn is_settled(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    /// Whether it is so old at this time that the next change has another one.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.changed.0.saturating_add_unsigned(RESTLESS) < now.try_into().unwrap_or(i64::MAX)
     }
 }
 
-fn look(path: &Path) -> Seen {
-    let Ok(status) = fs::symlink_metadata(path) else { return Seen::Nothing };
-    if status.is_symlink() {
-        return fs::read_link(path).map_or(Seen::Nothing, |target| Seen::Link(target.into_os_string()));
+/// Whether an error says that nothing is at a path: nothing that a program of the same user reaches.
+pub(super) fn is_nothing(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound, PermissionDenied};
+    // A word of a setting may be longer than any name, or hold a NUL.
+    matches!(error.kind(), NotFound | NotADirectory | PermissionDenied | InvalidFilename | InvalidInput)
+}
+
+fn look(path: &Path) -> io::Result<Seen> {
+    let seen = fs::symlink_metadata(path).and_then(|status| {
+        Ok(if status.is_symlink() {
+            Seen::Link(fs::read_link(path)?.into_os_string())
+        } else if status.is_dir() {
+            Seen::Folder { device: status.dev(), inode: status.ino() }
+        } else {
+            Seen::Other
+        })
+    });
+    match seen {
+        Err(error) if is_nothing(&error) => Ok(Seen::Nothing),
+        seen => seen,
     }
-    if status.is_dir() { Seen::Folder { device: status.dev(), inode: status.ino() } } else { Seen::Other }
 }
 
 /// The names of a path, last first; `..` is one.
@@ -306,7 +344,7 @@ mod tests {
 
         fn looks(&self) -> Looks {
             let root = fs::metadata(self.path("work")).unwrap();
-            Looks::new(root.dev(), root.ino())
+            Looks::new(root.dev(), root.ino(), SystemTime::now())
         }
 
         fn way(&self, path: &str) -> (Vec<String>, Option<String>, End) {

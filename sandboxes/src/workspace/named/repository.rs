@@ -15,7 +15,7 @@ use cofferdam_policy::fold_name;
 
 use super::{
     super::{change::Namer, notice::visible, tree_path::TreePath},
-    Far, NamedPath, Unread, alias,
+    Cause, Far, NamedPath, Unread, alias,
     config::{self, Setting},
     look::{End, Looks, Way},
     words::{self, Meaning, Reach, Word, Words},
@@ -111,16 +111,16 @@ impl<'a> Repository<'a> {
     }
 
     /// # Errors
-    /// When more was to be looked at than is.
+    /// When more was to be looked at than is, or something was not seen.
     fn check(&self) -> Result<(), Unread> {
-        if self.names > MOST_NAMED || self.looks.are_too_many() {
+        if self.names > MOST_NAMED {
             return Err(self.unread("more paths are named than are looked at"));
         }
-        Ok(())
+        self.looks.check(&self.top)
     }
 
     fn unread(&self, why: &str) -> Unread {
-        Unread { file: self.shown(&self.top), why: why.to_owned() }
+        Unread::unknown(self.shown(&self.top), why.to_owned())
     }
 
     /// Finds the repository's own folders, `.git` first: gitrepository-layout(5).
@@ -216,11 +216,13 @@ impl<'a> Repository<'a> {
             Err(unread) => return Err(Unread { file: shown, ..unread }),
         };
         if depth > MOST_INCLUDES {
-            return Err(Unread { file: shown, why: format!("more than {MOST_INCLUDES} files include one another") });
+            let why = format!("more than {MOST_INCLUDES} files include one another");
+            return Err(Unread { file: shown, why, cause: Cause::Git });
         }
         let mut settings = config::parse(&text).map_err(|config::Malformed(line)| Unread {
             file: shown.clone(),
             why: format!("git would refuse its line {line}"),
+            cause: Cause::Git,
         })?;
         let lines =
             settings.iter().filter(|setting| matches!(words::meaning(setting), Meaning::Command | Meaning::Words));
@@ -229,7 +231,7 @@ impl<'a> Repository<'a> {
         settings.retain(|setting| words::meaning(setting) != Meaning::None || setting.section == "extensions");
         self.settings += settings.len();
         if self.settings > MOST_SETTINGS {
-            return Err(Unread { file: shown, why: format!("more than {MOST_SETTINGS} settings are read with it") });
+            return Err(Unread::unknown(shown, format!("more than {MOST_SETTINGS} settings are read with it")));
         }
         let includes = settings.iter().filter(|setting| words::meaning(setting) == Meaning::Include);
         let includes: Vec<Setting> = includes.cloned().collect();
@@ -243,7 +245,11 @@ impl<'a> Repository<'a> {
                     self.name(&place, &by, Far::Tree)?;
                     // Of the folders that may be somebody's home, others may write into some.
                     if !homes || place.starts_with(&self.personal.home) || self.looks.way(&place).end.is_some() {
-                        self.add_file(&place, files, depth + 1)?;
+                        let added = self.add_file(&place, files, depth + 1);
+                        // Of a file that git reads only sometimes it dies only then.
+                        let is_always = setting.written.eq_ignore_ascii_case("include.path");
+                        let known = |unread: Unread| if is_always { unread } else { unread.of_unknown_cause() };
+                        added.map_err(known)?;
                     }
                 }
             }
@@ -481,7 +487,7 @@ impl<'a> Repository<'a> {
             if text.contains(&0) {
                 continue;
             }
-            let by = Namer::Link { link: self.shown(&path) };
+            let by = Namer::Hook { hook: self.shown(&path) };
             let mut called = Words::default();
             for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
                 // The first may name an interpreter.

@@ -5,6 +5,7 @@ use std::{
     os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use cofferdam_contract::HandBack;
@@ -12,7 +13,9 @@ use cofferdam_contract::HandBack;
 use super::super::{
     change::{HandedBack, Namer, Reason},
     playground::{Playground, Upper},
+    tree_path::TreePath,
 };
+use super::Nature;
 
 /// The machine's git, as a person runs it, with no settings but the repository's.
 fn git(folder: &Path, arguments: &[&str]) {
@@ -64,6 +67,10 @@ fn by_setting(setting: &str, file: &str) -> Reason {
 
 fn by_link(link: &str) -> Reason {
     Reason::Named { by: Namer::Link { link: link.into() } }
+}
+
+fn by_hook(hook: &str) -> Reason {
+    Reason::Named { by: Namer::Hook { hook: hook.into() } }
 }
 
 /// How git comes to run what a setting names.
@@ -379,10 +386,10 @@ fn files_that_a_hook_calls_by_a_path_are_held() {
     symlink("../../push/link", ground.host("template/hooks/pre-push")).unwrap();
     ground.write("template/hooks/pre-push.d/part", "sh push/part");
     for path in ["scripts/lint.sh", "ci/more", "tools/shell"] {
-        assert_eq!(why(&ground, path), Some(by_link(".git/hooks/pre-commit")), "{path}");
+        assert_eq!(why(&ground, path), Some(by_hook(".git/hooks/pre-commit")), "{path}");
     }
     assert_eq!(why(&ground, "push/link"), Some(by_link("template/hooks/pre-push")));
-    assert_eq!(why(&ground, "push/part"), Some(by_link("template/hooks/pre-push.d/part")));
+    assert_eq!(why(&ground, "push/part"), Some(by_hook("template/hooks/pre-push.d/part")));
     for path in ["scripts/data", "src/main.py", "scripts/absent", "scripts/other"] {
         assert_eq!(why(&ground, path), None, "{path}");
     }
@@ -428,7 +435,7 @@ fn files_that_a_hook_calls_in_other_ways_are_held_and_git_would_run_them() {
         }
         ground.write(".git/hooks/pre-commit", &format!("#!/usr/bin/env bash\n{hook}\n"));
         executable(".git/hooks/pre-commit");
-        assert_eq!(why(&ground, path), Some(by_link(".git/hooks/pre-commit")), "{hook}");
+        assert_eq!(why(&ground, path), Some(by_hook(".git/hooks/pre-commit")), "{hook}");
         ground.write(path, &runs);
         executable(path);
         git(ground.workspace.root(), &["commit", "--allow-empty", "-m", "x"]);
@@ -447,7 +454,7 @@ fn what_husky_starts_from_the_folder_above_its_hooks_is_held() {
     ground.write(".husky/_/pre-commit", "#!/usr/bin/env sh\n. \"$(dirname \"$0\")/h\"\n");
     ground.write(".husky/pre-commit", "./scripts/lint.sh\n");
     ground.write("scripts/lint.sh", "old");
-    assert_eq!(why(&ground, "scripts/lint.sh"), Some(by_link(".husky/pre-commit")));
+    assert_eq!(why(&ground, "scripts/lint.sh"), Some(by_hook(".husky/pre-commit")));
     let canary = ground.folder.path().join("ran");
     ground.write("scripts/lint.sh", &format!("#!/bin/sh\ntouch {}\n", canary.display()));
     for path in ["scripts/lint.sh", ".husky/_/pre-commit"] {
@@ -496,9 +503,9 @@ fn what_would_take_a_named_path_with_it_is_held() {
     let gone = Reason::ContainsNamed { path: path.clone(), by: by() };
     assert_eq!(reasons(ground.upper().delete("aux")), [("aux".to_owned(), gone)]);
     let ground = &ground;
-    ground.session().discard(&[super::TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
+    ground.session().discard(&[TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
     assert_eq!(reasons(ground.upper().link("aux", "elsewhere")), [("aux".to_owned(), Reason::Named { by: by() })]);
-    ground.session().discard(&[super::TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
+    ground.session().discard(&[TreePath::root()], &super::super::playground::patient(&|| false)).unwrap();
     let leads = Reason::LeadsToNamed { path: "aux".into(), by: by() };
     assert_eq!(
         reasons(ground.upper().folder("elsewhere").link("elsewhere/to", "../aux")),
@@ -570,20 +577,79 @@ fn what_was_read_is_read_again_only_when_it_changed() {
     let ground = repository();
     ground.write("shared.gitconfig", "[core]\n\thooksPath = tools\n");
     set(&ground, "[include]\n\tpath = ../shared.gitconfig");
-    // Older than the coarsest clock's step, so that what is read counts until it changes.
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    assert!(why(&ground, "tools/one").is_some());
+    // So late that what was read counts until it changes.
+    let later = SystemTime::now() + Duration::from_secs(10);
+    let is_named = |path: &str| {
+        let path = TreePath::new(path).unwrap();
+        let naming = ground.workspace.naming();
+        let guard = naming.guard_at(&ground.workspace, &ground.protect, [&path].into_iter(), later);
+        assert_eq!(guard.unread(), None);
+        guard.contains(&path, Nature::Other).is_some()
+    };
+    assert!(is_named("tools/one"));
     let known = || {
         let state = ground.workspace.naming().state.lock().unwrap();
         let (looks, named) = &state.repositories[ground.workspace.root()];
         (looks.are_true(), named.len())
     };
     assert!(known().0);
-    assert_eq!(why(&ground, "plain"), None);
+    ground.write("plain", "x");
+    assert!(!is_named("plain"));
     assert!(known().0, "an ordinary change of the workspace makes nothing untrue");
     ground.write("shared.gitconfig", "[core]\n\thooksPath = other\n");
     assert!(!known().0);
-    assert!(why(&ground, "other/one").is_some());
+    assert!(is_named("other/one") && !is_named("tools/one"));
+    ground.write("shared.gitconfig", "[core]\n\thooksPath = third\n");
+    assert!(why(&ground, "third/one").is_some());
+    assert!(!known().0, "what has just been written is read again");
+}
+
+#[test]
+fn what_cannot_be_told_apart_from_nothing_holds_everything() {
+    let ground = repository();
+    fs::create_dir_all(ground.host(".husky")).unwrap();
+    symlink("../scripts/check.sh", ground.host(".husky/pre-commit")).unwrap();
+    let path = TreePath::new("scripts/check.sh").unwrap();
+    let guard = || ground.workspace.naming().guard(&ground.workspace, &ground.protect, [&path].into_iter());
+    assert_eq!(guard().unread(), None);
+    // A thread with a table of its own, in which there is no room for one more file (EMFILE).
+    let reason = std::thread::scope(|scope| {
+        let alone = scope.spawn(|| {
+            // SAFETY: The thread closes no file of the others' table, and opens none for them.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }.unwrap();
+            let file = fs::File::open("/").unwrap();
+            while let Ok(another) = file.try_clone() {
+                std::mem::forget(another);
+            }
+            guard().unread()
+        });
+        alone.join().unwrap()
+    });
+    assert!(matches!(&reason, Some(Reason::SettingsUnread { why, .. }) if why.contains("os error 24")), "{reason:?}");
+    assert_eq!(guard().unread(), None);
+}
+
+#[test]
+fn every_repository_that_is_met_counts_and_one_that_git_may_obey_holds_what_it_hides() {
+    let ground = repository();
+    for number in 0..120 {
+        ground.write(&format!("r{number:03}/.git/HEAD"), "ref: refs/heads/main\n");
+        ground.write(&format!("r{number:03}/.git/config"), &format!("[core]\n\tpager = ../scripts/p{number}\n"));
+    }
+    for number in [0, 60, 119] {
+        let reason = by_setting("core.pager", &format!("r{number:03}/.git/config"));
+        assert_eq!(why(&ground, &format!("scripts/p{number}")), Some(reason));
+    }
+    // Git dies of the first in any case, of the second on one branch only, and obeys the third.
+    ground.write("r000/.git/config", "[broken\n");
+    assert_eq!(why(&ground, "a"), None);
+    ground.write("r000/.git/more", "[broken\n");
+    ground.write("r000/.git/config", "[include]\n\tpath = more\n");
+    assert_eq!(why(&ground, "b"), None);
+    ground.write("r000/.git/config", "[includeIf \"onbranch:x\"]\n\tpath = more\n");
+    assert!(matches!(why(&ground, "c"), Some(Reason::SettingsUnread { file, .. }) if file == "r000/.git/more"));
+    ground.write("r000/.git/config", &" ".repeat((1 << 20) + 1));
+    assert!(matches!(why(&ground, "d"), Some(Reason::SettingsUnread { file, .. }) if file == "r000/.git/config"));
 }
 
 #[test]
