@@ -73,6 +73,14 @@ fn by_hook(hook: &str) -> Reason {
     Reason::Named { by: Namer::Hook { hook: hook.into() } }
 }
 
+/// A program at `path` that makes the file `canary`.
+fn leaves_trace(path: &str, canary: &Path) -> String {
+    match Path::new(path).extension().is_some_and(|extension| extension == "py") {
+        true => format!("open({:?}, 'w')\n", canary.display().to_string()),
+        false => format!("#!/bin/sh\ntouch {}\n", canary.display()),
+    }
+}
+
 /// How git comes to run what a setting names.
 #[derive(Clone, Copy)]
 enum Shown {
@@ -215,7 +223,7 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
         // The control: were it not held, git would run it.
         if let By(commands) = shown {
             let canary = ground.folder.path().join("ran");
-            ground.write(path, &format!("#!/bin/sh\ntouch {}\n", canary.display()));
+            ground.write(path, &leaves_trace(path, &canary));
             fs::set_permissions(ground.host(path), fs::Permissions::from_mode(0o755)).unwrap();
             commands.iter().for_each(|command| git(ground.workspace.root(), command));
             assert!(canary.exists(), "{settings}: git runs nothing of it, so the row shows nothing");
@@ -423,10 +431,6 @@ fn files_that_a_hook_calls_in_other_ways_are_held_and_git_would_run_them() {
     for (hook, path, is_there) in rows {
         let ground = repository();
         let canary = ground.folder.path().join("ran");
-        let runs = match path.ends_with(".py") {
-            true => format!("open({:?}, 'w')\n", canary.display().to_string()),
-            false => format!("#!/bin/sh\ntouch {}\n", canary.display()),
-        };
         let executable =
             |path: &str| fs::set_permissions(ground.host(path), fs::Permissions::from_mode(0o755)).unwrap();
         if is_there {
@@ -436,7 +440,7 @@ fn files_that_a_hook_calls_in_other_ways_are_held_and_git_would_run_them() {
         ground.write(".git/hooks/pre-commit", &format!("#!/usr/bin/env bash\n{hook}\n"));
         executable(".git/hooks/pre-commit");
         assert_eq!(why(&ground, path), Some(by_hook(".git/hooks/pre-commit")), "{hook}");
-        ground.write(path, &runs);
+        ground.write(path, &leaves_trace(path, &canary));
         executable(path);
         git(ground.workspace.root(), &["commit", "--allow-empty", "-m", "x"]);
         assert!(canary.exists(), "{hook}: git runs nothing of it, so the row shows nothing");
