@@ -622,10 +622,10 @@ fn what_cannot_be_told_apart_from_nothing_holds_everything() {
             // SAFETY: The thread closes no file of the others' table, and opens none for them.
             unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }.unwrap();
             let file = fs::File::open("/").unwrap();
-            while let Ok(another) = file.try_clone() {
-                std::mem::forget(another);
-            }
-            guard().unread()
+            let all: Vec<fs::File> = std::iter::from_fn(|| file.try_clone().ok()).collect();
+            let reason = guard().unread();
+            drop(all);
+            reason
         });
         alone.join().unwrap()
     });
