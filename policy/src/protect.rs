@@ -196,6 +196,7 @@ const AUTO_EXECUTING: &[&str] = &[
     "devenv.nix",
     "devbox.json",
     ".envrc",
+    ".autoenv*",
     ".direnv",
     ".mise.toml",
     ".mise.*.toml",
@@ -220,6 +221,9 @@ const AUTO_EXECUTING: &[&str] = &[
     "bunfig.toml",
     ".bowerrc",
     ".yarn/sdks",
+    ".yarn/unplugged",
+    ".yarn/cache",
+    ".pnp.data.json",
     ".pypirc",
     "pip.conf",
     "pip.ini",
@@ -246,7 +250,11 @@ const AUTO_EXECUTING: &[&str] = &[
     ".nox",
     "site-packages",
     "*.pth",
+    ".eggs",
+    "__pypackages__",
     "node_modules",
+    "vendor/bundle",
+    ".terraform",
     // Wrappers that people and tools run by habit.
     "gradlew*",
     "gradle/wrapper",
@@ -260,7 +268,13 @@ const AUTO_EXECUTING: &[&str] = &[
     // This product's own.
     ".cofferdam.toml",
     ".cofferdam",
+    // Compiled sources, which Python runs in place of the sources beside them (PEP 552: an unchecked hash). Last, so that a
+    // path that another entry protects too is known by that.
+    COMPILED,
 ];
+
+/// Folders of compiled sources. One that is gone runs nothing.
+const COMPILED: &str = "__pycache__";
 
 /// How the rule about short names is shown: as people know them, since no glob says "at most 8 characters".
 const SHORT_NAME: &str = "NAME~1";
@@ -325,6 +339,16 @@ impl Protect {
         })
     }
 
+    /// As [`Protect::contains`], for what is to be deleted: compiled sources may go, and are made again.
+    #[must_use]
+    pub fn contains_deleted(&self, path: &Path) -> Option<&str> {
+        let found = self.contains(path);
+        if found != Some(COMPILED) {
+            return found;
+        }
+        self.find_among(path, |pattern| pattern.text != COMPILED, |standing| standing == Standing::Matches)
+    }
+
     /// The pattern that could be touched when whatever is at `path` is replaced as a whole: by a link, by nothing, or
     /// by a folder that hides the old one. As [`Protect::matches`], and also below wildcards (`apps/x` for
     /// `apps/*/prod.env`).
@@ -354,6 +378,15 @@ impl Protect {
     }
 
     fn find(&self, path: &Path, counts: impl Fn(Standing) -> bool) -> Option<&str> {
+        self.find_among(path, |_| true, counts)
+    }
+
+    fn find_among(
+        &self,
+        path: &Path,
+        is_asked: impl Fn(&Pattern) -> bool,
+        counts: impl Fn(Standing) -> bool,
+    ) -> Option<&str> {
         // An undecodable byte becomes U+FFFD: no listed name holds one, and a wildcard still matches it.
         let path = path.to_string_lossy();
         let (whole, cut) = (fold_path(&path), fold_path(&without_streams(&path)));
@@ -362,7 +395,7 @@ impl Protect {
         if cut != whole {
             readings.push(names(&cut));
         }
-        let pattern = self.patterns.iter().find(|pattern| {
+        let pattern = self.patterns.iter().filter(|pattern| is_asked(pattern)).find(|pattern| {
             readings.iter().any(|names| !names.is_empty() && counts(pattern.glob.standing_with_below(names)))
         });
         match pattern {
@@ -528,6 +561,15 @@ mod tests {
             ".lfsconfig",
             ".pdm-python",
             ".yarn/sdks/typescript/bin/tsc",
+            ".yarn/unplugged/a/index.js",
+            ".yarn/cache/a.zip",
+            ".pnp.data.json",
+            "src/__pycache__/mod.cpython-311.pyc",
+            ".eggs/a/b.py",
+            "__pypackages__/3.11/lib/a.py",
+            "vendor/bundle/ruby/a.rb",
+            ".terraform/providers/x",
+            ".autoenv.zsh",
         ] {
             assert!(matches(&protect, path).is_some(), "{path}");
         }
@@ -555,6 +597,10 @@ mod tests {
             "agents/fix.md",
             "AGENTS.md",
             "src/vercel.rs",
+            ".yarn/versions/x.yml",
+            "src/bundle/x.rb",
+            "main.tf",
+            "src/mod.pyc.md",
             ".env",
             ".editorconfig",
         ] {
@@ -572,6 +618,16 @@ mod tests {
         assert_eq!(matches(&protect, "apps/x"), None);
         assert_eq!(protect.matches_replaced(Path::new("apps/x")), Some("apps/*/prod.env"));
         assert_eq!(protect.matches_replaced(Path::new("other")), None);
+    }
+
+    #[test]
+    fn compiled_sources_may_go_where_no_other_pattern_says_otherwise() {
+        let of = |extra: &[&str], path: &str| protect(extra).contains_deleted(Path::new(path)).map(str::to_owned);
+        assert_eq!(of(&[], "src/__pycache__/a.pyc"), None);
+        assert_eq!(of(&[], "src/__pycache__"), None);
+        assert_eq!(of(&[], ".venv/__pycache__/a.pyc").as_deref(), Some(".venv"));
+        assert_eq!(of(&[], "__pycache__/.git").as_deref(), Some(".git"));
+        assert_eq!(of(&["src/**"], "src/__pycache__/a.pyc").as_deref(), Some("src/**"));
     }
 
     #[test]

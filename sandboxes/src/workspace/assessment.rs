@@ -220,7 +220,8 @@ impl Assessment<'_> {
     fn protected(&self, change: &Change) -> Option<Protection> {
         match change.what {
             What::Link { .. } => self.guard.matches_replaced(&change.path),
-            What::File { .. } | What::Folder { .. } | What::Deleted | What::Special { .. } => {
+            What::Deleted => self.guard.contains_deleted(&change.path, Nature::Other),
+            What::File { .. } | What::Folder { .. } | What::Special { .. } => {
                 self.guard.contains(&change.path, Nature::of(&change.what))
             }
         }
@@ -390,7 +391,7 @@ impl Assessment<'_> {
                     whole.insert(folder.clone(), Reason::ContainsSecret { path: path.to_string() });
                     break;
                 }
-                if let Some(protection) = self.guard.contains(path, Nature::Other) {
+                if let Some(protection) = self.guard.contains_deleted(path, Nature::Other) {
                     whole.insert(folder.clone(), protection.holds_folder(path));
                     break;
                 }
@@ -479,7 +480,7 @@ impl Assessment<'_> {
                 }
                 let nature = if entry.kind == Kind::Folder { Nature::Folder } else { Nature::Other };
                 if look.below == Below::Nothing
-                    && let Some(by) = self.guard.contains(&path, nature)
+                    && let Some(by) = self.guard.contains_deleted(&path, nature)
                 {
                     look.below = Below::Protected { path: path.clone(), by };
                 }

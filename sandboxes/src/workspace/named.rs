@@ -67,6 +67,8 @@ enum Far {
     Whole,
     /// What is protected below the link that leads to it.
     Through(TreePath),
+    /// What lies in it and has a name that begins and ends so, in folded letters, and the folder's own name.
+    Between(String, String),
 }
 
 /// Something that must be known and cannot be read.
@@ -318,6 +320,12 @@ impl<'a> Guard<'a> {
         pattern.or_else(|| self.named_at(path, nature))
     }
 
+    /// As [`Guard::contains`], for what is to be deleted.
+    pub(super) fn contains_deleted(&self, path: &TreePath, nature: Nature) -> Option<Protection> {
+        let pattern = self.protect.contains_deleted(path.as_path());
+        pattern.map(|pattern| Protection::Pattern(pattern.to_owned())).or_else(|| self.named_at(path, nature))
+    }
+
     /// As [`Guard::contains`], and also for a folder on the way to something protected: a link to it brings that along.
     pub(super) fn matches(&self, path: &TreePath) -> Option<Protection> {
         let pattern = self.protect.matches(path.as_path()).map(|pattern| Protection::Pattern(pattern.to_owned()));
@@ -345,6 +353,10 @@ impl<'a> Guard<'a> {
                     let below: PathBuf = path.as_path().iter().skip(depth).collect();
                     self.protect.contains(&link.as_path().join(below)).is_some()
                 }
+                Far::Between(before, after) => match names.get(depth) {
+                    Some(name) => depth + 1 == names.len() && name.starts_with(before) && name.ends_with(after),
+                    None => nature == Nature::Other,
+                },
             };
             let found = self.named.get(&names[..depth]).and_then(|named| named.iter().find(counts));
             if let Some(found) = found {

@@ -12,7 +12,12 @@ pub(super) struct Selection<'a> {
     asked: Asked,
     bond: Bond,
     write: &'a WriteScope,
+    /// Compiled sources are asked for by their name.
+    names_compiled: bool,
 }
+
+/// Where Python keeps compiled sources. It writes them in any run, and nobody who asks for a whole folder means them.
+const COMPILED: &str = "__pycache__";
 
 #[derive(Debug)]
 enum Asked {
@@ -25,6 +30,11 @@ enum Asked {
 impl<'a> Selection<'a> {
     /// Parses the hand-back of a plan whose named paths, if it names any, belong together by this bond.
     pub(super) fn of(hand_back: &HandBack, bond: Bond, write: &'a WriteScope) -> Result<Self, globset::Error> {
+        let names_compiled = match hand_back {
+            HandBack::Paths(paths) => paths.iter().any(|path| path.as_str().contains(COMPILED)),
+            HandBack::Matching(globs) => globs.iter().any(|glob| glob.contains(COMPILED) || glob.ends_with(".pyc")),
+            HandBack::Nothing | HandBack::Tree => false,
+        };
         let asked = match hand_back {
             HandBack::Nothing => Asked::Nothing,
             HandBack::Paths(paths) => {
@@ -39,7 +49,7 @@ impl<'a> Selection<'a> {
             }
             HandBack::Tree => Asked::Tree,
         };
-        Ok(Self { asked, bond, write })
+        Ok(Self { asked, bond, write, names_compiled })
     }
 
     /// Whether a change at `path` may come back.
@@ -50,7 +60,8 @@ impl<'a> Selection<'a> {
             Asked::Matching(globs) => globs.is_match(path),
             Asked::Tree => true,
         };
-        asked && self.may_be_written(path)
+        let is_meant = self.names_compiled || path.as_path().iter().all(|name| name != COMPILED);
+        asked && is_meant && self.may_be_written(path)
     }
 
     /// Whether what is asked for is one act, whose changes make sense only together: a file tool's paths. A formatter
@@ -100,6 +111,18 @@ mod tests {
             assert_eq!(wants(hand_back, path), expected, "{hand_back:?} {path}");
         }
         assert!(wants(&HandBack::Paths(vec![WorkspacePath::workspace()]), "a"));
+        let pyc = "out/__pycache__/x.pyc";
+        let named = |glob: &str| HandBack::Matching(vec![glob.into()]);
+        for (hand_back, expected) in [
+            (HandBack::Tree, false),
+            (named("**"), false),
+            (named("out/__pycache__/*"), true),
+            (named("**/*.pyc"), true),
+            (HandBack::Paths(vec![WorkspacePath::parse("out", "/work").unwrap()]), false),
+            (HandBack::Paths(vec![WorkspacePath::parse(pyc, "/work").unwrap()]), true),
+        ] {
+            assert_eq!(wants(&hand_back, pyc), expected, "{hand_back:?}");
+        }
         assert!(Selection::of(&HandBack::Matching(vec!["[".into()]), Bond::None, &WriteScope::EVERYTHING).is_err());
     }
 }

@@ -142,9 +142,7 @@ pub(super) fn words_of(line: &[u8]) -> Option<Words> {
     let rest: Vec<Vec<u8>> = spoken.collect();
     for (_, runs) in RUNS.iter().filter(|(name, _)| name.as_bytes() == command) {
         for line in runs.lines(&rest) {
-            let run = words::of_command(&line)?;
-            words.words.extend(run.words);
-            words.entered.extend(run.entered);
+            words.extend(words::of_command(&line)?);
         }
     }
     if !HARMLESS_COMMANDS.iter().any(|known| known.as_bytes() == command) {

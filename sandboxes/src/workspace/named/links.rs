@@ -20,7 +20,7 @@ use cofferdam_policy::Protect;
 use super::{
     super::{change::Namer, tree_path::TreePath, workspace::Workspace},
     Far, NamedPath, Unread,
-    look::{self, Looks, Version},
+    look::{self, End, Looks, Version},
 };
 
 /// Folders of each kind that are looked at for one hand-back, those above the changes aside. A look takes microseconds.
@@ -32,7 +32,21 @@ const LEVELS: usize = 3;
 /// Folders that are not looked through, with those of [`SCRATCH_FOLDERS`]. The repository's own are read with its settings;
 /// the links in folders of installed packages and of builds lead to the workspace's ordinary sources, which ordinary work
 /// runs.
-const PASSED_OVER: [&str; 7] = [".git", ".hg", ".jj", ".sl", ".bzr", "site-packages", ".direnv"];
+const PASSED_OVER: [&str; 13] = [
+    ".git",
+    ".hg",
+    ".jj",
+    ".sl",
+    ".bzr",
+    "site-packages",
+    ".direnv",
+    "__pycache__",
+    "__pypackages__",
+    ".eggs",
+    ".terraform",
+    ".yarn",
+    "bundle",
+];
 
 /// What is known of the folders.
 #[derive(Debug, Default)]
@@ -145,6 +159,10 @@ impl Links {
                 let hops = way.links.iter().skip(1);
                 named.extend(hops.map(|hop| NamedPath { path: hop.clone(), far: Far::Tree, by: by.clone() }));
                 if let Some(path) = way.end.filter(|end| *end != TreePath::root()) {
+                    if way.kind == End::Folder && !is_passed_over(&link) {
+                        let linked = Linked { folder: path.clone(), link: link.clone(), level: 0 };
+                        named.extend(linked.links_in(&mut looks, workspace.root(), protect, &mut protected)?);
+                    }
                     named.push(NamedPath { path, far: Far::Through(link), by });
                 }
             }
@@ -213,6 +231,64 @@ fn read(path: &Path, protect: &Protect, folder: &TreePath, ordinary: &HashSet<Tr
         if matters { listing.protected.push(found) } else { listing.ordinary.push(found) }
     }
     Ok(listing)
+}
+
+/// A folder that is also at the end of a link at a protected name.
+struct Linked {
+    folder: TreePath,
+    /// Its name by the link.
+    link: TreePath,
+    /// How deep it lies below the first such folder.
+    level: usize,
+}
+
+impl Linked {
+    /// Where links in it lead that have protected names by the link; as for other protected folders, in [`LEVELS`] levels
+    /// and as many folders. One that may not be read, or has too many names, counts with all below it.
+    fn links_in(
+        self,
+        looks: &mut Looks,
+        root: &Path,
+        protect: &Protect,
+        count: &mut usize,
+    ) -> Result<Vec<NamedPath>, Unread> {
+        let (mut named, mut pending) = (Vec::new(), vec![self]);
+        while let Some(Self { folder, link, level }) = pending.pop() {
+            *count += 1;
+            if level > LEVELS || *count > MOST_FOLDERS {
+                continue;
+            }
+            let names = match looks.names(&root.join(&folder)) {
+                Ok(names) => names,
+                Err(unread) => match fs::read_dir(root.join(&folder)) {
+                    Err(error) if !look::is_nothing(&error) => return Err(unread),
+                    Ok(_) | Err(_) => {
+                        let by = Namer::Link { link: link.to_string() };
+                        named.push(NamedPath { path: folder, far: Far::Tree, by });
+                        continue;
+                    }
+                },
+            };
+            for name in names {
+                let (path, link) = (folder.join(&name), link.join(&name));
+                if protect.matches(link.as_path()).is_none() {
+                    continue;
+                }
+                let way = looks.way(&root.join(&path));
+                let by = Namer::Link { link: path.to_string() };
+                let hops = way.links.iter().filter(|hop| **hop != path);
+                named.extend(hops.map(|hop| NamedPath { path: hop.clone(), far: Far::Tree, by: by.clone() }));
+                let Some(end) = way.end.filter(|end| *end != TreePath::root()) else { continue };
+                if way.kind == End::Folder {
+                    pending.push(Self { folder: end.clone(), link: link.clone(), level: level + 1 });
+                }
+                if !way.links.is_empty() {
+                    named.push(NamedPath { path: end, far: Far::Through(link), by });
+                }
+            }
+        }
+        Ok(named)
+    }
 }
 
 fn is_passed_over(path: &TreePath) -> bool {

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cofferdam_policy::fold_name;
+
 use super::{
     super::{change::Namer, notice::visible, tree_path::TreePath},
     Cause, Far, NamedPath, Unread, alias,
@@ -284,11 +286,17 @@ impl<'a> Repository<'a> {
                             for place in self.places(&text, &self.bases) {
                                 self.name(&place, &by, Far::Whole)?;
                                 self.hooks_in(&place)?;
+                                // husky 9 (`husky.sh`): what is in `_` starts what has the same name in the folder above.
+                                let above = place.parent().filter(|_| place.ends_with("_"));
+                                if let Some(above) = above.filter(|above| self.bases.iter().all(|base| base != above)) {
+                                    self.name(above, &by, Far::Tree)?;
+                                    self.hooks_in(above)?;
+                                }
                             }
                         }
                     }
                     Meaning::Command => self.name_parts(words::of_command(value), &by)?,
-                    Meaning::Words => self.name_parts(alias::words_of(value), &by)?,
+                    Meaning::Words => self.name_parts(alias::words_of(words::of_git(value).unwrap_or(value)), &by)?,
                     Meaning::Address => self.name_parts(words::of_command(&setting.subsection), &by)?,
                 }
             }
@@ -318,7 +326,59 @@ impl<'a> Repository<'a> {
                 self.name(&place, by, far.clone())?;
             }
         }
+        self.name_modules(words, &bases, by)?;
+        for pattern in &words.patterns {
+            for place in self.matching(pattern, &bases)? {
+                self.name(&place, by, Far::Tree)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Names the files that a module of Python may be in.
+    fn name_modules(&mut self, words: &Words, bases: &[PathBuf], by: &Namer) -> Result<(), Unread> {
+        for place in words.modules.iter().flat_map(|module| self.places(module, bases)).collect::<Vec<_>>() {
+            let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else { continue };
+            let name = name.to_string_lossy();
+            self.name(&folder.join(format!("{name}.py")), by, Far::Name)?;
+            if let Some(folder) = self.looks.way(folder).end {
+                let before = fold_name(&format!("{name}.x")).trim_end_matches('x').to_owned();
+                self.named.extend(words::MODULE_ENDS.map(|after| NamedPath {
+                    path: folder.clone(),
+                    far: Far::Between(before.clone(), after.to_owned()),
+                    by: by.clone(),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is that a pattern of a shell means, in the workspace. `[…]` means any one name here.
+    fn matching(&mut self, pattern: &[u8], bases: &[PathBuf]) -> Result<Vec<PathBuf>, Unread> {
+        let is_wild = |part: &OsStr| part.as_bytes().iter().any(|byte| b"*?[".contains(byte));
+        let mut found = Vec::new();
+        for place in self.places(pattern, bases) {
+            let mut places = vec![PathBuf::new()];
+            for part in place.iter() {
+                if !is_wild(part) {
+                    places.iter_mut().for_each(|place| place.push(part));
+                    continue;
+                }
+                let mut next = Vec::new();
+                for place in places {
+                    if self.looks.way(&place).end.is_none() {
+                        continue;
+                    }
+                    let names = self.looks.names(&place)?.into_iter().filter(|name| is_between(name, part));
+                    next.extend(names.map(|name| place.join(name)));
+                }
+                places = next;
+                self.names += places.len();
+                self.check()?;
+            }
+            found.extend(places);
+        }
+        Ok(found)
     }
 
     /// The absolute paths that a word may mean, from folders in which it may be read.
@@ -415,10 +475,9 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
-    /// Names the files of the workspace that hooks call by a path. A hook is a program and may call more; what is not a
-    /// text, or too large to be read, says nothing here.
+    /// Names the files of the workspace that hooks call. A hook is a program and may call more; what is not a text, or too
+    /// large to be read, says nothing here.
     fn calls_in(&mut self, folder: &Path) -> Result<(), Unread> {
-        let bases: Vec<PathBuf> = self.bases.iter().cloned().chain([folder.to_owned()]).collect();
         for name in self.looks.names(folder)? {
             let path = folder.join(&name);
             if name.as_bytes().ends_with(b".sample") || self.looks.way(&path).kind != End::File {
@@ -429,20 +488,58 @@ impl<'a> Repository<'a> {
                 continue;
             }
             let by = Namer::Hook { hook: self.shown(&path) };
-            let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
-            // The first may name an interpreter.
-            let lines =
-                lines.map(|line| line.strip_prefix(b"#!").unwrap_or(line)).filter(|line| !line.starts_with(b"#"));
-            let words = lines.filter_map(words::of_command).flat_map(|words| words.words);
-            let called = words.filter(|word| word.text.contains(&b'/')).map(|word| word.text);
-            for place in called.flat_map(|text| self.places(&text, &bases)).collect::<BTreeSet<_>>() {
-                if self.looks.way(&place).kind == End::File {
-                    self.name(&place, &by, Far::Name)?;
+            let mut called = Words::default();
+            for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+                // The first may name an interpreter.
+                let line = line.strip_prefix(b"#!").unwrap_or(line);
+                if !line.starts_with(b"#") {
+                    let words = words::of_command(line);
+                    called.extend(words.ok_or_else(|| self.unread(&format!("a line has too many words: {by}")))?);
+                }
+            }
+            self.name_called(&called, folder, &by)?;
+        }
+        Ok(())
+    }
+
+    /// Names what a hook in this folder calls, of what is there.
+    fn name_called(&mut self, called: &Words, folder: &Path, by: &Namer) -> Result<(), Unread> {
+        let mut bases: Vec<PathBuf> = self.bases.iter().cloned().chain([folder.to_owned()]).collect();
+        // `cd a`, then `cd b`.
+        for _ in 0..2 {
+            for place in called.entered.iter().flat_map(|text| self.places(text, &bases)).collect::<BTreeSet<_>>() {
+                let way = self.looks.way(&place);
+                if way.kind == End::Folder && way.end.is_some() && !bases.contains(&way.real) {
+                    bases.push(way.real);
                 }
                 self.check()?;
             }
         }
-        Ok(())
+        let paths = called.words.iter().map(|word| &word.text).filter(|text| text.contains(&b'/'));
+        let paths = paths.chain(&called.entered).chain(&called.programs);
+        let mut places: BTreeSet<PathBuf> = paths.flat_map(|text| self.places(text, &bases)).collect();
+        for pattern in &called.patterns {
+            places.extend(self.matching(pattern, &bases)?);
+        }
+        for place in places {
+            if self.looks.way(&place).kind == End::File {
+                self.name(&place, by, Far::Name)?;
+            }
+            self.check()?;
+        }
+        // An interpreter starts what is in a folder that it is given; what a module is, is not told by what is there.
+        for place in called.programs.iter().flat_map(|text| self.places(text, &bases)).collect::<BTreeSet<_>>() {
+            if self.looks.way(&place).kind == End::Folder {
+                self.name(&place, by, Far::Tree)?;
+            }
+        }
+        for place in called.modules.iter().flat_map(|text| self.places(text, &bases)).collect::<BTreeSet<_>>() {
+            if !place.ends_with("__init__") {
+                self.name(&place.join("__main__.py"), by, Far::Name)?;
+                self.name(&place.join("__init__.py"), by, Far::Name)?;
+            }
+        }
+        self.name_modules(called, &bases, by)
     }
 
     fn links_in(&mut self, folder: &Path) -> Result<(), Unread> {
@@ -463,6 +560,16 @@ impl<'a> Repository<'a> {
         let path = path.strip_prefix(self.workspace).unwrap_or(path);
         visible(&path.to_string_lossy())
     }
+}
+
+/// Whether a name begins and ends as a pattern of a shell does.
+fn is_between(name: &OsStr, pattern: &OsStr) -> bool {
+    let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
+    let is_wild = |byte: &u8| b"*?[]".contains(byte);
+    let first = pattern.iter().position(is_wild).unwrap_or(pattern.len());
+    let last = pattern.iter().rposition(is_wild).map_or(0, |last| last + 1);
+    let is_hidden = name.starts_with(b".") && !pattern.starts_with(b".");
+    !is_hidden && name.starts_with(&pattern[..first]) && name.ends_with(&pattern[last..])
 }
 
 fn path_of(bytes: &[u8]) -> &Path {

@@ -73,6 +73,14 @@ fn by_hook(hook: &str) -> Reason {
     Reason::Named { by: Namer::Hook { hook: hook.into() } }
 }
 
+/// A program at `path` that makes the file `canary`.
+fn leaves_trace(path: &str, canary: &Path) -> String {
+    match Path::new(path).extension().is_some_and(|extension| extension == "py") {
+        true => format!("open({:?}, 'w')\n", canary.display().to_string()),
+        false => format!("#!/bin/sh\ntouch {}\n", canary.display()),
+    }
+}
+
 /// How git comes to run what a setting names.
 #[derive(Clone, Copy)]
 enum Shown {
@@ -162,6 +170,34 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
         ),
         ("[alias] x = submodule foreach 'cd tools && ./run'", "tools/run", "alias.x", No),
         ("[alias \"x\"] command = !scripts/x", "scripts/x", "alias.x.command", No),
+        ("[filter \"x\"] clean = python3 -mtools.strip", "tools/strip.py", "filter.x.clean", No),
+        ("[filter \"x\"] clean = python3 -Im tools.strip", "tools/strip.pyc", "filter.x.clean", No),
+        ("[filter \"x\"] clean = python3 -uBmtools.strip", "tools/__init__.py", "filter.x.clean", No),
+        (
+            "[filter \"x\"] clean = python3 -m tools.strip",
+            "tools.cpython-311-x86_64-linux-gnu.so",
+            "filter.x.clean",
+            No,
+        ),
+        ("[alias] x = !python3 -mstrip", "strip/__main__.py", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !cd -- tools && ./x", "tools/x", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !cd -P tools && ./x", "tools/x", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !python3 -u tools", "tools/__main__.py", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !python3 -W ignore tools", "tools/__main__.py", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !bash -o pipefail x.sh", "x.sh", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !env --chdir=tools ./run", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !env -Ctools ./run", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!d=tools; $d/run\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !./t?ols/run", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!cat tools/run | sh\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!sh -c \\\"$(cat tools/run)\\\"\"", "tools/run", "alias.x", By(&[&["x"]])),
+        (
+            "[branch \"main\"] remote = ext::./scripts/up %S\n[protocol \"ext\"] allow = always",
+            "scripts/up",
+            "branch.main.remote",
+            By(&[&["symbolic-ref", "HEAD", "refs/heads/main"], &["fetch"]]),
+        ),
+        ("[core] hooksPath = ci/husky/_", "ci/husky/pre-commit", "core.hooksPath", No),
         ("[core] attributesFile = ci/attributes", "ci/attributes", "core.attributesFile", No),
         ("[core] excludesFile = ci/ignore", "ci/ignore", "core.excludesFile", No),
         ("[init] templateDir = template", "template/hooks/post-checkout", "init.templateDir", No),
@@ -187,7 +223,7 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
         // The control: were it not held, git would run it.
         if let By(commands) = shown {
             let canary = ground.folder.path().join("ran");
-            ground.write(path, &format!("#!/bin/sh\ntouch {}\n", canary.display()));
+            ground.write(path, &leaves_trace(path, &canary));
             fs::set_permissions(ground.host(path), fs::Permissions::from_mode(0o755)).unwrap();
             commands.iter().for_each(|command| git(ground.workspace.root(), command));
             assert!(canary.exists(), "{settings}: git runs nothing of it, so the row shows nothing");
@@ -210,7 +246,8 @@ fn absolute_paths_and_paths_through_other_names_of_the_workspace_are_found() {
 #[test]
 fn ordinary_work_is_not_held_by_ordinary_settings() {
     let ground = repository();
-    for folder in ["src", "test", "tests", "docs", "main", "build", "store", "origin", "libs/foo"] {
+    for folder in ["src", "test", "tests", "docs", "main", "build", "store", "origin", "libs/foo", "release", "support"]
+    {
         ground.write(&format!("{folder}/old"), "x");
     }
     let root = ground.workspace.root().display();
@@ -224,13 +261,43 @@ fn ordinary_work_is_not_held_by_ordinary_settings() {
              [alias]\n\tst = status\n\tl = -c color.ui=false log src -- a\n\tri = rebase -i --autosquash main\n\t\
              co = checkout -b build\n\tup = submodule update --init libs/foo\n\tcl = clean -fdx docs/\n\tp = push origin main\n\td = log -- docs/\n\tt = !cargo test && make build\n\troot = !pwd -P .\n\
              [filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tprocess = git-lfs filter-process\n\
-             [init]\n\tdefaultBranch = main\n[gui]\n\trecentrepo = {root}/tests\n[pull]\n\trebase = true\n"
+             [init]\n\tdefaultBranch = trunk\n[gitflow \"prefix\"]\n\trelease = release/\n\tsupport = support/\n\
+             [gitflow \"branch\"]\n\tmaster = trunk\n[core]\n\tbare = false\n\tfileMode = true\n\tcompression = 9\n\
+             [alias]\n\tg = !git grep -n x README.md\n\tc = !cargo run -- src/c\n\te = !test -f src/e && echo src/e\n\
+             \tm = !make docs/index.md\n[gui]\n\trecentrepo = {root}/tests\n[pull]\n\trebase = true\n"
         ),
     );
     let upper = ground.upper();
-    for path in
-        ["src/a", "test/a", "tests/a", "docs/a", "main/a", "build/a", "store/a", "libs/foo/a", "a", "new/a", "status"]
-    {
+    ground.write(
+        ".git/hooks/pre-commit",
+        "#!/bin/sh\nif test -f src/h; then\n  clang-format -i src/main.c >/dev/null 2>&1\nfi\nmake docs/index.md\ngit add src/h\n",
+    );
+    ["src/h", "src/main.c", "docs/index.md", "src/c", "src/e"].iter().for_each(|path| ground.write(path, "old"));
+    for path in [
+        "src/a",
+        "test/a",
+        "tests/a",
+        "docs/a",
+        "main/a",
+        "build/a",
+        "store/a",
+        "libs/foo/a",
+        "a",
+        "new/a",
+        "status",
+        "trunk",
+        "false",
+        "true",
+        "9",
+        "README.md",
+        "src/c",
+        "src/e",
+        "src/h",
+        "src/main.c",
+        "docs/index.md",
+        "release/a",
+        "support/a",
+    ] {
         upper.write(path, "x");
     }
     assert_eq!(hand_back(&ground, &upper).held, []);
@@ -334,6 +401,79 @@ fn files_that_a_hook_calls_by_a_path_are_held() {
     for path in ["scripts/data", "src/main.py", "scripts/absent", "scripts/other"] {
         assert_eq!(why(&ground, path), None, "{path}");
     }
+}
+
+#[test]
+fn files_that_a_hook_calls_in_other_ways_are_held_and_git_would_run_them() {
+    const STOCK: &str = "INSTALL_PYTHON=/usr/bin/python3\nARGS=(hook-impl --hook-type=pre-commit)\n\
+                         if [ -x \"$INSTALL_PYTHON\" ]; then\n    exec \"$INSTALL_PYTHON\" -mpre_commit \"${ARGS[@]}\"\nfi";
+    // What the hook says; the file; whether it is there before.
+    let rows = [
+        ("cd tools && ./lint.sh", "tools/lint.sh", true),
+        ("cd tools\n./lint.sh", "tools/lint.sh", true),
+        ("cd \"$(git rev-parse --show-toplevel)/tools\" || exit\nsh lint.sh", "tools/lint.sh", true),
+        ("cd a\ncd b\n./lint.sh", "a/b/lint.sh", true),
+        ("(cd scripts; sh b.sh)", "scripts/b.sh", true),
+        ("ROOT=$(pwd)\nS=\"$ROOT/scripts\"; \"$S/lint.sh\"", "scripts/lint.sh", true),
+        ("S=scripts\nsh $S/lint.sh", "scripts/lint.sh", true),
+        ("S=lint.sh; sh \"$S\"", "lint.sh", true),
+        ("for f in scripts/c*.sh; do sh $f; done", "scripts/check.sh", true),
+        ("for f in c*.sh; do sh $f; done", "check.sh", true),
+        ("sh lint.sh", "lint.sh", true),
+        ("sh -e lint.sh", "lint.sh", true),
+        (". ./lint.sh", "lint.sh", true),
+        ("python3 check.py", "check.py", true),
+        ("python3 tools", "tools/__main__.py", true),
+        ("python3 -mcheck", "check.py", false),
+        (STOCK, "pre_commit.py", false),
+        (STOCK, "pre_commit/__main__.py", false),
+    ];
+    for (hook, path, is_there) in rows {
+        let ground = repository();
+        let canary = ground.folder.path().join("ran");
+        let executable =
+            |path: &str| fs::set_permissions(ground.host(path), fs::Permissions::from_mode(0o755)).unwrap();
+        if is_there {
+            ground.write(path, "old");
+            executable(path);
+        }
+        ground.write(".git/hooks/pre-commit", &format!("#!/usr/bin/env bash\n{hook}\n"));
+        executable(".git/hooks/pre-commit");
+        assert_eq!(why(&ground, path), Some(by_hook(".git/hooks/pre-commit")), "{hook}");
+        ground.write(path, &leaves_trace(path, &canary));
+        executable(path);
+        git(ground.workspace.root(), &["commit", "--allow-empty", "-m", "x"]);
+        assert!(canary.exists(), "{hook}: git runs nothing of it, so the row shows nothing");
+    }
+}
+
+#[test]
+fn what_husky_starts_from_the_folder_above_its_hooks_is_held() {
+    let ground = repository();
+    set(&ground, "[core]\n\thooksPath = .husky/_");
+    ground.write(
+        ".husky/_/h",
+        "#!/usr/bin/env sh\nn=$(basename \"$0\")\ns=$(dirname \"$(dirname \"$0\")\")/$n\nsh -e \"$s\" \"$@\"\n",
+    );
+    ground.write(".husky/_/pre-commit", "#!/usr/bin/env sh\n. \"$(dirname \"$0\")/h\"\n");
+    ground.write(".husky/pre-commit", "./scripts/lint.sh\n");
+    ground.write("scripts/lint.sh", "old");
+    assert_eq!(why(&ground, "scripts/lint.sh"), Some(by_hook(".husky/pre-commit")));
+    let canary = ground.folder.path().join("ran");
+    ground.write("scripts/lint.sh", &format!("#!/bin/sh\ntouch {}\n", canary.display()));
+    for path in ["scripts/lint.sh", ".husky/_/pre-commit"] {
+        fs::set_permissions(ground.host(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    git(ground.workspace.root(), &["commit", "--allow-empty", "-m", "x"]);
+    assert!(canary.exists());
+}
+
+#[test]
+fn a_hook_with_a_line_of_too_many_words_holds_everything() {
+    let ground = repository();
+    let line: String = (0..9000).map(|number| format!("w{number} ")).collect();
+    ground.write(".git/hooks/pre-commit", &format!("#!/bin/sh\nx {line}\n"));
+    assert!(matches!(why(&ground, "a"), Some(Reason::SettingsUnread { why, .. }) if why.contains("too many words")));
 }
 
 #[test]
@@ -608,6 +748,44 @@ fn what_links_at_protected_names_lead_to_is_held() {
         assert_eq!(why(&ground, path), Some(by_link(link)), "{path}");
     }
     for path in ["scripts/other", "cargo/registry", "src/x", "a/b/c/other"] {
+        assert_eq!(why(&ground, path), None, "{path}");
+    }
+}
+
+#[test]
+fn a_folder_at_the_end_of_a_link_at_a_protected_name_is_looked_through_under_that_name() {
+    let ground = Playground::new();
+    for (link, target) in [
+        (".vscode", "ed"),
+        ("ed/tasks.json", "../tasks/t.json"),
+        (".github", "ci"),
+        ("ci/workflows/w.yml", "../../shared/w.yml"),
+        ("ci/notes", "../shared/notes"),
+        (".claude/hooks", "../agentsrc/hooks"),
+        ("agentsrc/hooks/h.sh", "../../scr/h.sh"),
+        (".husky", "hk"),
+        ("hk/pre-commit", "../real/pc"),
+        ("hk/more", "../real/more"),
+        ("real/more/deep", "../../real2"),
+        ("hk/loop", "../hk"),
+    ] {
+        fs::create_dir_all(ground.host(link).parent().unwrap()).unwrap();
+        symlink(target, ground.host(link)).unwrap();
+    }
+    for folder in ["tasks", "shared", "scr", "real", "real2"] {
+        fs::create_dir_all(ground.host(folder)).unwrap();
+    }
+    for (path, link) in [
+        ("tasks/t.json", "ed/tasks.json"),
+        ("shared/w.yml", "ci/workflows/w.yml"),
+        ("scr/h.sh", "agentsrc/hooks/h.sh"),
+        ("real/pc", "hk/pre-commit"),
+        ("real2/x", "real/more/deep"),
+        ("ed/launch.json", ".vscode"),
+    ] {
+        assert_eq!(why(&ground, path), Some(by_link(link)), "{path}");
+    }
+    for path in ["tasks/other", "shared/notes", "ci/x", "real/other"] {
         assert_eq!(why(&ground, path), None, "{path}");
     }
 }

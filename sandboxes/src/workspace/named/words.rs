@@ -27,9 +27,11 @@ const HARMLESS_SECTIONS: &[&str] = &[
     "fetch",
     "format",
     "fsck",
+    "gitflow",
     "gui",
     "http",
     "index",
+    "init",
     "log",
     "mailmap",
     "maintenance",
@@ -65,30 +67,52 @@ const HARMLESS_OF_OTHERS: &[&str] = &[
     "tagopt",
 ];
 
-/// Words after which a bare name is a program or a folder with one, though a folder of that name is there.
-const ENTERING: &[&str] = &[
-    "-C",
-    "-m",
-    "--directory",
-    "--prefix",
-    ".",
-    "cd",
-    "pushd",
-    "source",
-    "sh",
-    "bash",
-    "dash",
-    "zsh",
-    "ksh",
-    "node",
-    "nodejs",
-    "deno",
-    "bun",
-    "ruby",
-    "perl",
-    "php",
+/// Words after which a bare name is a folder that the words after it may be relative to.
+const GOING: &[&str] = &["-C", "--chdir", "--directory", "--prefix", "cd", "pushd"];
+
+/// Words after which a bare name is a program, or a folder with one, though a folder of that name is there.
+const STARTING: &[&str] = &[
+    "-m", ".", "source", "sh", "bash", "dash", "zsh", "ksh", "node", "nodejs", "deno", "bun", "ruby", "perl", "php",
     "lua",
 ];
+
+/// Options of those that take the word that follows.
+const VALUED: &[&str] = &["-o", "-O", "-W", "-X", "-r", "-I", "-M", "-u"];
+
+/// Programs that run and change nothing that their arguments name, and write it nowhere but to their output.
+const READING: &[&str] = &[
+    "[",
+    "cat",
+    "clang-format",
+    "cmp",
+    "diff",
+    "du",
+    "echo",
+    "egrep",
+    "false",
+    "fgrep",
+    "gofmt",
+    "grep",
+    "head",
+    "ls",
+    "mkdir",
+    "printf",
+    "rm",
+    "rmdir",
+    "rustfmt",
+    "stat",
+    "tail",
+    "test",
+    "touch",
+    "true",
+    "wc",
+];
+
+/// Words of a shell before which no program is named.
+const KEYWORDS: &[&str] = &["!", "do", "elif", "else", "exec", "if", "then", "until", "while", "{"];
+
+/// What a module of Python may be stored as: its name, a dot, and what ends with one of these.
+pub(super) const MODULE_ENDS: [&str; 4] = [".py", ".pyc", ".so", ".pyd"];
 
 /// What a setting means for paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +155,14 @@ pub(super) struct Word {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) words: BTreeSet<Word>,
-    /// Folders that it goes into, from which its other words may count.
+    /// Folders that it goes into or that a variable keeps, from which its other words may count.
     pub(super) entered: BTreeSet<Vec<u8>>,
+    /// What an interpreter or a shell is given as its program.
+    pub(super) programs: BTreeSet<Vec<u8>>,
+    /// Modules of Python, as a path without an end.
+    pub(super) modules: BTreeSet<Vec<u8>>,
+    /// Patterns of a shell, for files that it does not itself name.
+    pub(super) patterns: BTreeSet<Vec<u8>>,
 }
 
 pub(super) fn meaning(setting: &Setting) -> Meaning {
@@ -142,15 +172,33 @@ pub(super) fn meaning(setting: &Setting) -> Meaning {
         ("core", "hookspath") => Meaning::Hooks,
         ("core", "worktree") => Meaning::WorkTree,
         ("core", "attributesfile" | "excludesfile") | ("init", "templatedir") => Meaning::Path,
-        ("alias", _) if !setting.value.starts_with(b"!") => Meaning::Words,
+        ("alias", _) if !setting.value.starts_with(b"!") || of_git(&setting.value).is_some() => Meaning::Words,
+        ("branch", "remote" | "pushremote") if is_command(&setting.value) => Meaning::Command,
         ("url", _) if is_command(&setting.subsection) => Meaning::Address,
         ("url", _) => Meaning::None,
         ("remote" | "submodule", "url" | "pushurl") if is_command(&setting.value) => Meaning::Command,
         ("remote" | "submodule", "url" | "pushurl") => Meaning::None,
         ("remote" | "submodule", key) if HARMLESS_OF_OTHERS.contains(&key) => Meaning::None,
         (section, _) if HARMLESS_SECTIONS.contains(&section) => Meaning::None,
+        _ if is_plain(&setting.value) => Meaning::None,
         _ => Meaning::Command,
     }
+}
+
+/// Whether a value is one that git takes for a boolean or a number (git-config(1), "Values").
+fn is_plain(value: &[u8]) -> bool {
+    let is_boolean =
+        ["true", "false", "yes", "no", "on", "off"].iter().any(|known| value.eq_ignore_ascii_case(known.as_bytes()));
+    let digits = value.strip_prefix(b"-").unwrap_or(value);
+    let digits =
+        digits.strip_suffix(b"k").or(digits.strip_suffix(b"m")).or(digits.strip_suffix(b"g")).unwrap_or(digits);
+    is_boolean || digits.iter().all(u8::is_ascii_digit)
+}
+
+/// The words of an alias that has a shell start git, and does nothing else.
+pub(super) fn of_git(value: &[u8]) -> Option<&[u8]> {
+    let words = value.strip_prefix(b"!")?.trim_ascii().strip_prefix(b"git ")?;
+    (!words.iter().any(|byte| b";|&$`<>(){}\n".contains(byte))).then_some(words)
 }
 
 /// Takes a command line apart; `None` when it has too many parts.
@@ -161,27 +209,18 @@ pub(super) fn of_command(line: &[u8]) -> Option<Words> {
         words.add(&whole, Reach::Name);
     }
     let line = line.trim_ascii().strip_prefix(b"!").unwrap_or(line);
-    let mut spoken = shell_words(line);
-    spoken.extend(pieces(line));
-    let mut before: Vec<u8> = Vec::new();
-    for word in spoken {
-        let enters = is_entering(&before);
-        words.add(&word, if enters { Reach::Tree } else { Reach::Name });
-        if enters && !word.starts_with(b"-") {
-            words.entered.insert(word.clone());
-        }
-        if before == b"-m" {
-            // `python -m a.b` runs a/b.py, or a/b/__main__.py.
-            let module: Vec<u8> = word.iter().map(|byte| if *byte == b'.' { b'/' } else { *byte }).collect();
-            words.add(&[module.as_slice(), b".py"].concat(), Reach::Tree);
-            words.add(&module, Reach::Tree);
-        }
+    let line = &without_reading(line);
+    for spoken in [shell_words(line), pieces(line)] {
+        words.add_spoken(&spoken);
         if !words.is_bounded() {
             return None;
         }
-        before = word;
     }
-    Some(words)
+    for value in assigned(line) {
+        let values = pieces(&value).into_iter().chain(shell_words(&value));
+        words.entered.extend(values.filter(|value| !value.starts_with(b"-")));
+    }
+    words.is_bounded().then_some(words)
 }
 
 /// A whole value that is one path. What git puts before it is left out: `:(optional)` (git 2.52), and `%(prefix)`, which
@@ -199,6 +238,79 @@ impl Words {
         self.words.len() <= MOST_PARTS
     }
 
+    /// Adds what another part of the same value says.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.words.extend(other.words);
+        self.entered.extend(other.entered);
+        self.programs.extend(other.programs);
+        self.modules.extend(other.modules);
+        self.patterns.extend(other.patterns);
+    }
+
+    /// Adds the words of a line in turn.
+    fn add_spoken(&mut self, spoken: &[Vec<u8>]) {
+        // What the word before says of the next one, and how many words that may be.
+        let mut enters: Option<(Enters, usize)> = None;
+        let mut is_module = false;
+        for word in spoken {
+            let entered = enters.filter(|_| !word.starts_with(b"-"));
+            self.add(word, if enters.is_some() { Reach::Tree } else { Reach::Name });
+            if let Some((how, _)) = entered {
+                self.entered.insert(word.clone());
+                // A path behind a variable or a command is a piece of the word.
+                self.entered.extend(pieces(word).into_iter().filter(|piece| piece.starts_with(b"/")));
+                if how == Enters::Program {
+                    self.programs.insert(word.clone());
+                }
+            }
+            if let Some(folder) = word.strip_prefix(b"-C").filter(|folder| !folder.is_empty()) {
+                self.add(folder, Reach::Tree);
+                self.entered.insert(folder.to_vec());
+            }
+            if is_module {
+                self.add_module(word);
+            }
+            let module = module_of(word);
+            is_module = module.is_some_and(<[u8]>::is_empty);
+            self.add_module(module.unwrap_or_default());
+            enters = match (Enters::after(word), enters) {
+                (Some(how), _) => Some((how, 1)),
+                // `bash -c 'x'` and `perl -e 'x'` give a text, no file.
+                (None, Some(_)) if is_text_next(word) => None,
+                (None, Some((how, left))) if word.starts_with(b"-") => {
+                    let takes_one = VALUED.iter().any(|option| option.as_bytes() == word);
+                    Some((how, left + usize::from(takes_one)))
+                }
+                (None, Some((how, left))) if left > 1 => Some((how, left - 1)),
+                (None, _) => None,
+            };
+        }
+    }
+
+    /// Adds a module of Python: `python -m a.b` runs `a/b.py` or `a/b/__main__.py`, after `a/__init__.py`.
+    fn add_module(&mut self, name: &[u8]) {
+        let is_name = |part: &[u8]| {
+            let begins =
+                part.first().is_some_and(|first| first.is_ascii_alphabetic() || *first == b'_' || *first >= 0x80);
+            begins && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80)
+        };
+        if !name.split(|byte| *byte == b'.').all(is_name) {
+            return;
+        }
+        let mut path: Vec<u8> = Vec::new();
+        for part in name.split(|byte| *byte == b'.') {
+            if !path.is_empty() {
+                self.modules.insert([&path, b"/__init__".as_slice()].concat());
+                path.push(b'/');
+            }
+            path.extend(part);
+            self.modules.insert(path.clone());
+        }
+        self.add(&[path.as_slice(), b".py"].concat(), Reach::Tree);
+        self.add(&path, Reach::Tree);
+        self.programs.insert(path);
+    }
+
     /// Adds a word that reaches so far at least: one with a slash is a path.
     fn add(&mut self, word: &[u8], reach: Reach) {
         self.add_one(word, reach);
@@ -211,6 +323,9 @@ impl Words {
     }
 
     fn add_one(&mut self, word: &[u8], reach: Reach) {
+        if word.iter().any(|byte| b"*?[".contains(byte)) && !word.contains(&0) {
+            self.patterns.insert(word.to_vec());
+        }
         // A pattern means any name in its folder.
         let text = match word.iter().position(|byte| b"*?[".contains(byte)) {
             Some(pattern) => match word[..pattern].iter().rposition(|byte| *byte == b'/') {
@@ -227,9 +342,111 @@ impl Words {
     }
 }
 
-fn is_entering(word: &[u8]) -> bool {
-    let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    name.starts_with(b"python") || ENTERING.iter().any(|known| known.as_bytes() == name)
+/// What a word says of the one that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Enters {
+    /// It is a folder.
+    Folder,
+    /// It is a program.
+    Program,
+}
+
+impl Enters {
+    fn after(word: &[u8]) -> Option<Self> {
+        let name = word.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let is_one_of = |known: &[&str]| known.iter().any(|known| known.as_bytes() == name);
+        if is_one_of(GOING) {
+            return Some(Self::Folder);
+        }
+        (name.starts_with(b"python") || name.starts_with(b"pypy") || is_one_of(STARTING)).then_some(Self::Program)
+    }
+}
+
+/// Whether an option of an interpreter says that the next word is its text: `-c`, `-ec`, `-e` of perl.
+fn is_text_next(word: &[u8]) -> bool {
+    word.starts_with(b"-") && !word.starts_with(b"--") && (word.ends_with(b"c") || word == b"-E")
+}
+
+/// The module of Python that an option runs; empty when it is the next word. Before the `m` may stand flags without a value
+/// (`python3 --help`).
+fn module_of(word: &[u8]) -> Option<&[u8]> {
+    let flags = word.strip_prefix(b"-")?;
+    let at = flags.iter().position(|flag| *flag == b'm')?;
+    flags[..at].iter().all(|flag| b"bBdEhiIOPqRsStuvVx?".contains(flag)).then(|| &flags[at + 1..])
+}
+
+/// The line without the commands that run nothing that their arguments name. In a line that hands on what they say, all count.
+fn without_reading(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(line).replace(">/dev/null", "").replace("> /dev/null", "").replace("2>&1", "");
+    let words = shell_words(line);
+    let hands_on = text.replace("||", "").contains(['|', '`', '>'])
+        || ["$(", "<("].iter().any(|part| text.contains(part))
+        || words.iter().any(|word| word == b"eval" || word == b"xargs");
+    if hands_on {
+        return line.to_vec();
+    }
+    let mut kept = Vec::new();
+    for command in line.split_inclusive(|byte| b";&|\n".contains(byte)) {
+        let mut words = shell_words(command.trim_ascii_start()).into_iter();
+        let mut first = words.find(|word| !KEYWORDS.iter().any(|known| known.as_bytes() == word)).unwrap_or_default();
+        while first.last().is_some_and(|last| b";&|".contains(last)) {
+            first.pop();
+        }
+        let mut rest = words;
+        let is_read = READING.iter().any(|known| known.as_bytes() == first);
+        let is_run_by_cargo = first == b"cargo"
+            && rest.next().is_some_and(|word| [&b"run"[..], b"r", b"test", b"t"].contains(&word.as_slice()));
+        let is_made = first == b"make";
+        // The first word after git is a command of git's that starts nothing that its words name.
+        let is_git = first == b"git"
+            && shell_words(command).iter().skip_while(|word| *word != b"git").nth(1).is_some_and(|word| {
+                ["add", "diff", "ls-files", "rev-parse", "status"].iter().any(|known| known.as_bytes() == word)
+            });
+        if is_read || is_git {
+            kept.push(b';');
+        } else if is_run_by_cargo {
+            // What follows `--` are arguments of a program that is built from the sources.
+            let end = command.windows(4).position(|four| four == b" -- ").unwrap_or(command.len());
+            kept.extend(&command[..end]);
+            kept.push(b';');
+        } else if is_made && !command.iter().any(|byte| *byte == b'-' || *byte == b'=') {
+            // Targets: what they run is what its file of rules says.
+            kept.extend(b"make;");
+        } else {
+            kept.extend(command);
+        }
+    }
+    kept
+}
+
+/// The values that variables are given in a line: `d=tools`, `D="$ROOT/tools"`.
+fn assigned(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut values = Vec::new();
+    for (equal, _) in line.iter().enumerate().filter(|(_, byte)| **byte == b'=') {
+        let name = line[..equal].iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let begin = equal - name;
+        let is_first =
+            begin == 0 || line[begin - 1].is_ascii_whitespace() || b";&|(){}!'\"`".contains(&line[begin - 1]);
+        if name == 0 || !is_first || line[begin].is_ascii_digit() {
+            continue;
+        }
+        let (mut quote, mut depth) = (None, 0_usize);
+        let ends = |byte: &u8| {
+            match (*byte, quote) {
+                (b'"' | b'\'', None) => quote = Some(*byte),
+                (byte, Some(open)) if byte == open => quote = None,
+                (b'(', _) => depth += 1,
+                (b')', _) if depth > 0 => depth -= 1,
+                (byte, None) if depth == 0 => return byte.is_ascii_whitespace() || b";&|)".contains(&byte),
+                _ => {}
+            }
+            false
+        };
+        let value = &line[equal + 1..];
+        let end = value.iter().position(ends).unwrap_or(value.len());
+        values.push(value[..end].to_vec());
+    }
+    values
 }
 
 /// The words of a line as a shell divides it, quotes and backslashes taken away; an open quote ends with the line.
