@@ -112,6 +112,11 @@ impl Glob {
         Ok(Self { text: text.to_owned(), segments })
     }
 
+    /// `**`: any path.
+    pub(crate) fn any() -> Self {
+        Self { text: "**".to_owned(), segments: vec![Segment::AnyDepth] }
+    }
+
     /// Checks that `text` is one path, relative to the workspace, without wildcards.
     ///
     /// # Errors

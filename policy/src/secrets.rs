@@ -7,6 +7,7 @@
 //! A name alone decides for `.env`; for names that are as often harmless (`*.pem`, `.npmrc`, `.env.example`) the contents do too. Nothing
 //! here opens a file: whoever does asks [`Secrets::candidate`] with its path, and then [`Candidate::mask`] with its bytes.
 
+mod known;
 mod list;
 #[cfg(test)]
 mod list_tests;
@@ -28,6 +29,10 @@ pub use mask::Mask;
 pub use redact::{MARK, Redacted, Redactor, Secret, Within};
 pub(crate) use stated::SecretsStated;
 
+/// Names that a file may be a copy of, or a copy of a copy of, that are looked up. Editors and people make a few; a name that
+/// can be read in more ways counts as listed.
+const MOST_COPIED: usize = 64;
+
 /// What a sandbox has in place of a file that holds credentials.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,6 +49,8 @@ pub enum SecretFiles {
 pub struct Secrets {
     files: SecretFiles,
     rules: Vec<Rule>,
+    /// What a name is on that can be read in too many ways.
+    any: Rule,
     added: Vec<String>,
     /// Folded names of folders, and what a listed path goes on with below them.
     ways: Vec<(String, String)>,
@@ -128,7 +135,7 @@ impl Secrets {
             (!rest.contains('*') && !folder.contains('*')).then(|| (fold_path(folder), rest.to_owned()))
         };
         let ways = rules.iter().filter_map(way).collect();
-        Ok(Self { files, rules, added, ways, allowed, written })
+        Ok(Self { files, rules, any: Rule::any(), added, ways, allowed, written })
     }
 
     /// What a sandbox has in place of such a file.
@@ -160,12 +167,13 @@ impl Secrets {
     pub fn candidate(&self, path: &Path) -> Option<Candidate<'_>> {
         let name = folded(&path.file_name()?.to_string_lossy());
         let mut rules = self.named(path, &name);
-        let mut pending = copied(&name);
         let mut meant = is_to_be_read(&name);
-        while let (true, Some(copied_name)) = (rules.is_empty(), pending.pop()) {
-            rules = self.named(&path.with_file_name(copied_name), copied_name);
-            meant = is_to_be_read(copied_name);
-            pending.extend(copied(copied_name));
+        let mut copies = Copied::of(&name);
+        while let (true, Some(next)) = (rules.is_empty(), copies.next()) {
+            (rules, meant) = match next {
+                Some(copied) => (self.named(&path.with_file_name(copied), copied), is_to_be_read(copied)),
+                None => (vec![&self.any], false),
+            };
         }
         let is_allowed = || !self.allowed.is_empty() && self.allowed.contains(&fold_path(&path.to_string_lossy()));
         let meant = if meant { Meant::ToBeRead } else { Meant::ForUse };
@@ -195,15 +203,54 @@ impl Secrets {
 impl Default for Secrets {
     /// The compiled-in list, masked.
     fn default() -> Self {
-        Self::new(SecretFiles::default(), &[], &[]).unwrap_or_else(|_| Self {
-            // The list parses, which a test shows; without it nothing could be told from a secret.
+        Self::new(SecretFiles::default(), &[], &[]).unwrap_or_else(|_| Self::everything())
+    }
+}
+
+impl Secrets {
+    /// Each file, absent. The list parses, which a test shows; without it nothing could be told from a secret.
+    fn everything() -> Self {
+        Self {
             files: SecretFiles::Absent,
-            rules: Vec::new(),
+            rules: vec![Rule::any()],
+            any: Rule::any(),
             added: Vec::new(),
             ways: Vec::new(),
             allowed: BTreeSet::new(),
             written: Vec::new(),
-        })
+        }
+    }
+}
+
+/// The names that a file may be a copy of, each once; [`None`] in place of those beyond [`MOST_COPIED`].
+#[derive(Debug)]
+struct Copied<'a> {
+    seen: BTreeSet<&'a str>,
+    pending: Vec<&'a str>,
+}
+
+impl<'a> Copied<'a> {
+    fn of(name: &'a str) -> Self {
+        Self { seen: BTreeSet::new(), pending: copied(name) }
+    }
+}
+
+impl<'a> Iterator for Copied<'a> {
+    type Item = Option<&'a str>;
+
+    fn next(&mut self) -> Option<Option<&'a str>> {
+        let name = loop {
+            let name = self.pending.pop()?;
+            if self.seen.insert(name) {
+                break name;
+            }
+        };
+        if self.seen.len() > MOST_COPIED {
+            self.pending.clear();
+            return Some(None);
+        }
+        self.pending.extend(copied(name));
+        Some(Some(name))
     }
 }
 
@@ -219,6 +266,14 @@ impl Rule {
             (None, _) | (_, None) => Last::Name(last.to_owned()),
         };
         Ok(Self { text: text.to_owned(), glob: Glob::parse(&folded)?, last, holds, shape, added: Added::CompiledIn })
+    }
+}
+
+impl Rule {
+    /// Any file.
+    fn any() -> Self {
+        let (text, glob) = ("**".to_owned(), Glob::any());
+        Self { text, glob, last: Last::Any, holds: Holds::Anything, shape: Shape::Notice, added: Added::ByPolicy }
     }
 }
 
@@ -348,6 +403,33 @@ mod tests {
         {
             assert_eq!(listed(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_compiled_in_list_parses_and_without_one_every_file_is_absent() {
+        assert_eq!(Secrets::new(SecretFiles::Masked, &[], &[]).as_ref(), Ok(&Secrets::default()));
+        assert_eq!(Glob::parse("**"), Ok(Glob::any()));
+        let everything = Secrets::everything();
+        assert_eq!(everything.files(), SecretFiles::Absent);
+        for path in ["a", "src/main.rs", ".env.example", "a/b/.x"] {
+            let candidate = everything.candidate(Path::new(path)).unwrap();
+            assert!(candidate.mask(Path::new(path), b"plain").is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_can_be_read_in_very_many_ways_counts_as_listed() {
+        for (start, end) in [(".", "~"), (".#", "~"), ("#.", "#~"), ("", ".swp"), (".", ".sw"), (".", ".~1~")] {
+            let name = format!("{}x{}", start.repeat(60), end.repeat(60));
+            let steps = Copied::of(&name).take(2 * MOST_COPIED).count();
+            assert!(steps <= MOST_COPIED + 1, "{name}");
+        }
+        let name = format!("{}x{}", ".".repeat(120), "~".repeat(120));
+        assert_eq!(listed(&name).as_deref(), Some("**"));
+        // Fewer are looked up one by one.
+        let name = |count: usize, of: &str| format!("{}{of}{}", ".".repeat(count), "~".repeat(count));
+        assert_eq!(listed(&name(5, "npmrc")).as_deref(), Some(".npmrc"));
+        assert_eq!(listed(&name(5, "x")), None);
     }
 
     #[test]

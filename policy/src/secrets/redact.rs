@@ -4,7 +4,9 @@
 //! shape is precise: a false match hides a piece of code from its author. What is encoded, cut in two or reversed is not
 //! found: this is the last net, not the fence.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
+
+use super::known::Known;
 
 /// How every mark that stands for a secret begins. An argument that holds one is no text that the agent has seen.
 pub const MARK: &str = "[cofferdam: redacted ";
@@ -113,8 +115,15 @@ pub struct Secret {
 /// Takes secrets out of text.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
-    /// Longest first: one may be a part of another.
-    secrets: Arc<[Secret]>,
+    values: Option<Arc<Values>>,
+}
+
+/// Values of masked files.
+#[derive(Debug)]
+struct Values {
+    /// Sorted by value, each once.
+    secrets: Vec<Secret>,
+    known: Option<Known>,
 }
 
 /// A text without secrets.
@@ -139,23 +148,25 @@ pub enum Within {
 }
 
 impl Redactor {
-    /// A redactor that knows `secrets` beside the shapes.
+    /// A redactor that knows `secrets` beside the shapes: 4 MiB of them, the shorter first.
     #[must_use]
     pub fn new(mut secrets: Vec<Secret>) -> Self {
-        secrets.sort_by(|one, other| {
-            other.value.len().cmp(&one.value.len()).then_with(|| one.cmp_key().cmp(&other.cmp_key()))
-        });
+        secrets.sort_by(Secret::order);
         secrets.dedup_by(|one, other| one.value == other.value);
-        Self { secrets: secrets.into() }
+        let known = Known::new(secrets.iter().map(|secret| secret.value.as_str()));
+        Self { values: (!secrets.is_empty()).then(|| Arc::new(Values { secrets, known })) }
     }
 
     /// The same, knowing what `other` knows too.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
-        if other.secrets.iter().all(|secret| self.secrets.contains(secret)) {
-            return self.clone();
+        match (&self.values, &other.values) {
+            (None, _) => other.clone(),
+            (_, None) => self.clone(),
+            (Some(values), Some(others)) if Arc::ptr_eq(values, others) || values.hold(others) => self.clone(),
+            (Some(values), Some(others)) if others.hold(values) => other.clone(),
+            (Some(values), Some(others)) => Self::new(values.secrets.iter().chain(&others.secrets).cloned().collect()),
         }
-        Self::new(self.secrets.iter().chain(other.secrets.iter()).cloned().collect())
     }
 
     /// Takes secrets out of a text.
@@ -169,13 +180,8 @@ impl Redactor {
     pub fn redact_after(&self, text: &str, end: Within) -> Redacted {
         let mut redacted = Redacted { text: text.to_owned(), count: 0, end };
         redacted.key_blocks();
-        for secret in self.secrets.iter().filter(|secret| !secret.value.is_empty()) {
-            let found = redacted.text.matches(secret.value.as_str()).count() as u64;
-            if found > 0 {
-                redacted.count += found;
-                let mark = format!("{MARK}value of {}]", secret.file);
-                redacted.text = redacted.text.replace(secret.value.as_str(), &mark);
-            }
+        if let Some(values) = &self.values {
+            redacted.values(values);
         }
         redacted.tokens();
         redacted
@@ -183,8 +189,19 @@ impl Redactor {
 }
 
 impl Secret {
-    fn cmp_key(&self) -> (&str, &str) {
-        (&self.value, &self.file)
+    fn order(&self, other: &Self) -> Ordering {
+        (&self.value, &self.file).cmp(&(&other.value, &other.file))
+    }
+}
+
+impl Values {
+    /// Whether each of these values is one of ours.
+    fn hold(&self, others: &Self) -> bool {
+        let mut ours = self.secrets.iter();
+        others.secrets.iter().all(|other| {
+            let first = ours.find(|secret| secret.value >= other.value);
+            first.is_some_and(|secret| secret.value == other.value)
+        })
     }
 }
 
@@ -227,6 +244,24 @@ impl Redacted {
                 }
             }
         }
+        self.text = kept;
+    }
+
+    /// Takes out values of masked files.
+    fn values(&mut self, values: &Values) {
+        let found = values.known.as_ref().map(|known| known.find(&self.text)).unwrap_or_default();
+        if found.is_empty() {
+            return;
+        }
+        let (mut kept, mut from) = (String::with_capacity(self.text.len()), 0);
+        for place in found {
+            let file = values.secrets.get(place.value).map_or("a masked file", |secret| secret.file.as_str());
+            kept.push_str(self.text.get(from..place.bytes.start).unwrap_or_default());
+            kept.push_str(&format!("{MARK}value of {file}]"));
+            from = place.bytes.end;
+            self.count += 1;
+        }
+        kept.push_str(self.text.get(from..).unwrap_or_default());
         self.text = kept;
     }
 
@@ -423,5 +458,36 @@ mod tests {
         let redacted = redactor.redact("x=abc123def456-more y=abc123def456 z=abc123");
         let mark = format!("{MARK}value of .env]");
         assert_eq!((redacted.text, redacted.count), (format!("x={mark} y={mark} z=abc123"), 2));
+    }
+
+    #[test]
+    fn what_two_know_is_put_together_once() {
+        let redactor = |values: &[&str]| {
+            Redactor::new(values.iter().map(|value| Secret { value: (*value).into(), file: ".env".into() }).collect())
+        };
+        let same = |one: &Redactor, other: &Redactor| match (&one.values, &other.values) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        let (all, few, other) = (redactor(&["v1", "v2", "v3"]), redactor(&["v3", "v1"]), redactor(&["v0"]));
+        assert!(same(&all.and(&all), &all) && same(&all.and(&few), &all) && same(&few.and(&all), &all));
+        assert!(same(&all.and(&Redactor::default()), &all) && same(&Redactor::default().and(&all), &all));
+        let both = all.and(&other);
+        assert!(!same(&both, &all));
+        assert_eq!(both.redact("v0 v1 v2 v3 v4").count, 4);
+    }
+
+    #[test]
+    fn very_many_values_are_looked_for_at_once_and_put_together() {
+        // One by one, each of these would take minutes: 50,000 values in a text of 1 MiB, and 2.5 thousand million pairs of them.
+        let values = |file: &str| -> Vec<Secret> {
+            let value = |number| Secret { value: format!("s3cr3t-{number:08}-v4lue"), file: file.to_owned() };
+            (0..50_000).map(value).collect()
+        };
+        let redactor = Redactor::new(values("a/.env"));
+        let text = format!("{} s3cr3t-00049999-v4lue", "s3cr3t-000-v4lue\n".repeat(64 << 10));
+        assert_eq!(redactor.redact(&text).count, 1);
+        let other = Redactor::new(values("b/.env"));
+        assert_eq!(redactor.and(&other).redact(&text).count, 1);
     }
 }
