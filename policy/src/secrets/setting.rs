@@ -5,6 +5,7 @@
 //! more lines is told by its indentation, or said to be [`Value::Unclear`], so that nothing of the file is shown.
 
 use super::{
+    block::begins_key,
     redact,
     value::{beginning, given, has_login, is_secret, is_text, pieces},
 };
@@ -59,9 +60,35 @@ const MAYBE: [&str; 24] = [
 ];
 
 /// Closing words that say that it is something about a credential.
-const ABOUT: [&str; 22] = [
-    "file", "path", "dir", "name", "id", "url", "uri", "type", "length", "ttl", "expiry", "timeout", "env", "enabled",
-    "required", "policy", "count", "limit", "header", "endpoint", "source", "process",
+const ABOUT: [&str; 28] = [
+    "file",
+    "path",
+    "dir",
+    "name",
+    "id",
+    "url",
+    "uri",
+    "type",
+    "length",
+    "ttl",
+    "expiry",
+    "timeout",
+    "env",
+    "enabled",
+    "required",
+    "policy",
+    "count",
+    "limit",
+    "header",
+    "endpoint",
+    "source",
+    "process",
+    "lifetime",
+    "expiration",
+    "issuer",
+    "audience",
+    "algorithm",
+    "scheme",
 ];
 
 /// Lines below a setting that are looked at for its value. More are dropped with it, where they are deeper.
@@ -124,7 +151,8 @@ pub(super) fn named(name: &str) -> Named {
     });
     // Bundler's name of a source that has a login: the host, with `__` for its dots.
     let is_host = name.starts_with("BUNDLE_") && name.contains("__");
-    if words.iter().any(|word| word == "public") {
+    // `Trusted_Connection=True` is a login without a password.
+    if words.iter().any(|word| word == "public") || words == ["trusted", "connection"] {
         return Named::Plainly;
     }
     let is_about = words.last().is_some_and(|last| ABOUT.contains(&last.as_str()));
@@ -164,9 +192,22 @@ pub(super) fn is_credential(named: Named, value: &str) -> bool {
     match named {
         // `MAX_TOKENS=4096`, `token: 3`: a number that is too short to keep anything.
         Named::Credential => is_text(&value) && !(value.len() < 4 && value.bytes().all(|byte| byte.is_ascii_digit())),
-        Named::Perhaps => looks_so(),
+        Named::Perhaps => looks_so() && !is_login_of_system(&value),
         Named::Plainly => false,
     }
+}
+
+/// Whether the name of a setting says that it names something, and no credential: `ClientId`.
+pub(super) fn is_identity(name: &str) -> bool {
+    named(name) == Named::Plainly && words(name).last().is_some_and(|last| last == "id")
+}
+
+/// Whether a value is a connection to a database that asks the system who it is, and holds no password.
+fn is_login_of_system(value: &str) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let has = |pieces: &[&str]| pieces.iter().any(|piece| lower.contains(piece));
+    has(&["trusted_connection=", "integrated security="])
+        && !has(&["password", "pwd", "pass", "key=", "secret", "token", "sig=", "credential"])
 }
 
 /// How many more settings of a file are judged. An ordinary file has a few with such a name; what has a thousand is not understood,
@@ -205,7 +246,7 @@ pub(super) fn credentials(text: &str, effort: &mut Effort) -> Vec<Setting> {
     let mut found = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         let rest = lines.get(number + 1..).unwrap_or_default();
-        let somewhere = if redact::begins_key(line).is_some() {
+        let somewhere = if begins_key(line).is_some() {
             Some(Value::Unclear)
         } else {
             (has_login(line) || redact::holds_token(line)).then_some(Value::Line)
