@@ -8,6 +8,8 @@
 //! here opens a file: whoever does asks [`Secrets::candidate`] with its path, and then [`Candidate::mask`] with its bytes.
 
 mod block;
+#[cfg(test)]
+mod hostile_tests;
 mod known;
 mod list;
 #[cfg(test)]

@@ -377,3 +377,40 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_content_takes_more_than_one_way_through_it() {
+    let many = |unit: &str| unit.repeat((1 << 18) / unit.len());
+    // With a pass for each line, sign or quote these take minutes and hours.
+    for (path, content) in [
+        (".npmrc", many("://:c@\n")),
+        (".npmrc", many(":")),
+        (".npmrc", many("\":")),
+        (".npmrc", many("eyJ-")),
+        (".npmrc", many("eyJ.")),
+        (".npmrc", many(&format!("://:{}}}@\n", "${".repeat(250)))),
+        (".env", format!("A=\"\n{}", many("x\n"))),
+        ("appsettings.json", many("{\"key\":")),
+    ] {
+        let secrets = Secrets::default();
+        let mask = secrets.candidate(Path::new(path)).unwrap().mask(Path::new(path), content.as_bytes());
+        let lines = mask.map_or(0, |mask| String::from_utf8(mask.shown).unwrap().lines().count());
+        assert!(lines <= content.lines().count(), "{path}");
+    }
+}
+
+#[test]
+fn what_is_below_a_setting_counts_once_and_what_follows_is_masked_too() {
+    let s = secret();
+    let text = format!("npmAuthToken:\n  password: {s}\n  token: {s}\nother: 1\npassword: {s}\n");
+    assert_eq!(seen(".yarnrc.yml", text).unwrap(), "npmAuthToken: masked\nother: 1\npassword: masked\n");
+}
+
+#[test]
+fn a_file_of_very_many_values_is_not_shown_in_part() {
+    let s = secret();
+    let text: String = (0..1020).map(|at| format!("password={s}-{at}-{}\n", s.repeat(10))).collect();
+    assert_eq!(seen(".npmrc", text).unwrap().lines().count(), 1);
+    let text: String = (0..100).map(|at| format!("password={s}-{at}\n")).collect();
+    assert_eq!(seen(".npmrc", text).unwrap(), "password=masked\n".repeat(100));
+}

@@ -7,7 +7,9 @@ use std::{collections::HashSet, path::Path};
 use serde_json::{Map, Value};
 
 use super::{
-    block, redact,
+    block,
+    known::Known,
+    redact,
     setting::{self, Effort, Named, Setting, is_below, is_credential, is_identity, named},
     value::{given, has_real_login, is_code, is_identifiers, is_real, is_secret, pieces},
 };
@@ -20,6 +22,9 @@ const NOTICE: &str = "masked by cofferdam: this file holds credentials";
 
 /// Values that are looked for, of one file.
 const MOST_VALUES: usize = 1024;
+
+/// Bytes of the values of a file that is shown in part. An ordinary file has a few; what has so many is not understood.
+const MOST_CHECKED: usize = 128 << 10;
 
 /// The keys of a secret in the JSON files of clouds.
 const JSON_KEYS: [&str; 4] = ["\"private_key\"", "\"client_secret\"", "\"refresh_token\"", "\"secret_access_key\""];
@@ -165,8 +170,10 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
         };
         let (name, mut value) = (name.trim_end(), value.trim().to_owned());
         if let Some(quote) = value.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) {
-            while !closes(&value, quote) {
+            let mut is_closed = closes(value.get(quote.len_utf8()..).unwrap_or_default(), quote);
+            while !is_closed {
                 let Some(line) = lines.next() else { break };
+                is_closed = closes(line, quote);
                 value.push('\n');
                 value.push_str(line);
             }
@@ -194,10 +201,10 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
     Mask { shown: shown.into_bytes(), values: values.list }
 }
 
-/// Whether a value that begins with `quote` ends with one.
-fn closes(value: &str, quote: char) -> bool {
+/// Whether a line in quotes holds the one that closes them. What a line's last sign escapes is its end.
+fn closes(line: &str, quote: char) -> bool {
     let mut escaped = false;
-    value.chars().skip(1).any(|character| {
+    line.chars().any(|character| {
         let ends = character == quote && !escaped;
         escaped = character == '\\' && !escaped;
         ends
@@ -229,9 +236,12 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
         return notice(path, content);
     }
     let (mut shown, mut values) = (String::new(), Values::default());
+    let mut found = found.iter().peekable();
     let mut lines = text.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
-        let setting = found.iter().find(|Setting { line, .. }| *line == number);
+        // Those of lines that were dropped with a setting above them.
+        while found.next_if(|setting| setting.line < number).is_some() {}
+        let setting = found.next_if(|Setting { line, .. }| *line == number);
         match setting.map(|setting| setting.value) {
             Some(setting::Value::Here { start, end }) => {
                 let (kept, rest) = line.split_at_checked(start).unwrap_or((line, ""));
@@ -297,7 +307,9 @@ fn masked(value: Value, name: Named, effort: &mut Effort, values: &mut Values) -
 /// A mask that shows none of its values; else a line in place of the whole.
 fn checked(mask: Mask, path: &Path, content: &[u8]) -> Mask {
     let shown = String::from_utf8_lossy(&mask.shown);
-    let is_clean = !mask.values.iter().any(|value| shown.contains(value.as_str())) && !redact::holds_token(&shown);
+    let is_known = mask.values.iter().map(String::len).sum::<usize>() <= MOST_CHECKED;
+    let shows = || Known::new(mask.values.iter().map(String::as_str)).is_some_and(|known| known.is_in(&shown));
+    let is_clean = is_known && !shows() && !redact::holds_token(&shown);
     if is_clean { mask } else { notice(path, content) }
 }
 

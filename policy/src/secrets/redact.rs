@@ -101,10 +101,37 @@ const TOKENS: &[(&str, Letters, usize, &str)] = &[
 ];
 
 /// Passwords in addresses that are examples.
-const EXAMPLES: [&str; 12] = [
-    "password", "passwd", "pass", "secret", "changeme", "example", "masked", "postgres", "root", "admin", "guest",
+const EXAMPLES: [&str; 20] = [
+    "password",
+    "passwd",
+    "pass",
+    "secret",
+    "changeme",
+    "example",
+    "masked",
+    "postgres",
+    "root",
+    "admin",
+    "guest",
     "test",
+    "token",
+    "hunter2",
+    "mypassword",
+    "my_password",
+    "your_password",
+    "your-password",
+    "your_token",
+    "your-token",
 ];
+
+/// Pieces of tokens that are examples. By chance, not one of a thousand million has one.
+const EXAMPLE_PIECES: [&str; 3] = ["example", "placeholder", "xxxxxx"];
+
+/// A longer token is no example, in bytes: of what is one, each part could begin a token again.
+const LONGEST_EXAMPLE: usize = 128;
+
+/// The signature of the web token that documentation has, from jwt.io.
+const EXAMPLE_SIGNATURE: &str = "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
 
 /// A value of a masked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +178,7 @@ pub enum Within {
 }
 
 impl Redactor {
-    /// A redactor that knows `secrets` beside the shapes: 4 MiB of them, the shorter first.
+    /// A redactor that knows `secrets` beside the shapes: 2 MiB of them, the shorter first.
     #[must_use]
     pub fn new(mut secrets: Vec<Secret>) -> Self {
         secrets.sort_by(Secret::order);
@@ -299,9 +326,10 @@ impl Redacted {
         let mut kept = String::with_capacity(text.len());
         let mut rest = text.as_str();
         let mut before = None;
+        let mut web = WebTokens::default();
         while !rest.is_empty() {
             let starts = before.is_none_or(|before: char| !before.is_ascii_alphanumeric() && before != '_');
-            let token = if starts { token(rest) } else { None };
+            let token = if starts { token(rest, &mut web) } else { None };
             let found = token.or_else(|| password(rest, before)).filter(|(length, _)| *length > 0);
             if let Some((length, what)) = found {
                 self.count += 1;
@@ -322,38 +350,83 @@ impl Redacted {
 /// Whether a text holds a token of a listed shape.
 pub(super) fn holds_token(text: &str) -> bool {
     let mut before = None;
+    let mut web = WebTokens::default();
     text.char_indices().any(|(at, letter)| {
         let starts = before.is_none_or(|before: char| !before.is_ascii_alphanumeric() && before != '_');
         before = Some(letter);
-        starts && text.get(at..).is_some_and(|rest| token(rest).is_some())
+        starts && text.get(at..).is_some_and(|rest| token(rest, &mut web).is_some())
     })
 }
 
 /// The length of a token at the start of `text`, in bytes, and what it is.
-fn token(text: &str) -> Option<(usize, &'static str)> {
+fn token(text: &str, web: &mut WebTokens) -> Option<(usize, &'static str)> {
     for (prefix, letters, least, what) in TOKENS {
         if let Some(rest) = text.strip_prefix(prefix) {
             let length = rest.bytes().take_while(|byte| letters.has(*byte)).count();
             // A longer run of capitals is another thing than a key of fixed length.
             let fits = if *letters == Letters::Upper { length == *least } else { length >= *least };
-            if fits {
+            if fits && !is_example(rest.get(..length).unwrap_or_default()) {
                 return Some((prefix.len() + length, what));
             }
         }
     }
-    web_token(text)
+    web.at(text).filter(|(length, _)| !text.get(..*length).is_some_and(|token| token.ends_with(EXAMPLE_SIGNATURE)))
 }
 
-/// A JSON web token: three parts in base64, of which two begin as JSON objects do.
-fn web_token(text: &str) -> Option<(usize, &'static str)> {
-    if !text.starts_with("eyJ") {
-        return None;
+/// Whether what follows a prefix is there to be replaced, as documentation has it.
+fn is_example(token: &str) -> bool {
+    let lower = || token.to_ascii_lowercase();
+    token.len() <= LONGEST_EXAMPLE && EXAMPLE_PIECES.iter().any(|piece| lower().contains(piece))
+}
+
+/// Finds JSON web tokens: three parts in base64, of which two begin as JSON objects do.
+///
+/// Where many could begin in one run of letters, what stands behind the run is looked at once.
+#[derive(Debug, Default)]
+struct WebTokens {
+    last: Option<Head>,
+}
+
+/// A run of letters that a token may begin in.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    /// Where it ends, counted in bytes from the end of the text.
+    end: usize,
+    /// The bytes of the two other parts behind it, with their dots.
+    rest: Option<usize>,
+}
+
+impl WebTokens {
+    /// The token at the start of `text`, which is all that is left of one text and gets shorter with each call.
+    fn at(&mut self, text: &str) -> Option<(usize, &'static str)> {
+        if !text.starts_with("eyJ") {
+            return None;
+        }
+        let head = match self.last.filter(|head| head.end < text.len()) {
+            Some(head) => head,
+            None => {
+                let length = url_letters(text);
+                let end = text.len() - length;
+                let head = Head { end, rest: text.get(length..).and_then(behind_head) };
+                *self.last.insert(head)
+            }
+        };
+        let length = text.len() - head.end;
+        let rest = head.rest.filter(|_| length >= 12)?;
+        Some((length + rest, "JSON web token"))
     }
-    let end = text.bytes().take_while(|byte| Letters::Url.has(*byte) || *byte == b'.').count();
-    let mut parts = text.get(..end)?.split('.');
-    let (head, body, signature) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_token = head.len() >= 12 && body.starts_with("eyJ") && body.len() >= 12 && signature.len() >= 16;
-    is_token.then(|| (head.len() + body.len() + signature.len() + 2, "JSON web token"))
+}
+
+/// The bytes of a token's body and signature with their dots, at the start of `text`.
+fn behind_head(text: &str) -> Option<usize> {
+    let body = text.strip_prefix('.')?;
+    let length = url_letters(body);
+    let signature = url_letters(body.get(length..)?.strip_prefix('.')?);
+    (body.starts_with("eyJ") && length >= 12 && signature >= 16).then_some(length + signature + 2)
+}
+
+fn url_letters(text: &str) -> usize {
+    text.bytes().take_while(|byte| Letters::Url.has(*byte)).count()
 }
 
 /// The length of a password in an address, when `text` begins with it: `scheme://user:` is what came before.
@@ -446,11 +519,21 @@ mod tests {
         assert_eq!(text, format!("DB=postgres:{MARK}login of an address]@db:5432/x and git@host:a/b"));
         assert_eq!(count, 1);
         let token = format!("eyJ{}.eyJ{}.{}", "a".repeat(20), "b".repeat(20), "c".repeat(30));
+        assert_eq!(
+            redact(&format!("eyJ.{token}-{token} eyJ")),
+            (format!("eyJ.{MARK}JSON web token].{} eyJ", token.split_once('.').unwrap().1), 1)
+        );
         assert_eq!(redact(&format!("Bearer {token}")), (format!("Bearer {MARK}JSON web token]"), 1));
         for text in [
             "postgres://postgres:postgres@localhost/x",
             "https://user:$TOKEN@host/x",
             "http://a:b@c",
+            "https://username:hunter2@host/x",
+            "https://oauth2:TOKEN@host/x",
+            &["ghp", &"x".repeat(36)].join("_"),
+            &["sk", &"x".repeat(48)].join("-"),
+            &["AKIA", "IOSFODNN7EXAMPLE"].concat(),
+            &format!("eyJ{}.eyJ{}.{EXAMPLE_SIGNATURE}", "a".repeat(20), "b".repeat(20)),
             "https://example.com/a:b@c",
             "eyJhbGciOi.eyJ.x",
         ] {

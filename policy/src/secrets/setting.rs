@@ -94,6 +94,10 @@ const ABOUT: [&str; 28] = [
 /// Lines below a setting that are looked at for its value. More are dropped with it, where they are deeper.
 const NEAR: usize = 100;
 
+/// Signs and quotes between a name and the sign that sets it (`"a"::=`) that are passed over. More are no setting of any format,
+/// and a line may hold nothing else.
+const MOST_SIGNS: usize = 8;
+
 /// What a setting's name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Named {
@@ -242,9 +246,12 @@ enum Spent {
 
 /// The settings of a text that are credentials, each line once.
 pub(super) fn credentials(text: &str, effort: &mut Effort) -> Vec<Setting> {
-    let lines: Vec<&str> = text.split(['\n', '\0']).collect();
+    let lines: Vec<Line<'_>> = text.split(['\n', '\0']).map(Line::of).collect();
     let mut found = Vec::new();
-    for (number, line) in lines.iter().enumerate() {
+    for (number, Line { whole: line, said, .. }) in lines.iter().enumerate() {
+        if said.is_empty() {
+            continue;
+        }
         let rest = lines.get(number + 1..).unwrap_or_default();
         let somewhere = if begins_key(line).is_some() {
             Some(Value::Unclear)
@@ -258,6 +265,27 @@ pub(super) fn credentials(text: &str, effort: &mut Effort) -> Vec<Setting> {
     found
 }
 
+/// A line of a text, which those above it look at, too.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    whole: &'a str,
+    /// Without the spaces around it.
+    said: &'a str,
+    /// In bytes.
+    indentation: usize,
+}
+
+impl<'a> Line<'a> {
+    fn of(whole: &'a str) -> Self {
+        Self { whole, said: whole.trim(), indentation: indentation(whole) }
+    }
+
+    /// As [`is_below`], for a line of such an indentation.
+    fn is_below(&self, indentation: usize) -> bool {
+        self.said.is_empty() || self.indentation > indentation
+    }
+}
+
 /// Whether the next lines that say something go on with this one.
 pub(super) fn is_below(line: &str, below: &str) -> bool {
     below.trim().is_empty() || indentation(below) > indentation(line)
@@ -268,9 +296,10 @@ fn indentation(line: &str) -> usize {
 }
 
 /// Where the credential is that a line sets, if it does.
-fn credential(line: &str, below: &[&str], effort: &mut Effort) -> Option<Value> {
+fn credential(line: &str, below: &[Line<'_>], effort: &mut Effort) -> Option<Value> {
     // Once for all of its names: a long line has many.
     let line = line.trim_end();
+    let indentation = indentation(line);
     let mut pairs = pairs(line);
     pairs.extend(attribute(line));
     for (name, start) in pairs {
@@ -290,16 +319,17 @@ fn credential(line: &str, below: &[&str], effort: &mut Effort) -> Option<Value> 
                 }
             }
             Value::Below { start } => {
-                let mut text = below.iter().take(NEAR).take_while(|next| is_below(line, next));
-                if text.any(|line| is_credential(name, line.trim().trim_start_matches(['-', ' ', '\\']))) {
+                let mut text = below.iter().take(NEAR).take_while(|next| next.is_below(indentation));
+                if text.any(|line| is_credential(name, line.said.trim_start_matches(['-', ' ', '\\']))) {
                     return Some(Value::Below { start });
                 }
             }
             Value::Line => {}
             Value::Unclear => {
                 let near = below.get(..below.len().min(NEAR)).unwrap_or_default();
-                let text = [&[line.get(start..).unwrap_or_default()], near].concat();
-                let text = text.into_iter().map(beginning).collect::<Vec<_>>().join("\n");
+                let near = near.iter().map(|line| line.said);
+                let text = [line.get(start..).unwrap_or_default()].into_iter().chain(near);
+                let text = text.map(beginning).collect::<Vec<_>>().join("\n");
                 // What is in the brackets has names of its own; what is in the quotes has none.
                 let opened = text.trim_start().starts_with(['{', '[']);
                 let name = if opened { Named::Perhaps } else { name };
@@ -322,7 +352,10 @@ fn pairs(line: &str) -> Vec<(&str, usize)> {
         if rest.starts_with("//") {
             continue;
         }
-        let before = before.trim_end().trim_end_matches(['"', '\'', ':', '+', '?']);
+        let mut before = before.trim_end();
+        for _ in 0..MOST_SIGNS {
+            before = before.strip_suffix(['"', '\'', ':', '+', '?']).unwrap_or(before);
+        }
         let start = before
             .rfind(|letter: char| !letter.is_alphanumeric() && !matches!(letter, '_' | '-' | '.'))
             .map_or(0, |last| last + before.get(last..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
@@ -374,8 +407,8 @@ fn value(line: &str, start: usize) -> Value {
         return Value::Unclear;
     }
     let Some(quote) = rest.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) else {
-        let tag = line.get(..start).is_some_and(|before| before.trim_end().ends_with('>'));
-        let end = rest.find('<').filter(|_| tag).unwrap_or(rest.len());
+        let is_tag = line.get(..start).is_some_and(|before| before.trim_end().ends_with('>'));
+        let end = if is_tag { rest.find('<') } else { None }.unwrap_or(rest.len());
         return Value::Here { start, end: start + end };
     };
     let mut escaped = false;

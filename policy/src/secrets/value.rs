@@ -11,6 +11,9 @@ const SHORTEST_VALUE: usize = 12;
 /// A longer value is judged by its beginning, in bytes: what is read is not ours, and judging must not take long.
 const JUDGED: usize = 512;
 
+/// Signs of references in a value that need no closing, or have none. What follows on more is taken as it stands.
+const MOST_UNCLOSED: usize = 16;
+
 /// Values that are choices, not texts, and the password that Java's own key stores have.
 const CHOICES: [&str; 13] =
     ["true", "false", "null", "none", "nil", "undefined", "yes", "no", "on", "off", "masked", "legacy", "changeit"];
@@ -39,6 +42,7 @@ const PLACEHOLDERS: [&str; 17] = [
 /// What a value gives without the environment: references are dropped, defaults of them stay. `real` for `"${X:-real}"`.
 pub(super) fn given(value: &str) -> String {
     let (mut kept, mut rest) = (String::new(), beginning(value));
+    let mut unclosed = 0;
     while let Some(at) = rest.find(['$', '{', '<', '%', '`']) {
         let (before, from) = rest.split_at_checked(at).unwrap_or((rest, ""));
         kept.push_str(before);
@@ -54,9 +58,14 @@ pub(super) fn given(value: &str) -> String {
                 kept.push_str(inner);
             }
             rest = after;
+        } else if unclosed == MOST_UNCLOSED {
+            rest = from;
+            break;
         } else if let Some(name) = from.strip_prefix('$') {
+            unclosed += 1;
             rest = name.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '_');
         } else {
+            unclosed += 1;
             let first = from.chars().next().map_or(0, char::len_utf8);
             let (sign, after) = from.split_at_checked(first).unwrap_or((from, ""));
             kept.push_str(sign);
