@@ -7,6 +7,9 @@
 //! A name alone decides for `.env`; for names that are as often harmless (`*.pem`, `.npmrc`, `.env.example`) the contents do too. Nothing
 //! here opens a file: whoever does asks [`Secrets::candidate`] with its path, and then [`Candidate::mask`] with its bytes.
 
+mod block;
+#[cfg(test)]
+mod hostile_tests;
 mod known;
 mod list;
 #[cfg(test)]
@@ -19,7 +22,7 @@ mod value;
 
 use std::{collections::BTreeSet, path::Path};
 
-use self::list::{Holds, LISTED, Shape, copied, is_to_be_read};
+use self::list::{Holds, LISTED, Shape, copied, is_source, is_to_be_read, is_translation};
 use crate::{
     glob::{Glob, GlobError, names},
     protect::fold_path,
@@ -323,9 +326,22 @@ impl Candidate<'_> {
             Holds::Value => mask::holds_value(content),
             Holds::JsonSecret => mask::holds_json_secret(content),
         };
+        let folded = folded(&path.to_string_lossy());
+        let (is_source, is_translation) = (is_source(&folded), is_translation(&folded));
         let counts = |rule: &&&Rule| match (rule.added, self.meant) {
-            (Added::ByPolicy, _) | (Added::CompiledIn, Meant::ForUse) => counts(rule),
+            (Added::ByPolicy, _) => counts(rule),
             (Added::CompiledIn, Meant::ToBeRead) => mask::holds_real(content),
+            (Added::CompiledIn, Meant::ForUse) => {
+                let is_read = match (&rule.last, rule.holds) {
+                    // What lies there is there to be used, whatever its name.
+                    (Last::Below(_), _) => false,
+                    (_, Holds::Anything) => is_source,
+                    (_, Holds::PrivateKey | Holds::Setting | Holds::Value | Holds::JsonSecret) => {
+                        is_source || is_translation
+                    }
+                };
+                counts(rule) && (!is_read || mask::holds_real(content))
+            }
         };
         let rule = self.rules.iter().find(counts)?;
         Some(match rule.shape {

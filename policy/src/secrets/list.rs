@@ -156,6 +156,26 @@ pub(super) const LISTED: &[(&str, Holds, Shape)] = &[
 /// a real credential's shape.
 const TO_BE_READ: [&str; 8] = ["example", "sample", "template", "tmpl", "dist", "defaults", "schema", "pub"];
 
+/// What the name of source code, or of a text about it, ends in. Such a file counts as those that are there to be read.
+const SOURCES: [&str; 39] = [
+    "rs", "go", "py", "pyi", "rb", "js", "jsx", "mjs", "cjs", "ts", "tsx", "mts", "cts", "vue", "svelte", "java", "kt",
+    "kts", "scala", "groovy", "c", "h", "cc", "cpp", "hpp", "cs", "fs", "swift", "m", "php", "lua", "ex", "exs", "erl",
+    "md", "mdx", "rst", "adoc", "html",
+];
+
+/// Folders of translations: their `credentials.json` says how the word is called elsewhere.
+const TRANSLATIONS: [&str; 7] = ["locale", "locales", "i18n", "l10n", "lang", "langs", "translations"];
+
+/// Whether a name, folded, is one of source code.
+pub(super) fn is_source(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, extension)| SOURCES.contains(&extension))
+}
+
+/// Whether a path, folded, is below a folder of translations.
+pub(super) fn is_translation(path: &str) -> bool {
+    path.rsplit_once('/').is_some_and(|(above, _)| above.split('/').any(|name| TRANSLATIONS.contains(&name)))
+}
+
 /// What editors and people put behind the name of a copy.
 const COPY_ENDINGS: [&str; 14] = [
     ".bak", ".backup", ".orig", ".old", ".save", ".copy", ".tmp", ".prev", ".rej", ".swp", ".swo", ".swn", ".un~", "~",

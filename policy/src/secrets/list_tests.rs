@@ -119,6 +119,21 @@ fn real_contents_are_masked_and_no_value_stays() {
         ),
         (&[".boto", ".s3cfg", ".pgpass", ".my.cnf", ".netrc", "_netrc", ".git-credentials", ".vault-token"], s.clone()),
         (&["a.p12", "a.pfx", "a.jks", "a.keystore"], s.clone()),
+        (
+            &["kubeconfig_writer.go", "id_utils.rs", "src/.env.ts"],
+            format!("const KEY = `-----BEGIN PRIVATE KEY-----\n{}\n`\n", s.repeat(4)),
+        ),
+        (&["kubeconfig_writer.go", "src/.env.ts"], format!("token = \"{s}\"\n")),
+        (&["lang/.env", "i18n/.env.local"], "PASSWORD=q7Zr2\n".to_owned()),
+        (&["locales/secrets.json"], format!("{{\"password\": \"{s}\"}}")),
+        (&["locales/secrets.json"], format!("{{\n\"password\": \"{s}\"\n}}")),
+        (&[".ssh/x.md", ".azure/x.py", ".age/x.rs"], "-----BEGIN PRIVATE KEY-----\nq7Zr2\n".to_owned()),
+        (&["x-secret.yaml"], format!("kind: SealedSecret\n---\nkind: Secret\ndata:\n  password: {s}\n")),
+        (&["x-secret.yaml"], format!("kind: ExternalSecret\nspec:\n  password: {s}\n")),
+        (
+            &["appsettings.json"],
+            format!("{{\"ConnectionStrings\": {{\"D\": \"Trusted_Connection=False;Password={s}\"}}}}"),
+        ),
         (&["rclone.conf"], format!("[r]\ntype = s3\nsecret_access_key = {s}\n")),
     ] {
         for path in paths {
@@ -184,6 +199,29 @@ fn ordinary_contents_are_seen_as_they_are() {
         (".env.defaults", "PORT=3000\nLOG_LEVEL=info\nSESSION_SECRET=\n"),
         (".env.dist", "APP_ENV=dev\nAPP_SECRET=\n"),
         ("client_secrets.json", "{\"web\": {}}"),
+        ("kubeconfig_writer.go", "func write() {\n\ttoken := readTokenFile()\n\tpassword := cfg.Password\n}\n"),
+        ("id_utils.rs", "if text.contains(\"BEGIN PRIVATE KEY\") {\n    return Some(text);\n}\n"),
+        ("id_keys.md", "Begins with `-----BEGIN RSA PRIVATE KEY-----`.\n\nSee there.\n"),
+        ("keys.txt", "Never send your PRIVATE KEY\n"),
+        ("KEYS.asc", "-----BEGIN PGP PUBLIC KEY BLOCK-----\nabc\n-----END PGP PUBLIC KEY BLOCK-----\n"),
+        ("src/.env.ts", "export const env = readEnv(process.env.API_TOKEN);\n"),
+        ("src/locale/credentials.json", "{\"password\": \"Passwort\", \"token\": \"Zeichen\"}"),
+        ("app/locales/de/secrets.yml", "de:\n  password: Passwort\n"),
+        (
+            "k8s/app-secrets.yaml",
+            "kind: ExternalSecret\nspec:\n  data:\n  - secretKey: password\n    remoteRef:\n      key: prod/db\n",
+        ),
+        (
+            "charts/x/secrets.yaml",
+            "repository: \"r.example/app@sha256:a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4a1b2c3d4\"\n",
+        ),
+        (
+            "appsettings.json",
+            "{\"ConnectionStrings\": {\"Default\": \"Server=(localdb)\\\\mssqllocaldb;Database=aspnet-App-53bc9b9d-9d6a-45d4-8429;\
+             Trusted_Connection=True;MultipleActiveResultSets=true\"}, \"TokenLifetime\": \"00:15:00\", \
+             \"Auth\": {\"ClientId\": \"53bc9b9d-9d6a-45d4-8429-2a2761773502\"}}",
+        ),
+        ("gradle.properties", "trustStorePassword=changeit\n"),
         (".aws/config", "[profile dev]\nregion = eu-west-1\nrole_arn = arn:aws:iam::123456789012:role/dev\n"),
         ("app-credentials.json", "{\"title\": \"Credentials\", \"body\": \"Where to find them\"}"),
     ] {
@@ -230,6 +268,37 @@ fn the_value_behind_a_reference_is_known_to_the_redactor() {
         let secrets = Secrets::default();
         let mask = secrets.candidate(Path::new(path)).unwrap().mask(Path::new(path), content.as_bytes()).unwrap();
         assert!(mask.values.contains(&s), "{path}: {:?}", mask.values);
+    }
+}
+
+#[test]
+fn source_code_under_a_listed_name_hides_nothing_of_itself_elsewhere() {
+    let secrets = Secrets::default();
+    for source in
+        [include_str!("list.rs"), include_str!("stated.rs"), include_str!("../secrets.rs"), include_str!("../glob.rs")]
+    {
+        for path in ["x.env", ".env", ".env.local", "x.tfvars", ".netrc", "kubeconfig", ".npmrc"] {
+            let path = Path::new(path);
+            let mask = secrets.candidate(path).unwrap().mask(path, source.as_bytes());
+            let values = mask.map(|mask| mask.values).unwrap_or_default();
+            let secret = |value: &String| Secret { value: value.clone(), file: "x".to_owned() };
+            let redacted = Redactor::new(values.iter().map(secret).collect()).redact(source);
+            assert_eq!(redacted.count, 0, "{}: {values:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_pass_phrase_of_words_behind_a_name_is_known() {
+    for (path, content) in [
+        (".env", "PASSPHRASE=\"correct horse battery staple\"\n"),
+        (".env", "API_SECRET = MyVeryLongSecretPassword\n"),
+        ("a.tfvars", "db_password = \"correct&horse&battery&staple\"\n"),
+        (".npmrc", "_authToken=MyVeryLongSecretPassword\n"),
+    ] {
+        let mask = Secrets::default().candidate(Path::new(path)).unwrap().mask(Path::new(path), content.as_bytes());
+        let value = content.split_once('=').unwrap().1.trim().trim_matches('"').to_owned();
+        assert!(mask.unwrap().values.contains(&value), "{path}: {content}");
     }
 }
 

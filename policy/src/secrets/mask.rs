@@ -2,15 +2,16 @@
 //!
 //! A copy keeps what is known to be harmless, and drops what is not understood: a comment may be an old password.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use serde_json::{Map, Value};
 
 use super::{
+    block,
     known::Known,
     redact,
-    setting::{self, Effort, Named, Setting, is_below, is_credential, named},
-    value::{given, has_real_login, is_real, is_secret, pieces},
+    setting::{self, Effort, Named, Setting, is_below, is_credential, is_identity, named},
+    value::{given, has_real_login, is_code, is_identifiers, is_real, is_secret, pieces},
 };
 
 /// What a masked variable has.
@@ -40,7 +41,12 @@ pub struct Mask {
 /// Whether a file holds a private key.
 pub(super) fn holds_private_key(content: &[u8]) -> bool {
     let text = String::from_utf8_lossy(content);
-    is_der_key(content) || text.contains("PRIVATE KEY") || text.contains("AGE-SECRET-KEY-1")
+    is_der_key(content) || text.lines().any(begins_key) || text.contains("AGE-SECRET-KEY-1")
+}
+
+/// Whether a line begins a private key: PEM's, OpenPGP's and that of SSH (RFC 4716).
+fn begins_key(line: &str) -> bool {
+    line.split_once("BEGIN ").is_some_and(|(_, label)| label.contains("PRIVATE KEY"))
 }
 
 /// Whether this is a private key in DER: RFC 8017 (PKCS#1), RFC 5915 (EC), RFC 5958 (PKCS#8, encrypted or not), RFC 7292
@@ -83,9 +89,15 @@ pub(super) fn holds_credential(content: &[u8]) -> bool {
 /// Whether a setting in a file is a credential, or has a value that looks like a secret. What is encrypted is neither.
 pub(super) fn holds_value(content: &[u8]) -> bool {
     let text = String::from_utf8_lossy(content);
-    let is_encrypted =
-        ["$ANSIBLE_VAULT", "ENC[AES256_GCM", "kind: SealedSecret"].iter().any(|mark| text.contains(mark));
-    !is_encrypted && (holds_credential(content) || setting::has_secret_value(&text))
+    text.split("\n---").any(|document| {
+        let has = |mark: &str| document.contains(mark);
+        let is_encrypted = has("$ANSIBLE_VAULT") || has("ENC[AES256_GCM") || has("kind: SealedSecret");
+        // These only say where a secret is.
+        let refers = has("kind: ExternalSecret") || has("kind: SecretProviderClass");
+        !is_encrypted
+            && (holds_credential(document.as_bytes()) || setting::has_secret_value(document))
+            && (!refers || holds_real(document.as_bytes()))
+    })
 }
 
 /// Whether a JSON file has a secret's usual key, or a setting that is a credential.
@@ -98,7 +110,9 @@ pub(super) fn holds_json_secret(content: &[u8]) -> bool {
 pub(super) fn holds_real(content: &[u8]) -> bool {
     let text = String::from_utf8_lossy(content);
     redact::holds_token(&text)
-        || holds_private_key(content)
+        || is_der_key(content)
+        || block::holds_key(&text)
+        || text.contains("AGE-SECRET-KEY-1")
         || text.lines().any(|line| {
             let value = line.split_once(['=', ':']).filter(|(name, _)| named(name.trim()) != Named::Plainly);
             has_real_login(line) || value.is_some_and(|(_, value)| pieces(&given(value)).any(is_real))
@@ -124,7 +138,7 @@ fn has_credential(value: &Value, name: Named, effort: &mut Effort) -> bool {
 
 /// What the name of a setting says that lies below another: `{"github-oauth": {"host": …}}`.
 fn below(above: Named, name: &str) -> Named {
-    named(name).max(above.min(Named::Perhaps))
+    if is_identity(name) { Named::Plainly } else { named(name).max(above.min(Named::Perhaps)) }
 }
 
 /// `NAME=value` lines with their names alone.
@@ -134,7 +148,7 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
     if text.contains(['\0', char::REPLACEMENT_CHARACTER]) {
         return notice(Path::new(""), content);
     }
-    let (mut shown, mut values) = (String::new(), Vec::new());
+    let (mut shown, mut values) = (String::new(), Values::default());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let plain = line.trim();
@@ -147,13 +161,10 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
             continue;
         }
         let Some((name, value)) = assignment.split_once('=') else {
-            add_values(&mut values, plain);
+            values.add_words(plain);
             // A key block in no quotes goes on over lines of which the last may look like an assignment.
             if plain.contains("-----BEGIN") {
-                lines
-                    .by_ref()
-                    .take_while(|line| !line.contains("-----END"))
-                    .for_each(|line| add_values(&mut values, line));
+                lines.by_ref().take_while(|line| !line.contains("-----END")).for_each(|line| values.add_words(line));
             }
             continue;
         };
@@ -175,12 +186,19 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
                 }
             }
         }
-        value.lines().for_each(|line| add_values(&mut values, line));
-        if is_name(name, &value) {
+        let is_named = is_name(name, &value);
+        let (first, rest) = value.split_once('\n').unwrap_or((&value, ""));
+        if is_named && is_set(assignment, name) {
+            values.add(first)
+        } else {
+            values.add_words(first)
+        }
+        rest.lines().for_each(|line| values.add_words(line));
+        if is_named {
             shown.push_str(&format!("{export}{name}={MASKED}\n"));
         }
     }
-    Mask { shown: shown.into_bytes(), values: bounded(values) }
+    Mask { shown: shown.into_bytes(), values: values.list }
 }
 
 /// Whether a line in quotes holds the one that closes them. What a line's last sign escapes is its end.
@@ -191,6 +209,13 @@ fn closes(line: &str, quote: char) -> bool {
         escaped = character == '\\' && !escaped;
         ends
     })
+}
+
+/// Whether an assignment is one of a settings file: source code has small letters and spaces around its sign.
+fn is_set(assignment: &str, name: &str) -> bool {
+    let is_spaced =
+        assignment.split_once('=').is_some_and(|(before, after)| before.ends_with(' ') && after.starts_with(' '));
+    !is_spaced || named(name) != Named::Plainly || !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// Whether this is a variable's name, and no piece of base64 before its padding.
@@ -210,7 +235,7 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
     if text.contains(['\0', '\r']) || found.iter().any(|setting| setting.value == setting::Value::Unclear) {
         return notice(path, content);
     }
-    let (mut shown, mut values) = (String::new(), Vec::new());
+    let (mut shown, mut values) = (String::new(), Values::default());
     let mut found = found.iter().peekable();
     let mut lines = text.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
@@ -221,25 +246,25 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
             Some(setting::Value::Here { start, end }) => {
                 let (kept, rest) = line.split_at_checked(start).unwrap_or((line, ""));
                 let (value, rest) = rest.split_at_checked(end - start).unwrap_or((rest, ""));
-                add_values(&mut values, value);
+                values.add(value);
                 shown.push_str(&format!("{kept}{MASKED}{rest}\n"));
             }
             Some(setting::Value::Below { start }) => {
                 let kept = line.get(..start).unwrap_or(line).trim_end();
                 shown.push_str(&format!("{kept} {MASKED}\n"));
                 while let Some((_, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
-                    add_values(&mut values, next);
+                    values.add_words(next);
                 }
             }
             Some(setting::Value::Line | setting::Value::Unclear) => {
-                add_values(&mut values, line);
+                values.add_words(line);
                 shown.push_str("# masked\n");
             }
             None if line.trim_start().starts_with(['#', ';']) => shown.push('\n'),
             None => shown.push_str(&format!("{line}\n")),
         }
     }
-    checked(Mask { shown: shown.into_bytes(), values: bounded(values) }, path, content)
+    checked(Mask { shown: shown.into_bytes(), values: values.list }, path, content)
 }
 
 /// JSON without its credentials. What is not quite JSON, as with comments, is read by line.
@@ -247,21 +272,21 @@ pub(super) fn json_without_credentials(path: &Path, content: &[u8]) -> Mask {
     let Some(value) = std::str::from_utf8(content).ok().and_then(json) else {
         return without_credentials(path, content);
     };
-    let mut values = Vec::new();
+    let mut values = Values::default();
     let Ok(shown) = serde_json::to_string_pretty(&masked(value, Named::Plainly, &mut Effort::new(), &mut values))
     else {
         return notice(path, content);
     };
-    checked(Mask { shown: (shown + "\n").into_bytes(), values: bounded(values) }, path, content)
+    checked(Mask { shown: (shown + "\n").into_bytes(), values: values.list }, path, content)
 }
 
 /// JSON without the texts that are credentials; these are added to `values`. Its depth is bounded as above.
-fn masked(value: Value, name: Named, effort: &mut Effort, values: &mut Vec<String>) -> Value {
+fn masked(value: Value, name: Named, effort: &mut Effort, values: &mut Values) -> Value {
     match value {
         Value::String(text) if has_credential(&Value::String(text.clone()), name, effort) => {
-            add_values(values, &text);
-            // `Password=x;` of a connection, which `add_values` does not take apart.
-            pieces(&text).for_each(|piece| add_values(values, piece));
+            values.add(&text);
+            // `Password=x;` of a connection, which is not taken apart there.
+            pieces(&text).for_each(|piece| values.add(piece));
             Value::String(MASKED.to_owned())
         }
         Value::Number(number) if has_credential(&Value::Number(number.clone()), name, effort) => {
@@ -299,11 +324,11 @@ pub(super) fn notice(path: &Path, content: &[u8]) -> Mask {
     } else {
         format!("# {NOTICE}\n")
     };
-    let mut values = Vec::new();
+    let mut values = Values::default();
     if let Some(text) = text {
-        text.lines().for_each(|line| add_values(&mut values, line));
+        text.lines().for_each(|line| values.add_words(line));
     }
-    Mask { shown: shown.into_bytes(), values: bounded(values) }
+    Mask { shown: shown.into_bytes(), values: values.list }
 }
 
 /// The name of the outermost element of XML: without it, what reads the file takes it for broken.
@@ -316,26 +341,52 @@ fn outermost(text: &str) -> Option<&str> {
     (name.len() <= 32 && !is_secret(name)).then_some(name)
 }
 
-/// Adds what of a line may be a secret: the words between quotes, separators and spaces that are long enough and no plain
-/// words.
-fn add_values(values: &mut Vec<String>, line: &str) {
-    let whole = line.trim().trim_matches(['"', '\'', '`', ',', ';']);
+/// Values that are looked for, each once.
+#[derive(Debug, Default)]
+struct Values {
+    list: Vec<String>,
+    known: HashSet<String>,
+}
+
+impl Values {
+    /// Adds a value that stands behind a name, and what of it may be a secret: the words between quotes, separators and spaces that
+    /// are long enough and no plain words.
+    fn add(&mut self, value: &str) {
+        let whole = value.trim().trim_matches(['"', '\'', '`', ',', ';']);
+        for value in [whole].into_iter().chain(parts(value)) {
+            if is_secret(value) && !is_code(value) {
+                self.insert(value);
+            }
+        }
+    }
+
+    /// Adds what of a line that is not understood has a credential's shape. It may be one of source code, which others are to
+    /// read elsewhere: a sentence or an identifier is none.
+    fn add_words(&mut self, line: &str) {
+        for value in parts(line) {
+            if is_secret(value) && !is_identifiers(value) {
+                self.insert(value);
+            }
+        }
+    }
+
+    fn insert(&mut self, value: &str) {
+        if self.list.len() < MOST_VALUES && !self.known.contains(value) {
+            self.known.insert(value.to_owned());
+            self.list.push(value.to_owned());
+        }
+    }
+}
+
+/// The words of a line, with and without what stands in front of a sign.
+fn parts(line: &str) -> impl Iterator<Item = &str> {
     let parts =
         line.split(|character: char| character.is_whitespace() || matches!(character, '"' | '\'' | '`' | ',' | ';'));
     let after_sign = parts.clone().filter_map(|part| part.split_once(['=', ':']).map(|(_, value)| value));
     // What `"${X:-value}"` and `{a: value}` have in their brackets.
     let bracketed = pieces(line).map(|piece| piece.trim_start_matches([':', '-', '=', '?', '+']));
     let behind = bracketed.clone().filter_map(|piece| piece.split_once(":-").map(|(_, value)| value));
-    for value in [whole].into_iter().chain(parts).chain(after_sign).chain(bracketed).chain(behind) {
-        if values.len() < MOST_VALUES && is_secret(value) && !values.iter().any(|known| known == value) {
-            values.push(value.to_owned());
-        }
-    }
-}
-
-fn bounded(mut values: Vec<String>) -> Vec<String> {
-    values.truncate(MOST_VALUES);
-    values
+    parts.chain(after_sign).chain(bracketed).chain(behind)
 }
 
 #[cfg(test)]

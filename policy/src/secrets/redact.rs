@@ -6,7 +6,10 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use super::known::Known;
+use super::{
+    block::{End, begins_key, has_piece, lines_of_key},
+    known::Known,
+};
 
 /// How every mark that stands for a secret begins. An argument that holds one is no text that the agent has seen.
 pub const MARK: &str = "[cofferdam: redacted ";
@@ -98,10 +101,37 @@ const TOKENS: &[(&str, Letters, usize, &str)] = &[
 ];
 
 /// Passwords in addresses that are examples.
-const EXAMPLES: [&str; 12] = [
-    "password", "passwd", "pass", "secret", "changeme", "example", "masked", "postgres", "root", "admin", "guest",
+const EXAMPLES: [&str; 20] = [
+    "password",
+    "passwd",
+    "pass",
+    "secret",
+    "changeme",
+    "example",
+    "masked",
+    "postgres",
+    "root",
+    "admin",
+    "guest",
     "test",
+    "token",
+    "hunter2",
+    "mypassword",
+    "my_password",
+    "your_password",
+    "your-password",
+    "your_token",
+    "your-token",
 ];
+
+/// Pieces of tokens that are examples. By chance, not one of a thousand million has one.
+const EXAMPLE_PIECES: [&str; 3] = ["example", "placeholder", "xxxxxx"];
+
+/// A longer token is no example, in bytes: of what is one, each part could begin a token again.
+const LONGEST_EXAMPLE: usize = 128;
+
+/// The signature of the web token that documentation has, from jwt.io.
+const EXAMPLE_SIGNATURE: &str = "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
 
 /// A value of a masked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,43 +238,68 @@ impl Values {
 impl Redacted {
     /// Takes private keys out: from the line that begins one to the line that ends it, whatever stands in front of the lines.
     fn key_blocks(&mut self) {
-        if self.end == Within::Text && !self.text.contains("PRIVATE KEY-----") {
+        if self.end == Within::Text && !self.text.contains("PRIVATE KEY") {
             return;
         }
+        let text = std::mem::take(&mut self.text);
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
         let mut kept = String::new();
-        for line in self.text.split_inclusive('\n') {
-            let begins = begins_key(line);
-            if self.end == Within::PrivateKey {
-                // A line that is none of a key's: the block was cut off.
-                if line.contains("-----END") {
-                    self.end = Within::Text;
-                    kept.push_str(line.rsplit_once("-----").map_or("\n", |(_, rest)| rest));
-                } else if !is_of_key(line) {
-                    self.end = Within::Text;
-                    kept.push_str(line);
-                }
-                continue;
-            }
-            let Some(start) = begins else {
+        let mut at = 0;
+        // What is left of the line at `at`.
+        let mut line = lines.first().copied().unwrap_or_default();
+        if self.end == Within::PrivateKey {
+            (at, line) = self.after_key(&lines, 0, &mut kept);
+        }
+        while at < lines.len() {
+            let Some((before, key)) = begins_key(line).and_then(|start| line.split_at_checked(start)) else {
                 kept.push_str(line);
+                at += 1;
+                line = lines.get(at).copied().unwrap_or_default();
                 continue;
             };
-            self.count += 1;
-            kept.push_str(line.get(..start).unwrap_or_default());
-            kept.push_str(&format!("{MARK}private key]"));
+            kept.push_str(before);
             // All on one line, as in a quoted value.
-            match line.get(start..).and_then(|rest| rest.find("-----END").map(|end| start + end)) {
-                Some(end) => {
-                    let rest = line.get(end + "-----END".len()..).unwrap_or_default();
-                    kept.push_str(rest.split_once("-----").map_or("", |(_, rest)| rest));
+            if let Some((inner, rest)) = key.split_once("-----END") {
+                let after = rest.split_once("-----").map_or("", |(_, rest)| rest);
+                let body = inner.splitn(3, "-----").nth(2).unwrap_or_default();
+                if has_piece(body) {
+                    self.count += 1;
+                    kept.push_str(&format!("{MARK}private key]"));
+                } else {
+                    kept.push_str(key.get(..key.len() - after.len()).unwrap_or_default());
                 }
-                None => {
-                    self.end = Within::PrivateKey;
-                    kept.push('\n');
-                }
+                line = after;
+                continue;
             }
+            let body = key.splitn(3, "-----").nth(2).unwrap_or_default();
+            let below = lines.get(at + 1..).unwrap_or_default();
+            if !has_piece(body) && lines_of_key(below) == (0, End::Over) {
+                // Only the name of one, as source code has it.
+                kept.push_str(key);
+                at += 1;
+                line = lines.get(at).copied().unwrap_or_default();
+                continue;
+            }
+            self.count += 1;
+            kept.push_str(&format!("{MARK}private key]\n"));
+            (at, line) = self.after_key(&lines, at + 1, &mut kept);
         }
         self.text = kept;
+    }
+
+    /// The line after a key whose next line is at `from`, and what is to be looked at of it.
+    fn after_key<'a>(&mut self, lines: &[&'a str], from: usize, kept: &mut String) -> (usize, &'a str) {
+        let (count, end) = lines_of_key(lines.get(from..).unwrap_or_default());
+        let at = from + count;
+        let line = lines.get(at).copied().unwrap_or_default();
+        self.end = if end == End::Open { Within::PrivateKey } else { Within::Text };
+        if end == End::Closed {
+            match line.rsplit_once("-----") {
+                Some((_, rest)) => return (at, rest),
+                None => kept.push('\n'),
+            }
+        }
+        (at, line)
     }
 
     /// Takes out values of masked files.
@@ -303,27 +358,6 @@ pub(super) fn holds_token(text: &str) -> bool {
     })
 }
 
-/// Where a private key begins in a line.
-pub(super) fn begins_key(line: &str) -> Option<usize> {
-    line.match_indices("-----BEGIN ")
-        .find(|(at, _)| {
-            line.get(*at..)
-                .is_some_and(|rest| rest.split("-----").nth(1).is_some_and(|label| label.ends_with("PRIVATE KEY")))
-        })
-        .map(|(at, _)| at)
-}
-
-/// Whether a line, after a number or sign in front of it, may be one of a key's: base64, a header, or nothing.
-fn is_of_key(line: &str) -> bool {
-    let last = line.trim().rsplit(char::is_whitespace).next().unwrap_or_default();
-    let last = last.trim_end_matches(['"', '\'', ',', '\\', 'n']);
-    let is_base64 = last
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b':' | b'|' | b'-'));
-    let words = line.split_whitespace().count();
-    (is_base64 && words <= 2) || line.contains("Proc-Type:") || line.contains("DEK-Info:")
-}
-
 /// The length of a token at the start of `text`, in bytes, and what it is.
 fn token(text: &str, web: &mut WebTokens) -> Option<(usize, &'static str)> {
     for (prefix, letters, least, what) in TOKENS {
@@ -331,12 +365,18 @@ fn token(text: &str, web: &mut WebTokens) -> Option<(usize, &'static str)> {
             let length = rest.bytes().take_while(|byte| letters.has(*byte)).count();
             // A longer run of capitals is another thing than a key of fixed length.
             let fits = if *letters == Letters::Upper { length == *least } else { length >= *least };
-            if fits {
+            if fits && !is_example(rest.get(..length).unwrap_or_default()) {
                 return Some((prefix.len() + length, what));
             }
         }
     }
-    web.at(text)
+    web.at(text).filter(|(length, _)| !text.get(..*length).is_some_and(|token| token.ends_with(EXAMPLE_SIGNATURE)))
+}
+
+/// Whether what follows a prefix is there to be replaced, as documentation has it.
+fn is_example(token: &str) -> bool {
+    let lower = || token.to_ascii_lowercase();
+    token.len() <= LONGEST_EXAMPLE && EXAMPLE_PIECES.iter().any(|piece| lower().contains(piece))
 }
 
 /// Finds JSON web tokens: three parts in base64, of which two begin as JSON objects do.
@@ -488,6 +528,12 @@ mod tests {
             "postgres://postgres:postgres@localhost/x",
             "https://user:$TOKEN@host/x",
             "http://a:b@c",
+            "https://username:hunter2@host/x",
+            "https://oauth2:TOKEN@host/x",
+            &["ghp", &"x".repeat(36)].join("_"),
+            &["sk", &"x".repeat(48)].join("-"),
+            &["AKIA", "IOSFODNN7EXAMPLE"].concat(),
+            &format!("eyJ{}.eyJ{}.{EXAMPLE_SIGNATURE}", "a".repeat(20), "b".repeat(20)),
             "https://example.com/a:b@c",
             "eyJhbGciOi.eyJ.x",
         ] {

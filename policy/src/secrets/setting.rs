@@ -5,6 +5,7 @@
 //! more lines is told by its indentation, or said to be [`Value::Unclear`], so that nothing of the file is shown.
 
 use super::{
+    block::begins_key,
     redact,
     value::{beginning, given, has_login, is_secret, is_text, pieces},
 };
@@ -59,9 +60,35 @@ const MAYBE: [&str; 24] = [
 ];
 
 /// Closing words that say that it is something about a credential.
-const ABOUT: [&str; 22] = [
-    "file", "path", "dir", "name", "id", "url", "uri", "type", "length", "ttl", "expiry", "timeout", "env", "enabled",
-    "required", "policy", "count", "limit", "header", "endpoint", "source", "process",
+const ABOUT: [&str; 28] = [
+    "file",
+    "path",
+    "dir",
+    "name",
+    "id",
+    "url",
+    "uri",
+    "type",
+    "length",
+    "ttl",
+    "expiry",
+    "timeout",
+    "env",
+    "enabled",
+    "required",
+    "policy",
+    "count",
+    "limit",
+    "header",
+    "endpoint",
+    "source",
+    "process",
+    "lifetime",
+    "expiration",
+    "issuer",
+    "audience",
+    "algorithm",
+    "scheme",
 ];
 
 /// Lines below a setting that are looked at for its value. More are dropped with it, where they are deeper.
@@ -128,7 +155,8 @@ pub(super) fn named(name: &str) -> Named {
     });
     // Bundler's name of a source that has a login: the host, with `__` for its dots.
     let is_host = name.starts_with("BUNDLE_") && name.contains("__");
-    if words.iter().any(|word| word == "public") {
+    // `Trusted_Connection=True` is a login without a password.
+    if words.iter().any(|word| word == "public") || words == ["trusted", "connection"] {
         return Named::Plainly;
     }
     let is_about = words.last().is_some_and(|last| ABOUT.contains(&last.as_str()));
@@ -168,9 +196,22 @@ pub(super) fn is_credential(named: Named, value: &str) -> bool {
     match named {
         // `MAX_TOKENS=4096`, `token: 3`: a number that is too short to keep anything.
         Named::Credential => is_text(&value) && !(value.len() < 4 && value.bytes().all(|byte| byte.is_ascii_digit())),
-        Named::Perhaps => looks_so(),
+        Named::Perhaps => looks_so() && !is_login_of_system(&value),
         Named::Plainly => false,
     }
+}
+
+/// Whether the name of a setting says that it names something, and no credential: `ClientId`.
+pub(super) fn is_identity(name: &str) -> bool {
+    named(name) == Named::Plainly && words(name).last().is_some_and(|last| last == "id")
+}
+
+/// Whether a value is a connection to a database that asks the system who it is, and holds no password.
+fn is_login_of_system(value: &str) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let has = |pieces: &[&str]| pieces.iter().any(|piece| lower.contains(piece));
+    has(&["trusted_connection=", "integrated security="])
+        && !has(&["password", "pwd", "pass", "key=", "secret", "token", "sig=", "credential"])
 }
 
 /// How many more settings of a file are judged. An ordinary file has a few with such a name; what has a thousand is not understood,
@@ -205,11 +246,14 @@ enum Spent {
 
 /// The settings of a text that are credentials, each line once.
 pub(super) fn credentials(text: &str, effort: &mut Effort) -> Vec<Setting> {
-    let lines: Vec<&str> = text.split(['\n', '\0']).collect();
+    let lines: Vec<Line<'_>> = text.split(['\n', '\0']).map(Line::of).collect();
     let mut found = Vec::new();
-    for (number, line) in lines.iter().enumerate() {
+    for (number, Line { whole: line, said, .. }) in lines.iter().enumerate() {
+        if said.is_empty() {
+            continue;
+        }
         let rest = lines.get(number + 1..).unwrap_or_default();
-        let somewhere = if redact::begins_key(line).is_some() {
+        let somewhere = if begins_key(line).is_some() {
             Some(Value::Unclear)
         } else {
             (has_login(line) || redact::holds_token(line)).then_some(Value::Line)
@@ -219,6 +263,27 @@ pub(super) fn credentials(text: &str, effort: &mut Effort) -> Vec<Setting> {
         }
     }
     found
+}
+
+/// A line of a text, which those above it look at, too.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    whole: &'a str,
+    /// Without the spaces around it.
+    said: &'a str,
+    /// In bytes.
+    indentation: usize,
+}
+
+impl<'a> Line<'a> {
+    fn of(whole: &'a str) -> Self {
+        Self { whole, said: whole.trim(), indentation: indentation(whole) }
+    }
+
+    /// As [`is_below`], for a line of such an indentation.
+    fn is_below(&self, indentation: usize) -> bool {
+        self.said.is_empty() || self.indentation > indentation
+    }
 }
 
 /// Whether the next lines that say something go on with this one.
@@ -231,9 +296,10 @@ fn indentation(line: &str) -> usize {
 }
 
 /// Where the credential is that a line sets, if it does.
-fn credential(line: &str, below: &[&str], effort: &mut Effort) -> Option<Value> {
+fn credential(line: &str, below: &[Line<'_>], effort: &mut Effort) -> Option<Value> {
     // Once for all of its names: a long line has many.
     let line = line.trim_end();
+    let indentation = indentation(line);
     let mut pairs = pairs(line);
     pairs.extend(attribute(line));
     for (name, start) in pairs {
@@ -253,16 +319,17 @@ fn credential(line: &str, below: &[&str], effort: &mut Effort) -> Option<Value> 
                 }
             }
             Value::Below { start } => {
-                let mut text = below.iter().take(NEAR).take_while(|next| is_below(line, next));
-                if text.any(|line| is_credential(name, line.trim().trim_start_matches(['-', ' ', '\\']))) {
+                let mut text = below.iter().take(NEAR).take_while(|next| next.is_below(indentation));
+                if text.any(|line| is_credential(name, line.said.trim_start_matches(['-', ' ', '\\']))) {
                     return Some(Value::Below { start });
                 }
             }
             Value::Line => {}
             Value::Unclear => {
                 let near = below.get(..below.len().min(NEAR)).unwrap_or_default();
-                let text = [&[line.get(start..).unwrap_or_default()], near].concat();
-                let text = text.into_iter().map(beginning).collect::<Vec<_>>().join("\n");
+                let near = near.iter().map(|line| line.said);
+                let text = [line.get(start..).unwrap_or_default()].into_iter().chain(near);
+                let text = text.map(beginning).collect::<Vec<_>>().join("\n");
                 // What is in the brackets has names of its own; what is in the quotes has none.
                 let opened = text.trim_start().starts_with(['{', '[']);
                 let name = if opened { Named::Perhaps } else { name };

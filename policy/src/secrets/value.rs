@@ -14,9 +14,9 @@ const JUDGED: usize = 512;
 /// Signs of references in a value that need no closing, or have none. What follows on more is taken as it stands.
 const MOST_UNCLOSED: usize = 16;
 
-/// Values that are choices, not texts.
-const CHOICES: [&str; 12] =
-    ["true", "false", "null", "none", "nil", "undefined", "yes", "no", "on", "off", "masked", "legacy"];
+/// Values that are choices, not texts, and the password that Java's own key stores have.
+const CHOICES: [&str; 13] =
+    ["true", "false", "null", "none", "nil", "undefined", "yes", "no", "on", "off", "masked", "legacy", "changeit"];
 
 /// Pieces of values that are there to be replaced by whoever copies them.
 const PLACEHOLDERS: [&str; 17] = [
@@ -145,7 +145,38 @@ pub(super) fn is_secret(value: &str) -> bool {
     let is_path = value.starts_with(['/', '~', '.', '$']) && !value.contains('+');
     let is_marker = value.starts_with("-----") || value.contains("PRIVATE KEY");
     let is_long = value.chars().count() >= if has_digit && has_letter { SHORTEST_VALUE } else { 2 * SHORTEST_VALUE };
-    is_long && !is_words && !is_address && !is_path && !is_marker
+    is_long && !is_words && !is_address && !is_path && !is_marker && !is_digest(value)
+}
+
+/// Whether a value pins an image: `name@sha256:…`.
+fn is_digest(value: &str) -> bool {
+    value.rsplit_once("sha256:").is_some_and(|(name, digest)| {
+        (name.is_empty() || name.ends_with('@'))
+            && digest.len() == 64
+            && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+/// Whether a text is such as source code is full of: identifiers in camel case or snake case, with anything between them.
+/// Letters at random have a new word every third letter.
+pub(super) fn is_identifiers(text: &str) -> bool {
+    let (mut letters, mut words) = (0, 0);
+    let are_names = text.split(|letter: char| !letter.is_alphanumeric()).all(|piece| {
+        let count = piece.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let (name, number) = piece.split_at_checked(count).unwrap_or((piece, ""));
+        let name = name.as_bytes();
+        let begins = name.windows(2).filter(|pair| matches!(pair, [b'a'..=b'z', b'A'..=b'Z'])).count()
+            + name.windows(3).filter(|three| matches!(three, [b'A'..=b'Z', b'A'..=b'Z', b'a'..=b'z'])).count();
+        letters += name.len();
+        words += begins + usize::from(!name.is_empty());
+        number.len() <= 4 && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    are_names && letters >= 3 * words
+}
+
+/// Whether a text is a piece of source code by its signs.
+pub(super) fn is_code(text: &str) -> bool {
+    (text.contains(['(', ')', '{', '}', '<', '>', ';']) || text.contains("::")) && is_identifiers(text)
 }
 
 /// Whether a piece of a value is a word in one case or with a capital, a number of at most six digits, or a word with a
@@ -228,6 +259,36 @@ mod tests {
         for value in ["s3cr3t-pass-word", "postgres://u:p4ssw0rd@db/x"] {
             assert!(is_secret(value), "{value}");
         }
+    }
+
+    #[test]
+    fn identifiers_are_told_from_what_is_made_at_random() {
+        for text in [
+            "readTokenFile()",
+            "compute_something_long(argument_of_it)",
+            "KubeConfigWriter2",
+            "self.values.iter().any(|x|",
+            "HTTPServerError::NotFound",
+            "MAX_TOKENS_PER_REQUEST",
+            "struct Redacted {",
+        ] {
+            assert!(is_identifiers(text), "{text}");
+        }
+        for text in [
+            "q7Zr2Lm9Xw4Tk8Vb3",
+            "dXNlcjpwYXNzd29yZA==",
+            "hunter2hunter2",
+            "deadbeef00112233",
+            "aKbTqZrPwLmXcVnQsYdHfGjR",
+            "Tr0ub4dor&3",
+            "postgres://u:pw-1234567890@db/x",
+            "12345678901234567890abcd",
+        ] {
+            assert!(!is_identifiers(text), "{text}");
+        }
+        assert!(is_code("foo(bar_baz);") && !is_code("correct&horse&battery&staple"));
+        assert!(!is_secret(&format!("r.example/app@sha256:{}", "a1b2c3d4".repeat(8))));
+        assert!(is_secret(&format!("x@sha256:{}", "q7Zr2Lm9Xw4".repeat(8))));
     }
 
     #[test]
