@@ -209,6 +209,9 @@ impl Server {
 /// # Errors
 /// [`Unusable::Workspace`] or [`Unusable::Session`].
 pub fn open_session(setup: &Setup, state: &Path) -> Result<Arc<Session>, Unusable> {
+    if let Some(home) = config::account_home() {
+        Workspace::refuse_home(&setup.workspace, &home).map_err(Unusable::Workspace)?;
+    }
     let opened = Workspace::open(&setup.workspace, state, &setup.folders.home).map_err(Unusable::Workspace)?;
     // git-config(1), "FILES" and "ENVIRONMENT".
     let named =

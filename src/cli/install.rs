@@ -8,14 +8,18 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use cofferdam_sandboxes::WorkspaceError;
+use cofferdam_sandboxes::{Workspace, WorkspaceError};
 use serde_json::{Map, Value, json};
 
 use super::{
     exit::Exit,
     terminal::{Colour, Mark, causes, note, print},
 };
-use crate::{config::Folders, plain, server::Setup};
+use crate::{
+    config::{self, Folders},
+    plain,
+    server::Setup,
+};
 
 /// Options of `serve` that an entry carries: their names and values.
 type Carried = [(&'static str, String)];
@@ -121,6 +125,10 @@ pub(super) fn run(install: &Install, setup: &Setup, carried: &Carried, workspace
 #[must_use]
 pub(super) fn show_only(install: &Install, setup: &Setup, carried: &Carried, colour: Colour) -> Exit {
     let planned = acceptable(&setup.workspace, &setup.folders)
+        .and_then(|workspace| match config::account_home() {
+            Some(home) => Workspace::refuse_home(&workspace, &home).map(|()| workspace),
+            None => Ok(workspace),
+        })
         .map_err(InstallError::Workspace)
         .and_then(|workspace| Ok((plan(install, setup, carried, &workspace)?, workspace)));
     match planned {
