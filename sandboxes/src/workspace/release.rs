@@ -150,9 +150,7 @@ impl Session {
                 Err(PlaceError::Refused(reason)) => {
                     if reason == Reason::Conflict {
                         // Told now: the next order is about what is there now.
-                        // It stays marked as one, unless that would hide what an order must name.
-                        let why = if held.reason.is_about_secrets() { held.reason.clone() } else { Reason::Conflict };
-                        let change = held.change.clone();
+                        let (change, why) = (held.change.clone(), held.reason.clone());
                         order.told.push(piece(self.workspace(), change, why, &held.origin, Content::None)?);
                     }
                     order.held.push(Held { change: held.change.clone(), reason });
