@@ -51,6 +51,9 @@ pub struct CommandLine {
     command: Command,
 }
 
+/// The session of calls that name none.
+const DEFAULT_SESSION: &str = "default";
+
 /// What all commands understand.
 #[derive(Debug, Args)]
 struct Common {
@@ -58,7 +61,7 @@ struct Common {
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     workspace: PathBuf,
     /// The session that calls belong to; two clients with the same name share held changes
-    #[arg(long, global = true, value_name = "NAME", default_value = "default")]
+    #[arg(long, global = true, value_name = "NAME", default_value = DEFAULT_SESSION)]
     session: String,
     /// The policy file; without it `cofferdam/policy.toml` in your configuration folder, if it is there
     #[arg(long, global = true, value_name = "FILE")]
@@ -122,12 +125,13 @@ pub fn run(line: CommandLine) -> Exit {
             | Command::Audit(_)
             | Command::Install(_) => String::new(),
         },
-        session: line.common.session,
+        session: line.common.session.clone(),
         pool: 0,
         folders,
         environment,
     };
     let colour = Colour::of(&io::stdout(), &setup.environment);
+    let carried = line.common.carried(&setup);
     match line.command {
         Command::Serve(serve) => serve::run(&serve, setup),
         Command::Call(call) => call::run(&call, setup),
@@ -140,7 +144,7 @@ pub fn run(line: CommandLine) -> Exit {
         Command::Install(install) => {
             // An entry for a folder that no server would take helps nobody.
             if install.is_dry_run() {
-                return install::show_only(&install, &setup, colour);
+                return install::show_only(&install, &setup, &carried, colour);
             }
             let opened = prepare_state(&setup.folders.state)
                 .map_err(Unusable::Config)
@@ -148,11 +152,22 @@ pub fn run(line: CommandLine) -> Exit {
             match opened {
                 Ok(session) => {
                     let workspace = session.workspace().root();
-                    install::run(&install, &setup.folders, &setup.environment.program, workspace, colour)
+                    install::run(&install, &setup, &carried, workspace, colour)
                 }
                 Err(error) => wrong(&error),
             }
         }
+    }
+}
+
+impl Common {
+    /// The options that were given, as an entry of a client gives them to `serve`, with absolute paths.
+    fn carried(&self, setup: &Setup) -> Vec<(&'static str, String)> {
+        let absolute = |path: &PathBuf| setup.environment.absolute_path(path).to_string_lossy().into_owned();
+        let session = (self.session != DEFAULT_SESSION).then(|| ("--session", self.session.clone()));
+        let policy = self.policy.as_ref().map(|path| ("--policy", absolute(path)));
+        let state = self.state.as_ref().map(|path| ("--state", absolute(path)));
+        [session, policy, state].into_iter().flatten().collect()
     }
 }
 

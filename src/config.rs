@@ -179,6 +179,20 @@ impl Folders {
     }
 }
 
+/// The home folder of this process's user as passwd(5) has it, whatever `HOME` says; `None` where the file has none.
+#[must_use]
+pub fn account_home() -> Option<PathBuf> {
+    let text = fs::read("/etc/passwd").ok()?;
+    home_in(&String::from_utf8_lossy(&text), rustix::process::geteuid().as_raw())
+}
+
+fn home_in(passwd: &str, user: u32) -> Option<PathBuf> {
+    let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
+    let line = passwd.lines().map(fields).find(|fields| fields.get(2).is_some_and(|id| *id == user.to_string()))?;
+    // `/` and `/nonexistent` are what accounts of services have: the first is refused for all, the second harms nobody.
+    line.get(5).map(PathBuf::from).filter(|home| home.is_absolute() && *home != Path::new("/"))
+}
+
 /// Makes the state folder if it is not there, and makes sure that nobody else may look into it.
 ///
 /// # Errors
@@ -257,6 +271,14 @@ mod tests {
         assert_eq!(folders.state, Path::new("/s/cofferdam"));
         assert_eq!(folders.policy(), Path::new("/c/cofferdam/policy.toml"));
         assert!(matches!(environment(&[]).folders(), Err(ConfigError::NoHome)));
+    }
+
+    #[test]
+    fn the_account_has_a_home_whatever_the_environment_says() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nshort:x\nme:x:7:7::/home/me:/bin/sh\nd:x:2:2::/:/bin/false\n";
+        assert_eq!(home_in(passwd, 7).as_deref(), Some(Path::new("/home/me")));
+        assert_eq!(home_in(passwd, 0).as_deref(), Some(Path::new("/root")));
+        assert_eq!((home_in(passwd, 2), home_in(passwd, 3)), (None, None));
     }
 
     #[test]

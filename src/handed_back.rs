@@ -197,6 +197,7 @@ pub(crate) fn note(note: &Note) -> String {
         Note::Twin { file, other } => {
             format!("{file} and {other} are one name to file systems that fold names, as on macOS and Windows")
         }
+        Note::NotRestored { file, what } => format!("{file} was not brought back: {what}; make it again"),
         Note::Leftover { file, error } => format!("what was replaced could not be removed wholly, see {file}: {error}"),
     }
 }

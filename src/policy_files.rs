@@ -180,6 +180,18 @@ pub fn remember_repository(state: &Path, workspace: &Path, found: Option<&str>) 
     }
 }
 
+/// Refuses a workspace that had its own file and has it no longer. Nothing is remembered by this.
+///
+/// # Errors
+/// [`RepositoryPolicyError::Gone`].
+pub fn miss_repository(state: &Path, workspace: &Path, found: Option<&str>) -> Result<(), RepositoryPolicyError> {
+    let workspace = workspace.canonicalize().unwrap_or_else(|_| workspace.to_owned());
+    match found {
+        None if remembers_repository(state, &workspace) => Err(RepositoryPolicyError::Gone { workspace }),
+        None | Some(_) => Ok(()),
+    }
+}
+
 /// Whether it is remembered that a workspace had its own file.
 #[must_use]
 pub fn remembers_repository(state: &Path, workspace: &Path) -> bool {
@@ -251,7 +263,11 @@ mod tests {
         remember(other, None).unwrap();
         for _ in 0..2 {
             assert!(matches!(remember(workspace, None), Err(RepositoryPolicyError::Gone { .. })));
+            let missed = miss_repository(state.path(), workspace, None);
+            assert!(matches!(missed, Err(RepositoryPolicyError::Gone { .. })));
         }
+        miss_repository(state.path(), workspace, Some("x")).unwrap();
+        miss_repository(state.path(), other, None).unwrap();
         assert!(forget_repository(state.path(), workspace).unwrap());
         assert!(!forget_repository(state.path(), workspace).unwrap());
         remember(workspace, None).unwrap();

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     audit::{self, Attendance, Client, Log},
     config::{self, ConfigError, Environment, Folders, PolicyChoice},
-    policy_files::{PolicyFiles, RepositoryPolicyError, remember_repository},
+    policy_files::{PolicyFiles, RepositoryPolicyError, miss_repository, remember_repository},
     policy_in_force::PolicyInForce,
     reply::Reply,
     run::Run,
@@ -209,6 +209,9 @@ impl Server {
 /// # Errors
 /// [`Unusable::Workspace`] or [`Unusable::Session`].
 pub fn open_session(setup: &Setup, state: &Path) -> Result<Arc<Session>, Unusable> {
+    if let Some(home) = config::account_home() {
+        Workspace::refuse_home(&setup.workspace, &home).map_err(Unusable::Workspace)?;
+    }
     let opened = Workspace::open(&setup.workspace, state, &setup.folders.home).map_err(Unusable::Workspace)?;
     // git-config(1), "FILES" and "ENVIRONMENT".
     let named =
@@ -245,6 +248,16 @@ pub fn open_yard(setup: &Setup, state: &Path) -> Result<Yard, Unusable> {
     };
     Yard::new(YardOptions { host, pool_size: setup.pool, kernel: Kernel::judge(&KernelSays::now()) })
         .map_err(Unusable::Yard)
+}
+
+/// Loads the policy that judges calls of the workspace; where no call is taken since its own file is gone, that is said.
+///
+/// # Errors
+/// As [`load_policy`], and [`Unusable::Repository`] when the workspace had a file and has it no longer.
+pub fn policy_of_calls(setup: &Setup) -> Result<Policy, Unusable> {
+    let files = PolicyFiles::read(setup, &setup.workspace)?;
+    miss_repository(&setup.folders.state, &setup.workspace, files.repository.as_deref())?;
+    files.load().map_err(Unusable::Policy)
 }
 
 /// Loads the policy of a workspace, every layer of it.

@@ -55,7 +55,9 @@ impl Server {
         let mut changes = Vec::new();
         for held in held.iter().take(LISTED) {
             let (path, kind) = (held.change.path.to_string(), kind(&held.change.what));
-            let reason = held.reason.to_string();
+            let is_conflict = self.session.has_changed_since(held).map_err(|error| unreadable(&error))?;
+            let since = if is_conflict { "; the workspace changed it since" } else { "" };
+            let reason = format!("{}{since}", held.reason);
             text.push_str(&format!("\n  {path} ({kind}): {reason}"));
             changes.push(json!({ "path": path, "change": kind, "reason": reason }));
         }

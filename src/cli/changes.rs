@@ -23,7 +23,7 @@ use super::{
 use crate::{
     audit::{self, Action, Call, ChangesDecided, ChangesOrdered, Event, Log},
     config,
-    server::{Setup, Unusable, load_policy, open_session},
+    server::{Setup, Unusable, finish_hand_back, load_policy, open_session},
 };
 
 /// How long to wait for calls that are handing back to the same workspace.
@@ -131,6 +131,8 @@ impl Desk {
     fn open(setup: &Setup, colour: Colour) -> Result<Self, Unusable> {
         let state = config::prepare_state(&setup.folders.state)?;
         let session = open_session(setup, &state)?;
+        // What a killed server left half done is neither held nor in the workspace: nothing can be said of it.
+        finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
         Ok(Self {
             session,

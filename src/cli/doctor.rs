@@ -18,7 +18,7 @@ use crate::{
     config::{self, ConfigError},
     plain,
     reply::word,
-    server::{Setup, Unusable, load_policy, open_session, open_yard},
+    server::{Setup, Unusable, load_policy, open_session, open_yard, policy_of_calls},
 };
 
 /// How to report.
@@ -71,10 +71,15 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
     } else {
         show(&report, setup, refused.as_ref(), colour);
     }
-    match (report.enforced, refused) {
-        (Err(_), _) => Exit::NoSandbox,
-        (Ok(_), Some(_)) => Exit::Usage,
-        (Ok(_), None) => Exit::Success,
+    let judging = policy_of_calls(setup).map(drop);
+    if let Err(error) = &judging {
+        note(format_args!("cofferdam: every call is refused: failed to {}", plain::lines(&causes(error))));
+    }
+    match (report.enforced, refused, judging) {
+        (Err(_), _, _) => Exit::NoSandbox,
+        (Ok(_), Some(_), _) => Exit::Usage,
+        (Ok(_), None, Err(error)) => unusable(&error),
+        (Ok(_), None, Ok(())) => Exit::Success,
     }
 }
 

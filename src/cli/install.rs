@@ -8,14 +8,21 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use cofferdam_sandboxes::WorkspaceError;
+use cofferdam_sandboxes::{Workspace, WorkspaceError};
 use serde_json::{Map, Value, json};
 
 use super::{
     exit::Exit,
     terminal::{Colour, Mark, causes, note, print},
 };
-use crate::{config::Folders, plain, server::Setup};
+use crate::{
+    config::{self, Folders},
+    plain,
+    server::Setup,
+};
+
+/// Options of `serve` that an entry carries: their names and values.
+type Carried = [(&'static str, String)];
 
 /// What to install.
 #[derive(Debug, Args)]
@@ -90,8 +97,8 @@ pub(super) enum InstallError {
 
 /// Runs the command.
 #[must_use]
-pub(super) fn run(install: &Install, folders: &Folders, program: &Path, workspace: &Path, colour: Colour) -> Exit {
-    let written = plan(install, folders, program, workspace).and_then(|planned| {
+pub(super) fn run(install: &Install, setup: &Setup, carried: &Carried, workspace: &Path, colour: Colour) -> Exit {
+    let written = plan(install, setup, carried, workspace).and_then(|planned| {
         let backup = if planned.is_there() { None } else { write(&planned)? };
         Ok((backup, planned))
     });
@@ -116,15 +123,18 @@ pub(super) fn run(install: &Install, folders: &Folders, program: &Path, workspac
 
 /// Shows what [`run`] would write. Nothing is made, the state folder least of all.
 #[must_use]
-pub(super) fn show_only(install: &Install, setup: &Setup, colour: Colour) -> Exit {
-    let program = &setup.environment.program;
+pub(super) fn show_only(install: &Install, setup: &Setup, carried: &Carried, colour: Colour) -> Exit {
     let planned = acceptable(&setup.workspace, &setup.folders)
+        .and_then(|workspace| match config::account_home() {
+            Some(home) => Workspace::refuse_home(&workspace, &home).map(|()| workspace),
+            None => Ok(workspace),
+        })
         .map_err(InstallError::Workspace)
-        .and_then(|workspace| Ok((plan(install, &setup.folders, program, &workspace)?, workspace)));
+        .and_then(|workspace| Ok((plan(install, setup, carried, &workspace)?, workspace)));
     match planned {
         Ok((planned, workspace)) => {
             show(&planned, colour);
-            hint(install.client, &planned.name, program, &workspace, colour);
+            hint(install.client, &planned.name, &entry_words(&setup.environment.program, &workspace, carried), colour);
             Exit::Success
         }
         Err(error) => failed(&error),
@@ -176,9 +186,9 @@ fn acceptable(workspace: &Path, folders: &Folders) -> Result<PathBuf, WorkspaceE
 }
 
 /// What would be written.
-fn plan(install: &Install, folders: &Folders, program: &Path, workspace: &Path) -> Result<Planned, InstallError> {
+fn plan(install: &Install, setup: &Setup, carried: &Carried, workspace: &Path) -> Result<Planned, InstallError> {
     let path = match install.client {
-        ClientProgram::ClaudeDesktop => folders.config.join("Claude").join("claude_desktop_config.json"),
+        ClientProgram::ClaudeDesktop => setup.folders.config.join("Claude").join("claude_desktop_config.json"),
         ClientProgram::ClaudeCode => workspace.join(".mcp.json"),
     };
     let chosen = Chosen {
@@ -189,7 +199,7 @@ fn plan(install: &Install, folders: &Folders, program: &Path, workspace: &Path) 
         },
         replace: install.replace,
     };
-    prepare(&path, &chosen, program, workspace)
+    prepare(&path, &chosen, &setup.environment.program, (workspace, carried))
 }
 
 /// What an entry is to be called, and what it may take the place of.
@@ -274,8 +284,35 @@ fn failed(error: &InstallError) -> Exit {
     Exit::Usage
 }
 
-fn entry(program: &Path, workspace: &Path) -> Value {
-    json!({ "command": program, "args": ["serve", "--workspace", workspace] })
+fn entry(program: &Path, workspace: &Path, carried: &Carried) -> Value {
+    let mut arguments = vec![json!("serve"), json!("--workspace"), json!(workspace)];
+    carry(&mut arguments, carried);
+    json!({ "command": program, "args": arguments })
+}
+
+/// The words of an entry's command.
+fn entry_words(program: &Path, workspace: &Path, carried: &Carried) -> Vec<String> {
+    let options = carried.iter().flat_map(|(name, value)| [(*name).to_owned(), value.clone()]);
+    let begin = [program.to_string_lossy(), "serve".into(), "--workspace".into(), workspace.to_string_lossy()];
+    begin.into_iter().map(std::borrow::Cow::into_owned).chain(options).collect()
+}
+
+/// Puts options among an entry's arguments, each in the place of the value that it has there.
+fn carry(arguments: &mut Vec<Value>, carried: &Carried) {
+    for (name, value) in carried {
+        let joined = format!("{name}=");
+        let is_joined = |word: &Value| word.as_str().is_some_and(|word| word.starts_with(&joined));
+        if let Some(at) = arguments.iter().position(|word| word == *name) {
+            match arguments.get_mut(at + 1) {
+                Some(there) => *there = json!(value),
+                None => arguments.push(json!(value)),
+            }
+        } else if let Some(at) = arguments.iter().position(is_joined) {
+            arguments[at] = json!(format!("{joined}{value}"));
+        } else {
+            arguments.extend([json!(name), json!(value)]);
+        }
+    }
 }
 
 /// A file as it is and as it will be.
@@ -296,7 +333,12 @@ impl Planned {
     }
 }
 
-fn prepare(path: &Path, chosen: &Chosen, program: &Path, workspace: &Path) -> Result<Planned, InstallError> {
+fn prepare(
+    path: &Path,
+    chosen: &Chosen,
+    program: &Path,
+    (workspace, carried): (&Path, &Carried),
+) -> Result<Planned, InstallError> {
     let before = match fs::read_to_string(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -322,13 +364,19 @@ fn prepare(path: &Path, chosen: &Chosen, program: &Path, workspace: &Path) -> Re
     let command = json!(program);
     match servers.get_mut(&name) {
         // What a person added to it stays.
-        Some(there) if is_for(there, workspace) && there["command"] == command => {
-            let after = before.clone().unwrap_or_default();
-            return Ok(Planned { path: path.to_owned(), name, before, after });
+        Some(there) if is_for(there, workspace) => {
+            let was = there.clone();
+            there["command"] = command;
+            if let Some(arguments) = there["args"].as_array_mut() {
+                carry(arguments, carried);
+            }
+            if *there == was {
+                let after = before.clone().unwrap_or_default();
+                return Ok(Planned { path: path.to_owned(), name, before, after });
+            }
         }
-        Some(there) if is_for(there, workspace) => there["command"] = command,
         Some(_) | None => {
-            servers.insert(name.clone(), entry(program, workspace));
+            servers.insert(name.clone(), entry(program, workspace, carried));
         }
     }
     let after = serde_json::to_string_pretty(&file).map_err(|error| not_ours(error.to_string()))? + "\n";
@@ -401,25 +449,21 @@ fn show(planned: &Planned, colour: Colour) {
     }
 }
 
-fn hint(client: ClientProgram, name: &str, program: &Path, workspace: &Path, colour: Colour) {
+fn hint(client: ClientProgram, name: &str, words: &[String], colour: Colour) {
     match client {
         ClientProgram::ClaudeDesktop => {}
         ClientProgram::ClaudeCode => {
             print(colour.paint(Mark::Dim, "the same, for you alone and not for the project:"));
-            print(format_args!(
-                "claude mcp add --transport stdio {name} -- {} serve --workspace {}",
-                quoted(program),
-                quoted(workspace)
-            ));
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            print(format_args!("claude mcp add --transport stdio {name} -- {}", words.join(" ")));
         }
     }
 }
 
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
-    if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+/// A word as a shell reads it.
+fn quoted(text: &str) -> String {
+    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -427,7 +471,7 @@ mod tests {
     use super::*;
 
     fn of(path: &Path, workspace: &str, name: Name, replace: bool) -> Result<Planned, InstallError> {
-        prepare(path, &Chosen { name, replace }, Path::new("/bin/cofferdam"), Path::new(workspace))
+        prepare(path, &Chosen { name, replace }, Path::new("/bin/cofferdam"), (Path::new(workspace), &[]))
     }
 
     fn prepared(path: &Path) -> Result<Planned, InstallError> {
@@ -497,6 +541,27 @@ mod tests {
     }
 
     #[test]
+    fn the_options_that_were_given_are_in_the_entry_and_replace_what_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".mcp.json");
+        let chosen = Chosen { name: Name::OfFile, replace: false };
+        let arguments = |carried: &Carried| {
+            let planned = prepare(&path, &chosen, Path::new("/bin/cofferdam"), (Path::new("/w"), carried)).unwrap();
+            write(&planned).unwrap();
+            let file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            file["mcpServers"]["cofferdam"]["args"].clone()
+        };
+        let given = |session: &str| [("--session", session.to_owned()), ("--policy", "/p".to_owned())];
+        let expected = |session: &str| json!(["serve", "--workspace", "/w", "--session", session, "--policy", "/p"]);
+        assert_eq!(arguments(&given("a")), expected("a"));
+        assert_eq!(arguments(&given("b")), expected("b"));
+        assert_eq!(arguments(&[]), expected("b"), "what is not given stays");
+        let mut joined = vec![json!("serve"), json!("--session=a")];
+        carry(&mut joined, &given("b"));
+        assert_eq!(joined, ["serve", "--session=b", "--policy", "/p"].map(|word| json!(word)));
+    }
+
+    #[test]
     fn an_entry_for_the_folder_that_holds_the_file_is_this_workspaces() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".mcp.json");
@@ -552,7 +617,7 @@ mod tests {
 
     #[test]
     fn paths_are_quoted_for_a_shell() {
-        assert_eq!(quoted(Path::new("/a/b-c")), "/a/b-c");
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+        assert_eq!(quoted("/a/b-c"), "/a/b-c");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
     }
 }

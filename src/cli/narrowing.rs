@@ -23,6 +23,9 @@ pub(super) struct Narrowing {
     deny: Vec<String>,
 }
 
+/// The rule of `--deny`, as refusals and the log name it.
+pub(super) const COMMAND_LINE_RULE: &str = "command-line";
+
 /// Keys whose value is a whole number, a word, and a list of words.
 const NUMBERS: [&str; 6] = ["wall_seconds", "cpu_seconds", "memory_mb", "disk_mb", "pids", "output_kb"];
 const WORDS: [&str; 3] = ["network", "isolation", "mode"];
@@ -47,7 +50,7 @@ impl Narrowing {
         let tools: BTreeSet<&String> = deny.iter().collect();
         if let Some(first) = tools.first() {
             text.push_str(&format!(
-                "[[rule]]\nid = \"command-line\"\ntools = {}\ndecision = \"deny\"\n\
+                "[[rule]]\nid = \"{COMMAND_LINE_RULE}\"\ntools = {}\ndecision = \"deny\"\n\
                  why = \"The server was started with --deny for this tool.\"\nmatch = [{{ tool = {} }}]\n",
                 list(tools.iter().copied()),
                 quoted(first)

@@ -27,7 +27,7 @@ use crate::{
     config::{self, ConfigError},
     plain,
     policy_files::{self, PolicyFiles, REPOSITORY_FILE},
-    server::{Setup, Unusable, load_policy},
+    server::{Setup, Unusable, policy_of_calls},
 };
 
 /// Checks, shows, explains, tests and compares the policy.
@@ -87,7 +87,7 @@ pub(super) fn run(command: &PolicyCommand, setup: &Setup, colour: Colour) -> Exi
 }
 
 fn check(setup: &Setup, colour: Colour) -> Exit {
-    let loaded = match load_policy(setup, &setup.workspace) {
+    let loaded = match policy_of_calls(setup) {
         // What it says can be judged anywhere. Said of `/`, which can be no workspace and holds no file for that check.
         Err(Unusable::Config(place @ ConfigError::PolicyInWorkspace { .. })) => {
             note(format_args!("{} a server will refuse to {place}", colour.paint(Mark::Warn, "warning:")));

@@ -223,6 +223,8 @@ pub enum Reason {
     ThroughLink,
     /// Something that is not a folder is in the way on the host.
     NotInFolder,
+    /// The folder that it was in is not there any more.
+    FolderGone,
     /// Another file system is mounted there.
     OtherMount,
     /// The host has a device, named pipe or socket there.
@@ -320,6 +322,13 @@ pub enum Note {
         /// The other name, which the workspace has, the same call made, or is held.
         other: TreePath,
     },
+    /// It was deleted or replaced, and the undo does not bring it back.
+    NotRestored {
+        /// Where.
+        file: TreePath,
+        /// What it is, as a noun: "a named pipe".
+        what: String,
+    },
     /// What was deleted or replaced could not be removed wholly; the rest lies at this temporary name.
     Leftover {
         /// Where.
@@ -368,6 +377,7 @@ impl Reason {
             | Self::BuildsOnHeld
             | Self::ThroughLink
             | Self::NotInFolder
+            | Self::FolderGone
             | Self::OtherMount
             | Self::HostSpecial
             | Self::NotPermitted
@@ -494,6 +504,7 @@ impl fmt::Display for Reason {
             Self::Together { with } => write!(formatter, "it belongs to the change of {with}, which is held"),
             Self::BuildsOnHeld => formatter.write_str("it builds on a change of the same path that is held"),
             Self::ThroughLink => formatter.write_str("a link is in the way in the workspace"),
+            Self::FolderGone => formatter.write_str("the folder that it was in is not there any more; make that first"),
             Self::NotInFolder => formatter.write_str("something that is not a folder is in the way in the workspace"),
             Self::OtherMount => formatter.write_str("another file system is mounted there"),
             Self::HostSpecial => formatter.write_str("the workspace has a device, named pipe or socket there"),

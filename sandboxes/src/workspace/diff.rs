@@ -16,7 +16,7 @@ use super::{
     notice::visible,
     stack::HeldChange,
     tree_path::TreePath,
-    version::digest,
+    version::{HostVersion, digest},
 };
 
 /// Files over this size, in bytes, are summarised.
@@ -35,6 +35,8 @@ pub struct Difference {
     /// The change.
     #[serde(flatten)]
     pub held: HeldChange,
+    /// Whether the workspace changed there since it was held, or since a person was told that it did.
+    pub changed_since: bool,
     /// What the workspace has there now, in a few words.
     pub workspace: String,
     /// What the session holds, in a few words.
@@ -51,7 +53,7 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "held {}: {}", self.held.change.path, self.held.reason)?;
-        if self.held.reason == Reason::Conflict {
+        if self.changed_since || self.held.reason == Reason::Conflict {
             writeln!(
                 formatter,
                 "both sides changed: `-` is the workspace's, `+` the agent's; applying puts the agent's in its place"
@@ -84,7 +86,13 @@ pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>)
         (Side::Summary(_), _) | (_, Side::Summary(_)) => None,
         (before, after) => Some(unified(path, before, after)),
     };
-    Ok(Difference { held: held.clone(), workspace, session, diff, modes })
+    let changed_since = has_changed_since(held, host)?;
+    Ok(Difference { held: held.clone(), changed_since, workspace, session, diff, modes })
+}
+
+/// Whether the host's side is not what it was when the change was held, or when a person was last told.
+pub(super) fn has_changed_since(held: &HeldChange, host: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(HostVersion::of(host, &held.change.path, &held.change.what)? != held.host)
 }
 
 impl Side {

@@ -2,7 +2,13 @@
 //!
 //! It lives in the state folder and outlives the process. Two clients with the same name share it.
 
-use std::{collections::BTreeSet, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -171,6 +177,38 @@ impl Session {
             super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))
         };
         layers.held().filter(|held| held.change.path.is_within(path)).map(compare).collect()
+    }
+
+    /// Whether the workspace changed at a held path since the change was held, or since a person was told of it: an order
+    /// to apply it then only says so.
+    ///
+    /// # Errors
+    /// When the workspace cannot be read.
+    pub fn has_changed_since(&self, held: &HeldChange) -> Result<bool, LayersError> {
+        super::diff::has_changed_since(held, self.workspace.fd()).map_err(|source| self.layers_error(source))
+    }
+
+    /// The other sessions of the workspace that hold something, by name, with the number of their changes. A session whose
+    /// name is no plain folder name is called by its folder's (`~` and a digest).
+    ///
+    /// # Errors
+    /// When a session's record cannot be read.
+    pub fn others_that_hold(&self) -> Result<Vec<(String, usize)>, LayersError> {
+        let read = |source| self.layers_error(source);
+        let mut others = Vec::new();
+        for item in fs::read_dir(self.workspace.state().join("sessions")).map_err(read)? {
+            let folder = item.map_err(read)?.path();
+            if folder == self.ledger.folder() || !folder.is_dir() {
+                continue;
+            }
+            let stack = Ledger::new(folder.clone()).load().map_err(read)?;
+            let count = stack.held.values().filter(|held| held.reason != Reason::RepositoryState).count();
+            if count > 0 {
+                others.push((folder.file_name().unwrap_or_default().to_string_lossy().into_owned(), count));
+            }
+        }
+        others.sort();
+        Ok(others)
     }
 
     pub(super) fn deliver(

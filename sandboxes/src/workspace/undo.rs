@@ -8,17 +8,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::Arc,
 };
 
 use cofferdam_policy::Secrets;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags, chmodat};
 use serde::Serialize;
 
 use super::{
-    beneath::{self, Found, Kind},
-    change::{Change, Held, Note, Reason, What},
+    beneath::{self, Blocked, Found, Kind},
+    change::{Change, Held, Note, Reason, Special, What},
     delivery::{Delivery, Steps, Uninterrupted},
     masking::Masks,
     operation::{EntryState, Expected, Operation},
@@ -56,6 +56,8 @@ pub struct Undone {
     pub refused: Vec<Held>,
     /// Folders that the call made and that stay, since something else is in them now.
     pub stay: Vec<TreePath>,
+    /// What the call made and is not there any more: there was nothing to do.
+    pub gone: Vec<TreePath>,
     /// Worth knowing.
     pub notes: Vec<Note>,
 }
@@ -140,11 +142,12 @@ impl Session {
         let named = (paths, &*masks);
         let mut way = Way { session: self, shelved: &shelved, selected, named, stack: &stack, back: Back::default() };
         way.find().map_err(failed)?;
-        let Back { operations, refused, stay } = way.back;
+        // What was opened for reading stays open until it was copied.
+        let Back { operations, refused, stay, gone, notes: mut not_restored, opened: _opened } = way.back;
         let origin = Origin::order("undo").map_err(failed)?;
         let order = origin.call.clone();
         if !refused.is_empty() || operations.is_empty() {
-            return Ok(Undone { order, refused, stay, ..Undone::default() });
+            return Ok(Undone { order, refused, stay, gone, notes: not_restored, ..Undone::default() });
         }
         let delivery = Delivery {
             workspace: self.workspace(),
@@ -158,7 +161,8 @@ impl Session {
             undo: self.undo_archive().clone(),
         };
         let delivered = self.deliver(delivery, steps)?;
-        Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, notes: delivered.notes })
+        not_restored.extend(delivered.notes);
+        Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, gone, notes: not_restored })
     }
 
     fn shelved(&self) -> Result<Vec<Shelved>, SessionError> {
@@ -186,6 +190,46 @@ struct Back<'a> {
     operations: Vec<(Operation, Content<'a>)>,
     refused: Vec<Held>,
     stay: Vec<TreePath>,
+    gone: Vec<TreePath>,
+    notes: Vec<Note>,
+    opened: Vec<Opened<'a>>,
+}
+
+/// Something on the shelf that its owner may not read, by its permission bits, and may until this is dropped.
+struct Opened<'a> {
+    shelf: BorrowedFd<'a>,
+    path: TreePath,
+    mode: u32,
+}
+
+impl<'a> Opened<'a> {
+    /// Lets the owner read it, if it is a file or folder and does not. The shelf is the person's own, and closed to others.
+    fn open(shelf: BorrowedFd<'a>, path: &TreePath, (kind, mode): (Kind, u32)) -> io::Result<Option<Self>> {
+        let needed = match kind {
+            Kind::File => 0o400,
+            Kind::Folder => 0o500,
+            Kind::Link | Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => return Ok(None),
+        };
+        if mode & needed == needed {
+            return Ok(None);
+        }
+        let opened = Self { shelf, path: path.clone(), mode };
+        opened.set(mode | needed)?;
+        Ok(Some(opened))
+    }
+
+    fn set(&self, mode: u32) -> io::Result<()> {
+        let folder = beneath::folder_of(self.shelf, &self.path)?;
+        Ok(chmodat(&folder, self.path.name(), Mode::from_raw_mode(mode), AtFlags::empty())?)
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.set(self.mode) {
+            tracing::warn!(%error, path = %self.path, "the permission bits of something that is kept were not put back");
+        }
+    }
 }
 
 /// The way back of one call.
@@ -208,7 +252,14 @@ impl<'a> Way<'a> {
             if whole.is_some_and(|whole| path.is_within(whole)) {
                 continue;
             }
-            if let Some(reason) = self.take_back(path, entry, &mut whole)? {
+            let reason = match self.take_back(path, entry, &mut whole) {
+                // One path that cannot be read: it is named, and the others can be asked for.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    Some(Reason::Failed { error: error.to_string() })
+                }
+                reason => reason?,
+            };
+            if let Some(reason) = reason {
                 self.back.refused.push(Held { change: entry.change.clone(), reason });
             }
         }
@@ -224,6 +275,10 @@ impl<'a> Way<'a> {
     ) -> io::Result<Option<Reason>> {
         let workspace = self.session.workspace();
         let found = beneath::find(workspace.fd(), path)?;
+        if matches!((&found, entry.before), (Found::Absent { .. }, Before::Absent)) {
+            self.back.gone.push(path.clone());
+            return Ok(None);
+        }
         // Read after it was looked at, so that a change in between is found by the operation.
         if HostVersion::of(workspace.fd(), path, &entry.change.what)? != entry.after
             || entry.after == HostVersion::Unknown
@@ -237,7 +292,15 @@ impl<'a> Way<'a> {
         let there = match found {
             Found::Entry(entry) => Some(entry),
             Found::Absent { folder, .. } if folder == nearest => None,
-            Found::Absent { .. } | Found::Blocked(_) => return Ok(Some(Reason::NotInFolder)),
+            Found::Absent { .. } => return Ok(Some(Reason::FolderGone)),
+            Found::Blocked(blocked) => {
+                return Ok(Some(match blocked {
+                    Blocked::Link => Reason::ThroughLink,
+                    Blocked::NotFolder => Reason::NotInFolder,
+                    Blocked::Mount => Reason::OtherMount,
+                    Blocked::Permission => Reason::NotPermitted,
+                }));
+            }
         };
         let expected = there.as_ref().map_or(Expected::Absent, |there| Expected::Entry(EntryState::of(there)));
         let is_folder = there.is_some_and(|there| there.kind == Kind::Folder);
@@ -302,6 +365,19 @@ impl<'a> Way<'a> {
         while let Some((kept, path, expected)) = pending.pop() {
             let folder = beneath::folder_of(shelf, &kept)?;
             let Some(entry) = beneath::entry(folder.as_fd(), kept.name())? else { continue };
+            self.back.opened.extend(Opened::open(shelf, &kept, (entry.kind, entry.mode & 0o7777))?);
+            let not_restored = match entry.kind {
+                Kind::File | Kind::Folder if entry.mode & 0o7000 != 0 => {
+                    Some(format!("the mode bits {:o} of it", entry.mode & 0o7000))
+                }
+                Kind::File | Kind::Folder | Kind::Link => None,
+                Kind::Character => Some(Special::CharacterDevice.to_string()),
+                Kind::Block => Some(Special::BlockDevice.to_string()),
+                Kind::Fifo => Some(Special::Fifo.to_string()),
+                Kind::Socket => Some(Special::Socket.to_string()),
+            };
+            let note = not_restored.map(|what| Note::NotRestored { file: path.clone(), what });
+            self.back.notes.extend(note);
             let (what, content) = match entry.kind {
                 Kind::File => {
                     let what = What::File { size: entry.size, mode: entry.permissions() };

@@ -78,6 +78,53 @@ fn what_changed_since_is_named_and_then_nothing_is_done() {
 }
 
 #[test]
+fn what_is_gone_already_and_a_folder_that_is_gone_are_said_to_be() {
+    let (ground, session) = after_a_call();
+    fs::remove_dir_all(ground.workspace.root().join("made")).unwrap();
+    let undone = undo(&session, "call-1", &["made"]);
+    assert_eq!((undone.applied.len(), undone.refused, undone.gone), (0, vec![], vec![path("made"), path("made/new")]));
+
+    let ground = Playground::new();
+    ground.write("docs/a", "old");
+    ground.write("docs/b", "old");
+    let session = ground.session();
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.delete("docs/a");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    fs::remove_dir_all(ground.workspace.root().join("docs")).unwrap();
+    let undone = undo(&session, "call-1", &[]);
+    assert_eq!(undone.refused.iter().map(|held| &held.reason).collect::<Vec<_>>(), [&Reason::FolderGone]);
+}
+
+#[test]
+fn what_an_undo_cannot_bring_back_is_named_and_bits_that_forbid_reading_are_kept() {
+    let ground = Playground::new();
+    ground.write("tree/set", "x");
+    ground.write("tree/shut/in", "x");
+    let root = ground.workspace.root().to_owned();
+    sh("mkfifo tree/pipe; chmod 4755 tree/set; chmod 000 tree/shut/in; chmod 300 tree/shut", &root);
+    // The playground's calls are of 2023.
+    let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
+    let stamp = ground.stamp();
+    let upper = ground.upper();
+    upper.delete("tree");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    for _ in 0..2 {
+        let undone = undo(&session, "call-1", &[]);
+        let mut notes: Vec<_> = undone.notes.iter().map(|note| format!("{note:?}")).collect();
+        notes.sort();
+        let [pipe, set] = &notes[..] else { panic!("{notes:?}") };
+        assert!(pipe.contains("tree/pipe") && pipe.contains("a named pipe"), "{notes:?}");
+        assert!(set.contains("tree/set") && set.contains("4000"), "{notes:?}");
+        let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode("tree/set"), mode("tree/shut/in"), mode("tree/shut")), (0o755, 0o000, 0o300));
+        // The shelf has the bits that it had: the second time is as the first.
+        undo(&session, &undone.order, &[]);
+    }
+}
+
+#[test]
 fn a_folder_that_the_call_made_stays_with_what_others_put_there() {
     let (ground, session) = after_a_call();
     ground.write("made/mine", "x");

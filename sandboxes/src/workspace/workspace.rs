@@ -180,6 +180,21 @@ impl Workspace {
         })
     }
 
+    /// Refuses a path that is `home`, or contains it: for a home folder besides the one that [`Self::open`] is told.
+    ///
+    /// # Errors
+    /// [`WorkspaceError::TooWide`]; [`WorkspaceError::Open`] when it cannot be looked at.
+    pub fn refuse_home(path: &Path, home: &Path) -> Result<(), WorkspaceError> {
+        let open = |source| WorkspaceError::Open { path: path.to_owned(), source };
+        let found = fs::metadata(path).map_err(open)?;
+        let why = match place(home, (found.dev(), found.ino())).map_err(open)? {
+            Place::Same => "the home folder of your account",
+            Place::Above => "a folder that contains the home folder of your account",
+            Place::Elsewhere => return Ok(()),
+        };
+        Err(WorkspaceError::TooWide { path: path.to_owned(), why })
+    }
+
     /// Also reads these files of git's settings to find what git runs of the workspace: those that a variable of the
     /// environment names in the place of the usual ones in the home.
     #[must_use]
@@ -439,6 +454,10 @@ mod tests {
     #[test]
     fn a_refused_folder_is_left_without_state() {
         let ground = Ground::new();
+        let refuse = |path: &str| Workspace::refuse_home(&ground.path(path), &ground.path("home/project"));
+        assert!(matches!(refuse("home"), Err(WorkspaceError::TooWide { .. })));
+        assert!(matches!(refuse("home/project"), Err(WorkspaceError::TooWide { .. })));
+        refuse("elsewhere").unwrap();
         ground.open(&ground.path("home")).unwrap_err();
         assert!(!ground.path("home/state").exists());
     }

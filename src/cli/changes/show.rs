@@ -65,18 +65,32 @@ impl Desk {
             .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
             .map(|shown| AsOf { shown, generation })
             .collect();
+        let listed = listed.into_iter().map(|shown| {
+            Ok(Listed {
+                changed_since: self.session.has_changed_since(shown.shown).map_err(|error| failed(&error))?,
+                shown,
+            })
+        });
+        let listed: Vec<Listed<'_>> = listed.collect::<Result<_, Exit>>()?;
         if *json {
             print(plain::json(&json!(listed)));
             return Ok(Exit::Success);
         }
-        for AsOf { shown, .. } in &listed {
-            print(held_line(shown, self.colour));
+        for held in &listed {
+            print(held_line(held, self.colour));
         }
         self.session.own_commits().map_err(|error| failed(&error))?.into_iter().for_each(print);
+        for (name, count) in self.session.others_that_hold().map_err(|error| failed(&error))? {
+            let name = plain::name(&name);
+            let text = format_args!("session {name} holds {count}: `cofferdam changes list --session {name}`");
+            print(self.colour.paint(Mark::Dim, text));
+        }
         if listed.is_empty() {
             return Ok(nothing_there(&paths));
         }
-        print(closing_line(generation, &paths, self.colour));
+        let is_conflict = listed.iter().any(|held| held.changed_since);
+        let is_secret = listed.iter().any(|held| held.shown.shown.reason.is_about_secrets());
+        print(closing_line(generation, &paths, Exceptions { is_conflict, is_secret }, self.colour));
         Ok(Exit::Success)
     }
 
@@ -101,7 +115,9 @@ impl Desk {
         for difference in &differences {
             difference.to_string().lines().for_each(|line| print(diff_line(line, self.colour)));
         }
-        print(closing_line(generation, &paths, self.colour));
+        let is_conflict = differences.iter().any(|shown| shown.changed_since);
+        let is_secret = differences.iter().any(|shown| shown.held.reason.is_about_secrets());
+        print(closing_line(generation, &paths, Exceptions { is_conflict, is_secret }, self.colour));
         Ok(Exit::Success)
     }
 
@@ -137,6 +153,21 @@ struct AsOf<T> {
     generation: u64,
 }
 
+/// A held change as `list` shows it.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    shown: AsOf<&'a HeldChange>,
+    /// Whether the workspace changed there since.
+    changed_since: bool,
+}
+
+/// What of the shown changes one order does not apply.
+struct Exceptions {
+    is_conflict: bool,
+    is_secret: bool,
+}
+
 /// That nothing is held is what somebody who named no path wanted, and not what somebody who did expects.
 pub(super) fn nothing_there(paths: &[TreePath]) -> Exit {
     if paths.contains(&TreePath::root()) {
@@ -151,9 +182,13 @@ fn when(at_ms: u64) -> String {
     audit::time::rfc3339(UNIX_EPOCH + Duration::from_millis(at_ms))
 }
 
-fn held_line(held: &HeldChange, colour: Colour) -> String {
+fn held_line(Listed { shown: AsOf { shown: held, .. }, changed_since }: &Listed<'_>, colour: Colour) -> String {
+    let conflict = match changed_since {
+        true => format!("{} you changed it since; ", colour.paint(Mark::Warn, "conflict:")),
+        false => String::new(),
+    };
     format!(
-        "{} ({}): {}  {}",
+        "{} ({}): {conflict}{}  {}",
         colour.paint(Mark::Bold, &held.change.path),
         handed_back::kind(&held.change.what),
         held.reason,
@@ -188,9 +223,17 @@ fn call_line(call: &Undoable, colour: Colour) -> String {
     )
 }
 
-fn closing_line(generation: u64, paths: &[TreePath], colour: Colour) -> String {
+fn closing_line(generation: u64, paths: &[TreePath], exceptions: Exceptions, colour: Colour) -> String {
     let chosen = if paths.contains(&TreePath::root()) { "--all" } else { "PATH…" };
-    let order = format!("`cofferdam changes apply --generation {generation} {chosen}` applies exactly this");
+    let but = match exceptions {
+        Exceptions { is_conflict: false, is_secret: false } => "",
+        Exceptions { is_conflict: true, is_secret: false } => ", but for what you changed since",
+        Exceptions { is_conflict: false, is_secret: true } => ", but for what only an order by its very name applies",
+        Exceptions { is_conflict: true, is_secret: true } => {
+            ", but for what you changed since, and for what only an order by its very name applies"
+        }
+    };
+    let order = format!("`cofferdam changes apply --generation {generation} {chosen}` applies exactly this{but}");
     colour.paint(Mark::Dim, format_args!("as of generation {generation}; {order}"))
 }
 

@@ -33,7 +33,7 @@ impl Desk {
             UndoError::Session(error) => not_done(&error),
             error @ (UndoError::Unknown { .. } | UndoError::Ambiguous { .. }) => failed(&error),
         })?;
-        let Undone { order, applied, refused, stay, notes } = undone;
+        let Undone { order, applied, refused, stay, gone, notes } = undone;
         for change in &applied {
             let done = self.colour.paint(Mark::Good, "undone");
             print(format_args!("{done} {} ({})", change.path, handed_back::kind(&change.what)));
@@ -45,16 +45,20 @@ impl Desk {
         for folder in &stay {
             print(format_args!("{folder} stays: other files are in it"));
         }
+        for path in &gone {
+            print(format_args!("{path} is gone already"));
+        }
         for note in &notes {
             print(format_args!("note: {}", handed_back::note(note)));
         }
         let exit = match (applied.is_empty(), refused.is_empty()) {
             (false, true) => Exit::Success,
             (true, false) => {
-                note("cofferdam: nothing was done; name the paths that you want to undo all the same");
+                note("cofferdam: nothing was done; name the other paths to undo those alone");
                 Exit::Person
             }
             (false, false) => Exit::Person,
+            (true, true) if !gone.is_empty() => Exit::Success,
             (true, true) => {
                 note("cofferdam: the call changed nothing there");
                 Exit::Failed

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     plain,
-    server::{Setup, load_policy},
+    server::{Setup, policy_of_calls},
 };
 
 /// Says how a call is judged
@@ -36,7 +36,7 @@ pub(super) fn run(explain: &Explain, setup: &Setup, colour: Colour) -> Exit {
         Ok(call) => call,
         Err(why) => return wrong(why),
     };
-    let policy = match load_policy(setup, &setup.workspace) {
+    let policy = match policy_of_calls(setup) {
         Ok(policy) => policy,
         Err(error) => return failed(&error),
     };

@@ -20,20 +20,25 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         exit::Exit,
-        terminal::{Colour, Mark, print},
+        narrowing::COMMAND_LINE_RULE,
+        terminal::{Colour, Mark, causes, print},
     },
-    ReadAs, load_as, plan, wrong,
+    ReadAs, load_as, plan, read, wrong,
 };
 use crate::{
     audit::{self, Decision, Event, Intent, Lines, Record, preview::arguments_sha256},
+    config::{self, PolicyFile},
     plain,
+    policy_files::{self, PolicyFiles},
     server::Setup,
 };
 
 /// Judges the recorded calls by another policy file
 ///
-/// The file is read as the operator's, over the builtin policy and nothing else. A call whose answer depends on an argument
-/// that the log does not hold (contents of files) is listed as unknown.
+/// The file is read as the operator's, over the builtin policy and below the `.cofferdam.toml` that each call's workspace
+/// has now. A call whose answer depends on an argument that the log does not hold (contents of files) is listed as unknown,
+/// and so is a refusal by no rule that your policy in force would not make either: a flag (`--limit`) may have made it.
+/// A refusal by `--deny` says nothing about a file and is not judged.
 #[derive(Debug, Args)]
 pub(in super::super) struct Replay {
     /// The log, or the state folder that holds it; without it your own
@@ -79,10 +84,15 @@ impl fmt::Display for By {
 
 /// Replays the log.
 pub(super) fn run(replay: &Replay, setup: &Setup, colour: Colour) -> Exit {
-    let policy = match load_as(&replay.candidate, ReadAs::Operator, setup) {
-        Ok(policy) => policy,
+    // Alone first: what is wrong with it is said whatever the log holds.
+    if let Err(why) = load_as(&replay.candidate, ReadAs::Operator, setup) {
+        return wrong(why);
+    }
+    let candidate = match read(setup, &replay.candidate) {
+        Ok(text) => PolicyFile { path: replay.candidate.clone(), text },
         Err(why) => return wrong(why),
     };
+    let mut policies = Policies { candidate, setup, of_workspaces: BTreeMap::new() };
     let path = match &replay.log {
         None => audit::path(&setup.folders.state),
         Some(path) => {
@@ -90,10 +100,67 @@ pub(super) fn run(replay: &Replay, setup: &Setup, colour: Colour) -> Exit {
             if path.is_dir() { audit::path(&path) } else { path }
         }
     };
-    match replay_log(&path, &policy, colour) {
+    match replay_log(&path, &mut policies, colour) {
         Ok(Counts { widened: 0, .. }) => Exit::Success,
         Ok(_) => Exit::Person,
         Err(error) => wrong(format_args!("failed to read {}: {error}", path.display())),
+    }
+}
+
+/// The policies that the calls of each workspace are judged by.
+struct Policies<'a> {
+    candidate: PolicyFile,
+    setup: &'a Setup,
+    of_workspaces: BTreeMap<String, OfWorkspace>,
+}
+
+/// What judges the calls of one workspace.
+struct OfWorkspace {
+    /// The candidate with the workspace's own file, or why they do not load.
+    candidate: Result<Policy, String>,
+    /// What is in force there now, without flags. `None` where that does not load.
+    in_force: Option<Policy>,
+}
+
+impl Policies<'_> {
+    fn of(&mut self, workspace: &str) -> &OfWorkspace {
+        let Self { candidate, setup, of_workspaces } = self;
+        of_workspaces.entry(workspace.to_owned()).or_insert_with(|| {
+            let place = Path::new(workspace);
+            let load = |operator| {
+                let repository = policy_files::read_repository(place).map_err(|error| causes(&error))?;
+                let files = PolicyFiles { operator, repository, command_line: String::new() };
+                files.load().map_err(|error| error.to_string())
+            };
+            let in_force = config::read_policy(&setup.policy, &setup.folders, place).ok();
+            OfWorkspace {
+                candidate: load(Some(candidate.clone())),
+                in_force: in_force.and_then(|operator| load(operator).ok()),
+            }
+        })
+    }
+}
+
+impl OfWorkspace {
+    fn judge(&self, intent: &Intent) -> Replayed {
+        if intent.rule.as_deref() == Some(COMMAND_LINE_RULE) {
+            return Replayed::NotAsked;
+        }
+        let candidate = match &self.candidate {
+            Ok(candidate) => candidate,
+            Err(why) => return Replayed::Unknown(why.clone()),
+        };
+        let replayed = judge(intent, candidate);
+        let is_refused_by_none = intent.decision == Decision::Denied && intent.rule.is_none();
+        match (&replayed, &self.in_force) {
+            (Replayed::Otherwise { now, .. }, Some(in_force)) if is_refused_by_none => match judge(intent, in_force) {
+                Replayed::Otherwise { now: today, .. } if today == *now => Replayed::Unknown(
+                    "no rule refused it, and your policy in force would not: a flag of that server may have".to_owned(),
+                ),
+                Replayed::Otherwise { .. } | Replayed::Same | Replayed::Unknown(_) | Replayed::NotAsked => replayed,
+            },
+            (_, Some(_) | None) => replayed,
+        }
     }
 }
 
@@ -108,7 +175,7 @@ struct Counts {
     unreadable: usize,
 }
 
-fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<Counts> {
+fn replay_log(path: &Path, policies: &mut Policies<'_>, colour: Colour) -> std::io::Result<Counts> {
     let mut lines = Lines::new(BufReader::new(audit::open_between_batches(path)?));
     let mut counts = Counts::default();
     while let Some(line) = lines.read()? {
@@ -135,7 +202,7 @@ fn replay_log(path: &Path, policy: &Policy, colour: Colour) -> std::io::Result<C
         };
         counts.calls += 1;
         let before = decided(intent.decision);
-        match judge(&intent, policy) {
+        match policies.of(&intent.workspace).judge(&intent) {
             Replayed::Same => counts.same += 1,
             Replayed::NotAsked => counts.not_asked += 1,
             Replayed::Unknown(why) => {
@@ -399,6 +466,44 @@ mod tests {
         assert!(matches!(judge(&intent, &policy), Replayed::Unknown(_)));
         intent.standard_sha256 = Some(arguments_sha256(standard.as_object().unwrap()));
         assert_eq!(judge(&intent, &policy), Replayed::Same);
+    }
+
+    #[test]
+    fn what_a_flag_may_have_refused_is_no_widening_by_the_file() {
+        let refused = |rule: Option<&str>| Intent {
+            rule: rule.map(str::to_owned),
+            ..intent("write_file", json!({ "path": "src/a", "content": "x" }), Decision::Denied)
+        };
+        let load = || Ok(policy("path = \"x\"", "path = \"x\""));
+        let with = |in_force: Option<Policy>| OfWorkspace { candidate: load(), in_force };
+        let same = with(load().ok());
+        assert_eq!(same.judge(&refused(Some(COMMAND_LINE_RULE))), Replayed::NotAsked);
+        assert!(matches!(same.judge(&refused(None)), Replayed::Unknown(why) if why.contains("a flag")));
+        // A rule of a file refused it, or the policy in force does: then the candidate allows more.
+        let stricter = policy("path = { prefix = \"src\" }", "path = \"src/a\"");
+        for (of_workspace, rule) in [(with(load().ok()), Some("no")), (with(Some(stricter)), None), (with(None), None)]
+        {
+            let replayed = of_workspace.judge(&refused(rule));
+            assert!(matches!(replayed, Replayed::Otherwise { now: Decided::Allow, .. }), "{replayed:?}");
+        }
+        let broken = OfWorkspace { candidate: Err("line 3".to_owned()), in_force: None };
+        assert_eq!(broken.judge(&refused(None)), Replayed::Unknown("line 3".to_owned()));
+    }
+
+    #[test]
+    fn the_workspaces_own_file_judges_too() {
+        let playground = crate::playground::Playground::with_policy("version = 1\n");
+        let setup = playground.setup();
+        let own = "version = 1\n[limits]\nwrite = [\"src/**\"]\n";
+        std::fs::write(setup.workspace.join(policy_files::REPOSITORY_FILE), own).unwrap();
+        let candidate = PolicyFile { path: "p".into(), text: "version = 1\n".to_owned() };
+        let mut policies = Policies { candidate, setup: &setup, of_workspaces: BTreeMap::new() };
+        let workspace = setup.workspace.to_string_lossy().into_owned();
+        let call = Intent {
+            workspace: workspace.clone(),
+            ..intent("write_file", json!({ "path": "docs/a", "content": "x" }), Decision::Denied)
+        };
+        assert_eq!(policies.of(&workspace).judge(&call), Replayed::Same);
     }
 
     #[test]

@@ -74,10 +74,10 @@ pub(crate) fn rename(
         let _ = remove(to_folder, &to.name, kind, lifeline, 0, &mut 0);
         return Err(failed(error));
     }
+    // A refused call hands nothing back, so that the workspace has the source whole and no copy.
     remove(from_folder, &from.name, kind, lifeline, 0, &mut 0).map_err(|error| {
         let refused = failed(error);
-        let message =
-            format!("{}; it was copied to `{destination}`, and what is left must be deleted", refused.message);
+        let message = format!("{}; it could not be deleted from where it is, so nothing was moved", refused.message);
         refusal(refused.kind, message)
     })?;
     Ok(survey.entries)

@@ -425,6 +425,7 @@ fn odd_names_are_named(stage: &Stage) -> Result<Cell, String> {
             | Note::Twin { .. }
             | Note::NotKept { .. }
             | Note::LeftIsGone { .. }
+            | Note::NotRestored { .. }
             | Note::Leftover { .. } => false,
         });
         ensure(told, || format!("{path:?} is not told of"))?;
