@@ -46,7 +46,7 @@ const MOST_REPOSITORIES: usize = 100;
 const MOST_LOOKS: usize = 400_000;
 
 /// What the links of one hand-back may take: for each place that they lead over one, and one for each name that follows.
-const MOST_PLACES: usize = 1_000_000;
+const MOST_PLACES: usize = 100_000;
 
 /// A path that something of the host names.
 #[derive(Debug, Clone, PartialEq, Eq)]
