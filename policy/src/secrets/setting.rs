@@ -329,7 +329,10 @@ fn credential(line: &str, below: &[Line<'_>], effort: &mut Effort) -> Option<Val
                 let near = below.get(..below.len().min(NEAR)).unwrap_or_default();
                 let near = near.iter().map(|line| line.said);
                 let text = [line.get(start..).unwrap_or_default()].into_iter().chain(near);
-                let text = text.map(beginning).collect::<Vec<_>>().join("\n");
+                // No more than is judged of it.
+                let text = text.map(beginning).fold(String::new(), |text, line| {
+                    if beginning(&text).len() < text.len() { text } else { text + line + "\n" }
+                });
                 // What is in the brackets has names of its own; what is in the quotes has none.
                 let opened = text.trim_start().starts_with(['{', '[']);
                 let name = if opened { Named::Perhaps } else { name };
