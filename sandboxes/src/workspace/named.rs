@@ -19,6 +19,8 @@ mod repository;
 mod words;
 
 #[cfg(test)]
+mod hook_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{

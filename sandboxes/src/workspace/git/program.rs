@@ -99,8 +99,8 @@ impl HostGit {
     }
 
     /// The person's name and address: as the host repository's own settings have them, else by the person's, read with no
-    /// repository in sight; `None` where one is missing. What either includes for a folder (`includeIf "gitdir:…"`) does not
-    /// count here.
+    /// repository in sight; `None` where one is missing. What the repository's settings include, and what the person's do for a
+    /// folder (`includeIf "gitdir:…"`), does not count here.
     ///
     /// # Errors
     /// The settings could not be read, or git refuses them.
@@ -145,7 +145,8 @@ impl HostGit {
         let everything = File::open("/").map_err(failed)?;
         let restriction = self.restriction(session.workspace(), (&[everything.as_fd()], &[])).map_err(failed)?;
         let mut values: BTreeMap<String, String> = BTreeMap::new();
-        for (source, input) in [(None, &[][..]), (Some("--file=-"), &repository)] {
+        // Where the repository's text lies is not told, so what it includes cannot be found.
+        for (source, input) in [(&[][..], &[][..]), (&["--file=-", "--no-includes"], &repository)] {
             let mut command = Command::new(&self.program);
             command
                 .env_clear()

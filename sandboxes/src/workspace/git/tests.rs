@@ -733,6 +733,9 @@ fn settings_that_git_refuses_are_no_settings_that_say_nothing() {
     assert_eq!((person.name.as_str(), person.email.as_str()), ("Per Son", "other@son.example"));
     let conversions = bench.git.conversions(&host, &session).unwrap();
     assert_eq!(conversions, Conversions { line_ends: LineEnds::ConvertedInText, ..PLAIN });
+    // One of the repository's that begins at its file is no error.
+    bench.host(&["config", "include.path", "../shared.gitconfig"]);
+    assert_eq!(bench.git.identity(&host, &session).unwrap(), Some(person));
     let refuses = |what: &str| {
         for error in
             [bench.git.identity(&host, &session).unwrap_err(), bench.git.conversions(&host, &session).unwrap_err()]
