@@ -186,9 +186,9 @@ fn used_mb(folder: &Path) -> u64 {
     blocks >> 11
 }
 
-/// What a scratch volume with a budget of 64 MiB may take before a watcher stops it, in MiB: the memory in front
-/// of a disk takes four GiB in a second, a watcher looks five times in it, and a busy machine lets one look slip.
-const MOST_SCRATCH_MB: u64 = 2048;
+/// What a scratch volume with a budget of 64 MiB may take before a watcher stops it, in MiB: a disk takes one GiB in a
+/// second, and a watcher looks ten times in it.
+const MOST_SCRATCH_MB: u64 = 640;
 
 /// What the host's files may take more than what they hold, in MiB.
 const OVERHEAD_MB: u64 = 8;
@@ -200,7 +200,7 @@ fn scratch_is_bounded(stage: &Stage) -> Result<Cell, String> {
     let mut held = Strength::Enforced;
     let mut problems = Vec::new();
     let before = used_mb(&stage.state);
-    for (kind, most) in [("bytes", "8192"), ("inodes", "100000")] {
+    for (kind, most) in [("bytes", "1024"), ("inodes", "100000")] {
         let mut open = site.open(&Ask::execute());
         held = held.min(enforced(&open).strength(Guarantee::Disk));
         let report = run(&mut open, "./probe", &["P38", kind, &target, most], |_, _| {});
