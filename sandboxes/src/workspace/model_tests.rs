@@ -15,7 +15,7 @@ use cofferdam_policy::{Mode, SecretFiles, Secrets};
 use proptest::prelude::*;
 
 use super::{
-    HandedBack, Keep, Session, Stamp, TreePath,
+    HandedBack, Keep, Reason, Session, Stamp, TreePath,
     playground::{Playground, origin, patient},
     view_tests::{Left, View, call, hand_back},
 };
@@ -346,6 +346,12 @@ fn turn(
     let after = read(ground.workspace.root());
     let of_secrets =
         names(held.iter().filter(|held| held.reason.is_about_secrets()).map(|held| held.change.path.clone()));
+    // Only the file itself, what holds it, and what its masked copy was put under.
+    for one in held.iter().filter(|held| held.reason.is_about_secrets()) {
+        let is_copy = matches!(one.reason, Reason::MaskedCopy { .. } | Reason::MaskedLines);
+        let path = one.change.path.to_string();
+        prop_assert!(is_copy || touches(&path, &credentials.path), "{:?}; {:?}", one, &commands);
+    }
     let (applied, held) =
         (names(applied.into_iter().map(|one| one.path)), names(held.into_iter().map(|one| one.change.path)));
     prop_assert!(dropped.is_empty() && not_asked.is_empty(), "{dropped:?} {not_asked:?}");
