@@ -9,6 +9,8 @@
 
 mod block;
 #[cfg(test)]
+mod form_tests;
+#[cfg(test)]
 mod hostile_tests;
 mod known;
 mod list;
@@ -319,6 +321,8 @@ impl Candidate<'_> {
     /// What is seen of a file with this content; `None` when it holds no credential.
     #[must_use]
     pub fn mask(&self, path: &Path, content: &[u8]) -> Option<Mask> {
+        let decoded = mask::decoded(content);
+        let content = decoded.as_ref();
         let counts = |rule: &&&Rule| match rule.holds {
             Holds::Anything => true,
             Holds::PrivateKey => mask::holds_private_key(content),

@@ -36,9 +36,12 @@ pub(super) const LISTED: &[(&str, Holds, Shape)] = &[
     // Environment files.
     (".env", Holds::Anything, Shape::Names),
     (".env.*", Holds::Anything, Shape::Names),
+    (".env-*", Holds::Anything, Shape::Names),
+    (".env_*", Holds::Anything, Shape::Names),
     ("*.env", Holds::Anything, Shape::Names),
     (".envrc", Holds::Value, Shape::Names),
     (".envrc.*", Holds::Value, Shape::Names),
+    (".flaskenv", Holds::Value, Shape::Names),
     (".dev.vars", Holds::Anything, Shape::Names),
     (".dev.vars.*", Holds::Anything, Shape::Names),
     ("*.tfvars", Holds::Anything, Shape::Names),
@@ -81,6 +84,10 @@ pub(super) const LISTED: &[(&str, Holds, Shape)] = &[
     ("*.secrets.y*ml", Holds::Value, Shape::Notice),
     ("secrets.toml", Holds::Value, Shape::Notice),
     ("secrets.*.y*ml", Holds::Value, Shape::Notice),
+    (".secrets", Holds::Value, Shape::Notice),
+    (".secrets.toml", Holds::Value, Shape::Notice),
+    (".secrets.y*ml", Holds::Value, Shape::Notice),
+    (".secrets.json", Holds::JsonSecret, Shape::Notice),
     // Private keys.
     ("*.pem", Holds::PrivateKey, Shape::Notice),
     ("*.key", Holds::PrivateKey, Shape::Notice),
@@ -93,6 +100,7 @@ pub(super) const LISTED: &[(&str, Holds, Shape)] = &[
     ("keys.txt", Holds::PrivateKey, Shape::Notice),
     ("*identity.txt", Holds::PrivateKey, Shape::Notice),
     ("*identities.txt", Holds::PrivateKey, Shape::Notice),
+    ("*.ovpn", Holds::PrivateKey, Shape::Notice),
     ("id_*", Holds::PrivateKey, Shape::Notice),
     ("*_rsa", Holds::PrivateKey, Shape::Notice),
     ("*_ecdsa", Holds::PrivateKey, Shape::Notice),
@@ -117,6 +125,9 @@ pub(super) const LISTED: &[(&str, Holds, Shape)] = &[
     (".mylogin.cnf", Holds::Anything, Shape::Notice),
     (".htpasswd", Holds::Anything, Shape::Notice),
     (".vault-token", Holds::Anything, Shape::Notice),
+    (".vault_pass*", Holds::Anything, Shape::Notice),
+    (".vault-pass*", Holds::Anything, Shape::Notice),
+    ("wg*.conf", Holds::Setting, Shape::Lines),
     (".sentryclirc", Holds::Setting, Shape::Lines),
     ("gh/hosts.yml", Holds::Setting, Shape::Notice),
     ("rclone.conf", Holds::Setting, Shape::Lines),
@@ -177,8 +188,10 @@ pub(super) fn is_translation(path: &str) -> bool {
 }
 
 /// What editors and people put behind the name of a copy.
-const COPY_ENDINGS: [&str; 14] = [
+const COPY_ENDINGS: [&str; 18] = [
     ".bak", ".backup", ".orig", ".old", ".save", ".copy", ".tmp", ".prev", ".rej", ".swp", ".swo", ".swn", ".un~", "~",
+    // Those of file managers.
+    " - copy", " copy", " (copy)", " (1)",
 ];
 
 /// Whether a name, folded, says that the file is there to be read by everybody.

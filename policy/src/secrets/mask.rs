@@ -2,7 +2,7 @@
 //!
 //! A copy keeps what is known to be harmless, and drops what is not understood: a comment may be an old password.
 
-use std::{collections::HashSet, path::Path};
+use std::{borrow::Cow, collections::HashSet, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -36,6 +36,24 @@ pub struct Mask {
     pub shown: Vec<u8>,
     /// Values that must not be seen in output.
     pub values: Vec<String>,
+}
+
+/// A file's content as UTF-8 where it is a text in UTF-16, which Windows writes and what reads settings there takes; without a byte
+/// order mark, which would be a part of the first name.
+pub(super) fn decoded(content: &[u8]) -> Cow<'_, [u8]> {
+    let (units, order): (_, fn([u8; 2]) -> u16) = match content {
+        [0xef, 0xbb, 0xbf, rest @ ..] => return Cow::Borrowed(rest),
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        // Without a mark: letters of ASCII.
+        [1..0x80, 0, 1..0x80, 0, ..] => (content, u16::from_le_bytes),
+        [0, 1..0x80, 0, 1..0x80, ..] => (content, u16::from_be_bytes),
+        _ => return Cow::Borrowed(content),
+    };
+    let units =
+        units.chunks(2).map(|unit| order([unit.first().copied().unwrap_or(0), unit.get(1).copied().unwrap_or(0)]));
+    let text: String = char::decode_utf16(units).map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+    Cow::Owned(text.into_bytes())
 }
 
 /// Whether a file holds a private key.
@@ -95,7 +113,9 @@ pub(super) fn holds_value(content: &[u8]) -> bool {
         // These only say where a secret is.
         let refers = has("kind: ExternalSecret") || has("kind: SecretProviderClass");
         !is_encrypted
-            && (holds_credential(document.as_bytes()) || setting::has_secret_value(document))
+            && (holds_credential(document.as_bytes())
+                || setting::has_secret_value(document)
+                || setting::is_secret_of_cluster(document))
             && (!refers || holds_real(document.as_bytes()))
     })
 }
@@ -131,7 +151,10 @@ fn has_credential(value: &Value, name: Named, effort: &mut Effort) -> bool {
         Value::String(text) => is_credential(name, text) || !setting::credentials(text, effort).is_empty(),
         Value::Number(number) => name == Named::Credential && is_credential(name, &number.to_string()),
         Value::Array(values) => values.iter().any(|value| has_credential(value, name, effort)),
-        Value::Object(map) => map.iter().any(|(key, value)| has_credential(value, below(name, key), effort)),
+        Value::Object(map) => {
+            let pair = pair(map);
+            map.iter().any(|(key, value)| has_credential(value, below(name, key).max(pair.of(key)), effort))
+        }
         Value::Null | Value::Bool(_) => false,
     }
 }
@@ -139,6 +162,21 @@ fn has_credential(value: &Value, name: Named, effort: &mut Effort) -> bool {
 /// What the name of a setting says that lies below another: `{"github-oauth": {"host": …}}`.
 fn below(above: Named, name: &str) -> Named {
     if is_identity(name) { Named::Plainly } else { named(name).max(above.min(Named::Perhaps)) }
+}
+
+/// What `{"name": "password", "value": …}` says of its value.
+struct Pair(Named);
+
+impl Pair {
+    fn of(&self, key: &str) -> Named {
+        if key.eq_ignore_ascii_case("value") { self.0 } else { Named::Plainly }
+    }
+}
+
+/// An object that is a setting by two of its keys.
+fn pair(map: &Map<String, Value>) -> Pair {
+    let names = map.iter().filter(|(key, _)| ["name", "key"].iter().any(|name| key.eq_ignore_ascii_case(name)));
+    Pair(names.filter_map(|(_, name)| name.as_str()).map(named).max().unwrap_or(Named::Plainly))
 }
 
 /// `NAME=value` lines with their names alone.
@@ -169,6 +207,14 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
             continue;
         };
         let (name, mut value) = (name.trim_end(), value.trim().to_owned());
+        // What a shell joins.
+        while value.ends_with('\\')
+            && let Some(line) = lines.next()
+        {
+            value.pop();
+            value.push('\n');
+            value.push_str(line.trim_end());
+        }
         if let Some(quote) = value.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) {
             let mut is_closed = closes(value.get(quote.len_utf8()..).unwrap_or_default(), quote);
             while !is_closed {
@@ -248,6 +294,13 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
                 let (value, rest) = rest.split_at_checked(end - start).unwrap_or((rest, ""));
                 values.add(value);
                 shown.push_str(&format!("{kept}{MASKED}{rest}\n"));
+                // A value in no quotes goes on over the lines that are deeper, in YAML and INI files.
+                while let Some((_, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
+                    values.add_words(next);
+                    if next.trim().is_empty() {
+                        shown.push('\n');
+                    }
+                }
             }
             Some(setting::Value::Below { start }) => {
                 let kept = line.get(..start).unwrap_or(line).trim_end();
@@ -285,8 +338,6 @@ fn masked(value: Value, name: Named, effort: &mut Effort, values: &mut Values) -
     match value {
         Value::String(text) if has_credential(&Value::String(text.clone()), name, effort) => {
             values.add(&text);
-            // `Password=x;` of a connection, which is not taken apart there.
-            pieces(&text).for_each(|piece| values.add(piece));
             Value::String(MASKED.to_owned())
         }
         Value::Number(number) if has_credential(&Value::Number(number.clone()), name, effort) => {
@@ -294,8 +345,9 @@ fn masked(value: Value, name: Named, effort: &mut Effort, values: &mut Values) -
         }
         Value::Array(list) => list.into_iter().map(|value| masked(value, name, effort, values)).collect(),
         Value::Object(map) => {
+            let pair = pair(&map);
             let masked = map.into_iter().map(|(key, value)| {
-                let name = below(name, &key);
+                let name = below(name, &key).max(pair.of(&key));
                 (key, masked(value, name, effort, values))
             });
             Value::Object(masked.collect::<Map<_, _>>())
@@ -315,19 +367,19 @@ fn checked(mask: Mask, path: &Path, content: &[u8]) -> Mask {
 
 /// A line in place of the whole.
 pub(super) fn notice(path: &Path, content: &[u8]) -> Mask {
-    let text = std::str::from_utf8(content).ok();
+    let text = String::from_utf8_lossy(content);
     let is = |format: &str| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(format));
     let shown = if is("json") {
         format!("{{\"_\": \"{NOTICE}\"}}\n")
     } else if is("xml") || is("config") {
-        format!("<!-- {NOTICE} -->\n<{} />\n", text.and_then(outermost).unwrap_or("masked"))
+        format!("<!-- {NOTICE} -->\n<{} />\n", outermost(&text).unwrap_or("masked"))
     } else {
         format!("# {NOTICE}\n")
     };
     let mut values = Values::default();
-    if let Some(text) = text {
-        text.lines().for_each(|line| values.add_words(line));
-    }
+    // What is no text has none, and a text with a letter of another encoding has them around it.
+    let pieces = text.split(|letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER);
+    pieces.for_each(|piece| values.add_words(piece));
     Mask { shown: shown.into_bytes(), values: values.list }
 }
 
@@ -353,9 +405,14 @@ impl Values {
     /// are long enough and no plain words.
     fn add(&mut self, value: &str) {
         let whole = value.trim().trim_matches(['"', '\'', '`', ',', ';']);
-        for value in [whole].into_iter().chain(parts(value)) {
-            if is_secret(value) && !is_code(value) {
-                self.insert(value);
+        if is_secret(whole) && !is_code(whole) {
+            self.insert(whole);
+        }
+        for part in parts(value) {
+            // `DefaultEndpointsProtocol=https` of a connection is in every manual.
+            let is_plain = part.contains('=') && is_identifiers(part);
+            if is_secret(part) && !is_code(part) && !is_plain {
+                self.insert(part);
             }
         }
     }

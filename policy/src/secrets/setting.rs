@@ -11,11 +11,14 @@ use super::{
 };
 
 /// Ends of a word that say that a setting is a credential.
-const CREDENTIALS: [&str; 13] = [
+const CREDENTIALS: [&str; 16] = [
     "token",
     "password",
+    "passwords",
     "passwd",
     "passphrase",
+    "passphrases",
+    "pwd",
     "secret",
     "credential",
     "credentials",
@@ -32,7 +35,9 @@ const KEYS: [&str; 10] =
     ["api", "access", "secret", "private", "signing", "deploy", "encryption", "account", "master", "auth"];
 
 /// Words that say that a setting may be a credential: its value decides.
-const MAYBE: [&str; 24] = [
+const MAYBE: [&str; 25] = [
+    "tokens",
+    "apikeys",
     "auth",
     "authorization",
     "oauth",
@@ -43,7 +48,6 @@ const MAYBE: [&str; 24] = [
     "keys",
     "pat",
     "pass",
-    "pwd",
     "pw",
     "dsn",
     "conn",
@@ -58,6 +62,12 @@ const MAYBE: [&str; 24] = [
     "webhook",
     "secrets",
 ];
+
+/// Closing words that say that a setting is a credential: with other words behind them they may be anything.
+const CLOSING: [&str; 2] = ["pass", "pw"];
+
+/// What Bundler's names of settings begin with that are no hosts.
+const NO_HOSTS: [&str; 4] = ["BUNDLE_BUILD__", "BUNDLE_LOCAL__", "BUNDLE_MIRROR__", "BUNDLE_PATH__"];
 
 /// Closing words that say that it is something about a credential.
 const ABOUT: [&str; 28] = [
@@ -135,10 +145,22 @@ pub(super) fn has_secret_value(text: &str) -> bool {
     text.lines().filter(|line| !line.trim_start().starts_with('#')).any(|line| {
         let pairs = pairs(line);
         // A pinned version is no secret.
-        let (name, start) = pairs.first().copied().unwrap_or(("uses", 0));
+        let (name, start) = pairs.first().copied().unwrap_or_default();
         let value = given(line.get(start..).unwrap_or_default());
         !matches!(name, "uses" | "image") && pieces(&value).any(is_secret)
     })
+}
+
+/// Whether a text is a Secret of Kubernetes that gives a value: whatever its name, it is one.
+pub(super) fn is_secret_of_cluster(text: &str) -> bool {
+    let is_secret = text.lines().any(|line| line.trim_end() == "kind: Secret");
+    let mut lines = text.lines();
+    is_secret
+        && lines.any(|line| matches!(line.trim_end(), "data:" | "stringData:"))
+        && lines.take_while(|line| is_below("", line)).any(|line| {
+            let start = pairs(line).first().map(|(_, start)| *start);
+            start.is_some_and(|start| is_text(&given(line.get(start..).unwrap_or_default())))
+        })
 }
 
 /// What the name of a setting says.
@@ -148,21 +170,23 @@ pub(super) fn named(name: &str) -> Named {
         return Named::Credential;
     }
     let words = words(name);
-    let is_credential = words.iter().any(|word| CREDENTIALS.iter().any(|known| word.ends_with(known)));
+    let is_closing = words.last().is_some_and(|last| CLOSING.contains(&last.as_str()));
+    let is_credential = is_closing || words.iter().any(|word| CREDENTIALS.iter().any(|known| word.ends_with(known)));
     let is_pair = words.windows(2).any(|pair| {
         pair.last().is_some_and(|last| last == "key") && pair.first().is_some_and(|kind| KEYS.contains(&kind.as_str()))
             || pair == ["auth", "ident"]
     });
     // Bundler's name of a source that has a login: the host, with `__` for its dots.
-    let is_host = name.starts_with("BUNDLE_") && name.contains("__");
+    let is_host =
+        name.starts_with("BUNDLE_") && name.contains("__") && !NO_HOSTS.iter().any(|other| name.starts_with(other));
     // `Trusted_Connection=True` is a login without a password.
     if words.iter().any(|word| word == "public") || words == ["trusted", "connection"] {
         return Named::Plainly;
     }
     let is_about = words.last().is_some_and(|last| ABOUT.contains(&last.as_str()));
-    if (is_credential || is_pair) && !is_about {
+    if is_host || ((is_credential || is_pair) && !is_about) {
         Named::Credential
-    } else if is_credential || is_pair || is_host || words.iter().any(|word| MAYBE.contains(&word.as_str())) {
+    } else if is_credential || is_pair || words.iter().any(|word| MAYBE.contains(&word.as_str())) {
         Named::Perhaps
     } else {
         Named::Plainly
@@ -183,6 +207,13 @@ fn words(name: &str) -> Vec<String> {
         }
         if let (true, Some(word)) = (letter.is_alphanumeric(), words.last_mut()) {
             word.extend(letter.to_lowercase());
+        }
+    }
+    // `password2` is one more.
+    for word in &mut words {
+        let length = word.trim_end_matches(|letter: char| letter.is_ascii_digit()).len();
+        if length > 0 {
+            word.truncate(length);
         }
     }
     words.retain(|word| !word.is_empty());
@@ -407,6 +438,10 @@ fn value(line: &str, start: usize) -> Value {
         return Value::Below { start };
     }
     if rest.starts_with(['{', '[', '&', '*', '!']) || rest.starts_with("<<") || rest.ends_with('\\') {
+        return Value::Unclear;
+    }
+    // Quotes of TOML, and of Python, that go on over lines.
+    if rest.starts_with("\"\"\"") || rest.starts_with("'''") {
         return Value::Unclear;
     }
     let Some(quote) = rest.chars().next().filter(|first| matches!(first, '"' | '\'' | '`')) else {

@@ -180,15 +180,21 @@ pub(super) fn is_code(text: &str) -> bool {
 }
 
 /// Whether a piece of a value is a word in one case or with a capital, a number of at most six digits, or a word with a
-/// number of at most four.
+/// number of at most four, or such a number of at most three with three letters behind it.
 fn is_word(piece: &str) -> bool {
     let letters = piece.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, number) = piece.split_at_checked(letters).unwrap_or((piece, ""));
     let rest = word.get(1..).unwrap_or_default();
+    // `1a` of a region, `10th`.
+    let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+    let unit = piece.get(digits..).unwrap_or_default();
+    let has_unit = (1..=3).contains(&digits) && unit.len() <= 3 && unit.bytes().all(|byte| byte.is_ascii_lowercase());
     let has_one_case =
         rest.bytes().all(|byte| byte.is_ascii_lowercase()) || word.bytes().all(|byte| byte.is_ascii_uppercase());
     let most = if word.is_empty() { 6 } else { 4 };
-    has_one_case && word.len() <= 20 && number.len() <= most && number.bytes().all(|byte| byte.is_ascii_digit())
+    let is_numbered =
+        has_one_case && word.len() <= 20 && number.len() <= most && number.bytes().all(|byte| byte.is_ascii_digit());
+    is_numbered || has_unit
 }
 
 /// Whether a line holds an address with a login: `scheme://user:password@`, a token in the place of the user, or one of
