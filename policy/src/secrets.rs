@@ -320,8 +320,8 @@ impl Candidate<'_> {
 
     /// What is seen of a file with this content; `None` when it holds no credential.
     #[must_use]
-    pub fn mask(&self, path: &Path, content: &[u8]) -> Option<Mask> {
-        let decoded = mask::decoded(content);
+    pub fn mask(&self, path: &Path, raw: &[u8]) -> Option<Mask> {
+        let decoded = mask::decoded(raw);
         let content = decoded.as_ref();
         let counts = |rule: &&&Rule| match rule.holds {
             Holds::Anything => true,
@@ -348,12 +348,16 @@ impl Candidate<'_> {
             }
         };
         let rule = self.rules.iter().find(counts)?;
-        Some(match rule.shape {
+        let mut mask = match rule.shape {
             Shape::Names => mask::names_only(content),
             Shape::Lines => mask::without_credentials(path, content),
             Shape::Json => mask::json_without_credentials(path, content),
             Shape::Notice => mask::notice(path, content),
-        })
+        };
+        if content != raw {
+            mask.lines.clear();
+        }
+        Some(mask)
     }
 
     /// What is seen of a file that is not read: too large, or not to be read by the server.

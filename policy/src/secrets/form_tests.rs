@@ -39,10 +39,13 @@ fn a_text_in_utf_16_is_masked_as_in_utf_8() {
         for order in [u16::to_le_bytes, u16::to_be_bytes] {
             for mark in ["", "\u{feff}"] {
                 let content = utf16(&format!("{mark}{content}"), order);
-                assert_eq!(mask(path, &content).as_ref(), Some(&expected), "{path}");
+                let found = mask(path, &content).unwrap();
+                assert_eq!((&found.shown, &found.values), (&expected.shown, &expected.values), "{path}");
+                assert_eq!(found.lines, [0; 0], "{path}");
             }
         }
-        assert_eq!(mask(path, format!("\u{feff}{content}").as_bytes()), Some(expected), "{path}");
+        let marked = mask(path, format!("\u{feff}{content}").as_bytes()).unwrap();
+        assert_eq!((marked.shown, marked.values), (expected.shown, expected.values), "{path}");
     }
     // Half a letter, and half of a pair.
     for content in [&[0xff, 0xfe, b'A'][..], &[0xff, 0xfe, 0, 0xd8], &[0xfe, 0xff], &[0xff, 0xfe]] {
@@ -139,4 +142,32 @@ fn ordinary_values_are_looked_for_nowhere_and_ordinary_files_are_seen() {
         assert_eq!(mask, None, "{}", path.display());
     }
     assert!(Secrets::default().candidate(Path::new(".secrets.baseline")).is_none());
+}
+
+#[test]
+fn each_line_of_a_mask_stands_for_one_of_the_file_or_none_does() {
+    let lines = |path: &str, content: &str| {
+        let mask = mask(path, content.as_bytes()).unwrap();
+        let count = std::str::from_utf8(&mask.shown).unwrap().lines().count();
+        assert!(mask.lines.is_empty() || mask.lines.len() == count, "{path}: {content}");
+        mask.lines
+    };
+    assert_eq!(lines(".env", "# a comment\nA=1\n\n# B=2\nexport C='x'\n"), [1, 2, 4]);
+    assert_eq!(lines(".npmrc", "; a\nregistry=x\n_authToken=abcd\n\nb=c"), [0, 1, 2, 3, 4]);
+    assert_eq!(lines("pip.conf", "[a]\npassword = abcd\n\n[b]\nindex = https://me:abcd@r.example\n"), [0, 1, 2, 3, 4]);
+    for (path, content) in [
+        (".env", "A=\"x\ny\"\nB=1\n"),
+        (".env", "A=x\\\ny\nB=1\n"),
+        (".env", "A=1\nwords\n"),
+        (".env", "A=1\nsome words=x\n"),
+        (".env", "A=-----BEGIN KEY\nx\n-----END KEY\n"),
+        (".env", "A=1\r\nB=2\r\n"),
+        (".env", "# -----BEGIN KEY\nB=2\n"),
+        ("pip.conf", "[a]\npassword = abcd\n  efgh\n"),
+        (".yarnrc.yml", "npmAuthToken:\n  abcd\n"),
+        ("appsettings.json", "{\"Password\": \"abcd\"}\n"),
+        (".netrc", "machine x\n"),
+    ] {
+        assert_eq!(lines(path, content), [0; 0], "{path}: {content}");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! A copy keeps what is known to be harmless, and drops what is not understood: a comment may be an old password.
 
-use std::{borrow::Cow, collections::HashSet, path::Path};
+use std::{borrow::Cow, cell::Cell, collections::HashSet, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -36,6 +36,9 @@ pub struct Mask {
     pub shown: Vec<u8>,
     /// Values that must not be seen in output.
     pub values: Vec<String>,
+    /// For each line that is seen the line of the file, from 0, that it stands for alone. Empty where a mask is not made line by
+    /// line, and where the file has lines that are neither seen nor comments.
+    pub lines: Vec<usize>,
 }
 
 /// A file's content as UTF-8 where it is a text in UTF-16, which Windows writes and what reads settings there takes; without a byte
@@ -186,9 +189,11 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
     if text.contains(['\0', char::REPLACEMENT_CHARACTER]) {
         return notice(Path::new(""), content);
     }
-    let (mut shown, mut values) = (String::new(), Values::default());
-    let mut lines = text.lines();
+    let (mut shown, mut values, mut places) = (String::new(), Values::default(), Places::default());
+    let read = Cell::new(0_usize);
+    let mut lines = text.lines().inspect(|_| read.set(read.get() + 1));
     while let Some(line) = lines.next() {
+        let number = read.get();
         let plain = line.trim();
         let (export, assignment) = match plain.strip_prefix("export ") {
             Some(rest) => ("export ", rest.trim_start()),
@@ -196,6 +201,7 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
         };
         if plain.is_empty() {
             shown.push('\n');
+            places.add(number - 1);
             continue;
         }
         let Some((name, value)) = assignment.split_once('=') else {
@@ -203,6 +209,9 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
             // A key block in no quotes goes on over lines of which the last may look like an assignment.
             if plain.contains("-----BEGIN") {
                 lines.by_ref().take_while(|line| !line.contains("-----END")).for_each(|line| values.add_words(line));
+            }
+            if !plain.starts_with('#') || read.get() != number {
+                places.lose();
             }
             continue;
         };
@@ -242,9 +251,13 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
         rest.lines().for_each(|line| values.add_words(line));
         if is_named {
             shown.push_str(&format!("{export}{name}={MASKED}\n"));
+            places.add(number - 1);
+        }
+        if read.get() != number || (!is_named && !plain.starts_with('#')) {
+            places.lose();
         }
     }
-    Mask { shown: shown.into_bytes(), values: values.list }
+    Mask { shown: shown.into_bytes(), values: values.list, lines: places.of(&text) }
 }
 
 /// Whether a line in quotes holds the one that closes them. What a line's last sign escapes is its end.
@@ -281,13 +294,14 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
     if text.contains(['\0', '\r']) || found.iter().any(|setting| setting.value == setting::Value::Unclear) {
         return notice(path, content);
     }
-    let (mut shown, mut values) = (String::new(), Values::default());
+    let (mut shown, mut values, mut places) = (String::new(), Values::default(), Places::default());
     let mut found = found.iter().peekable();
     let mut lines = text.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
         // Those of lines that were dropped with a setting above them.
         while found.next_if(|setting| setting.line < number).is_some() {}
         let setting = found.next_if(|Setting { line, .. }| *line == number);
+        places.add(number);
         match setting.map(|setting| setting.value) {
             Some(setting::Value::Here { start, end }) => {
                 let (kept, rest) = line.split_at_checked(start).unwrap_or((line, ""));
@@ -295,16 +309,20 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
                 values.add(value);
                 shown.push_str(&format!("{kept}{MASKED}{rest}\n"));
                 // A value in no quotes goes on over the lines that are deeper, in YAML and INI files.
-                while let Some((_, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
+                while let Some((of_next, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
                     values.add_words(next);
                     if next.trim().is_empty() {
                         shown.push('\n');
+                        places.add(of_next);
+                    } else {
+                        places.lose();
                     }
                 }
             }
             Some(setting::Value::Below { start }) => {
                 let kept = line.get(..start).unwrap_or(line).trim_end();
                 shown.push_str(&format!("{kept} {MASKED}\n"));
+                places.lose();
                 while let Some((_, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
                     values.add_words(next);
                 }
@@ -317,7 +335,7 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
             None => shown.push_str(&format!("{line}\n")),
         }
     }
-    checked(Mask { shown: shown.into_bytes(), values: values.list }, path, content)
+    checked(Mask { shown: shown.into_bytes(), values: values.list, lines: places.of(text) }, path, content)
 }
 
 /// JSON without its credentials. What is not quite JSON, as with comments, is read by line.
@@ -330,7 +348,7 @@ pub(super) fn json_without_credentials(path: &Path, content: &[u8]) -> Mask {
     else {
         return notice(path, content);
     };
-    checked(Mask { shown: (shown + "\n").into_bytes(), values: values.list }, path, content)
+    checked(Mask { shown: (shown + "\n").into_bytes(), values: values.list, lines: Vec::new() }, path, content)
 }
 
 /// JSON without the texts that are credentials; these are added to `values`. Its depth is bounded as above.
@@ -380,7 +398,7 @@ pub(super) fn notice(path: &Path, content: &[u8]) -> Mask {
     // What is no text has none, and a text with a letter of another encoding has them around it.
     let pieces = text.split(|letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER);
     pieces.for_each(|piece| values.add_words(piece));
-    Mask { shown: shown.into_bytes(), values: values.list }
+    Mask { shown: shown.into_bytes(), values: values.list, lines: Vec::new() }
 }
 
 /// The name of the outermost element of XML: without it, what reads the file takes it for broken.
@@ -391,6 +409,28 @@ fn outermost(text: &str) -> Option<&str> {
     let rest = text.get(start + 1..)?;
     let name = rest.split(|letter: char| !letter.is_ascii_alphanumeric()).next()?;
     (name.len() <= 32 && !is_secret(name)).then_some(name)
+}
+
+/// The lines of a file that the lines of its mask stand for, as long as each stands for one.
+#[derive(Debug, Default)]
+struct Places {
+    list: Vec<usize>,
+    are_lost: bool,
+}
+
+impl Places {
+    fn add(&mut self, line: usize) {
+        self.list.push(line);
+    }
+
+    /// Something of the file is not seen as a line.
+    fn lose(&mut self) {
+        self.are_lost = true;
+    }
+
+    fn of(self, text: &str) -> Vec<usize> {
+        if self.are_lost || text.contains('\r') { Vec::new() } else { self.list }
+    }
 }
 
 /// Values that are looked for, each once.

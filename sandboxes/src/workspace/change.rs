@@ -9,7 +9,7 @@ use std::{
 use cofferdam_policy::Protect;
 use serde::{Deserialize, Serialize};
 
-use super::tree_path::TreePath;
+use super::{merge::Unmerged, tree_path::TreePath};
 
 /// One thing that is different from what was there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +152,11 @@ pub enum Reason {
     },
     /// Lines of the file are what was seen of its credentials: its values are not in it.
     MaskedLines,
+    /// What a session made of such lines cannot be brought into the real file.
+    NotMerged {
+        /// Why.
+        why: Unmerged,
+    },
     /// The link has a name on the list of files with credentials: what it leads to would be masked for everyone.
     WouldMask {
         /// The line of the list that it is on.
@@ -358,7 +363,11 @@ impl Reason {
     #[must_use]
     pub fn is_about_secrets(&self) -> bool {
         match self {
-            Self::Secret { .. } | Self::ContainsSecret { .. } | Self::MaskedCopy { .. } | Self::MaskedLines => true,
+            Self::Secret { .. }
+            | Self::ContainsSecret { .. }
+            | Self::MaskedCopy { .. }
+            | Self::MaskedLines
+            | Self::NotMerged { .. } => true,
             Self::Protected { .. }
             | Self::ContainsProtected { .. }
             | Self::Draft
@@ -468,8 +477,12 @@ impl fmt::Display for Reason {
                  and discard this",
             ),
             Self::MaskedLines => formatter.write_str(
-                "lines of it are what was seen of credentials, without the values, and no order applies it: write the rest \
-                 into the file yourself and discard this",
+                "lines of it are what was seen of credentials, without the values: an order that names this very file brings \
+                 the lines that are new into the real one, if it is there and no masked line was changed",
+            ),
+            Self::NotMerged { why } => write!(
+                formatter,
+                "its new lines cannot be brought into the real file ({why}): write them there yourself and discard this"
             ),
             Self::WouldMask { pattern } => write!(
                 formatter,

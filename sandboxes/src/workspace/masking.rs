@@ -299,6 +299,11 @@ impl Masks {
         self.shown.has_line_of(file)
     }
 
+    /// Whether the file at `path` itself is masked, and so that it is seen.
+    pub(super) fn hides(&self, path: &TreePath) -> bool {
+        self.masked.contains_key(path) && self.files() == SecretFiles::Masked
+    }
+
     /// The masked file of this name.
     pub(super) fn masked(&self, name: &str) -> Option<&TreePath> {
         self.masked.keys().find(|path| path.to_string() == name)

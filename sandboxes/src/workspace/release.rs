@@ -1,6 +1,15 @@
 //! What a person does with held changes: puts them into the workspace, or discards them.
 
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::OpenOptions,
+    io::{self, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    sync::Arc,
+};
 
 use cofferdam_policy::Secrets;
 use serde::Serialize;
@@ -13,13 +22,14 @@ use super::{
     masking::Masks,
     operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
-    spared::Moved,
+    spared::{Merged, Moved, Spared},
     stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::HostVersion,
-    workspace::Patience,
+    workspace::{Patience, Workspace},
 };
+use crate::call_folder::CallFolder;
 
 /// What became of held changes that a person wanted in the workspace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -102,7 +112,10 @@ impl Session {
         let stack = self.ledger().load().map_err(failed)?;
         as_of.confirm(&stack)?;
         let layers = stack.open(self.ledger().folder()).map_err(failed)?;
-        let order = self.order((&stack, &layers), paths, &masks).map_err(failed)?;
+        let selected = selected(&stack, paths);
+        let spared = self.spared((&stack, &layers), &selected, (paths, &masks)).map_err(failed)?;
+        let drafts = Drafts::of(self.workspace(), &spared).map_err(failed)?;
+        let order = self.order((&stack, &layers), &selected, (&spared, &drafts), &masks).map_err(failed)?;
         let origin = Origin::order("apply").map_err(failed)?;
         let delivery = Delivery {
             workspace: self.workspace(),
@@ -125,16 +138,15 @@ impl Session {
     fn order<'a>(
         &self,
         (stack, layers): (&Stack, &'a Layers),
-        paths: &[TreePath],
+        selected: &BTreeSet<&TreePath>,
+        (spared, drafts): (&Spared, &'a Drafts),
         masks: &Masks,
     ) -> io::Result<Order<'a>> {
         let mut order = Order::default();
         // A held folder that takes the place of something else: nothing is below it on the host yet.
         let mut fresh: Option<&TreePath> = None;
-        let selected = selected(stack, paths);
-        let spared = self.spared((stack, layers), &selected, (paths, masks))?;
         let mut made = BTreeSet::new();
-        for path in &selected {
+        for path in selected {
             let path = *path;
             let held = &stack.held[path];
             if let Some(reason) = spared.held.get(path) {
@@ -145,6 +157,12 @@ impl Session {
                 Some(folder) => Ok((Expected::Absent, folder.parent().unwrap_or_else(TreePath::root))),
                 None => self.place(held),
             };
+            let merged = spared.merged.get(path);
+            let place = place.and_then(|place| match merged {
+                // It was another one when it was read.
+                Some(merged) if !merged.is_of(&held.host) => Err(PlaceError::Refused(Reason::Conflict)),
+                Some(_) | None => Ok(place),
+            });
             let (expected, nearest) = match place {
                 Ok(place) => place,
                 Err(PlaceError::Kernel(error)) => return Err(error),
@@ -159,6 +177,7 @@ impl Session {
                 }
             };
             let content = match (&held.change.what, spared.moved.get(path), layers.holding(path)) {
+                (What::File { .. }, None, _) if merged.is_some() => drafts.content(path)?,
                 (What::File { .. }, Some(Moved { of, digest }), _) => {
                     Content::Secret { path: of.clone(), digest: digest.clone() }
                 }
@@ -181,9 +200,16 @@ impl Session {
             if replaces && matches!(held.change.what, What::Folder { .. }) {
                 fresh = Some(path);
             }
+            let mut change = held.change.clone();
+            if let (Some(_), HostVersion::File { mode: real, .. }, What::File { mode, .. }) =
+                (merged, &held.host, &mut change.what)
+            {
+                // Who may read the values is not the agent's to say.
+                *mode = *real;
+            }
             let operation = match masks.concern(path) {
-                true => Operation::masked(held.change.clone(), expected, &nearest)?,
-                false => Operation::new(held.change.clone(), expected, &nearest)?,
+                true => Operation::masked(change, expected, &nearest)?,
+                false => Operation::new(change, expected, &nearest)?,
             };
             order.operations.push((operation, content));
         }
@@ -305,6 +331,44 @@ fn chosen<'a>(stack: &'a Stack, paths: &[TreePath]) -> BTreeSet<&'a TreePath> {
     let bound = stack.held.iter().filter(|(_, held)| act(held).is_some_and(|call| acts.contains(call)));
     chosen.extend(bound.map(|(path, _)| path));
     chosen
+}
+
+/// Files with credentials and what a session adds to them, on their way into the workspace, where only the server looks.
+struct Drafts {
+    folder: Option<(OwnedFd, CallFolder)>,
+    names: BTreeMap<TreePath, TreePath>,
+}
+
+impl Drafts {
+    fn of(workspace: &Workspace, spared: &Spared) -> io::Result<Self> {
+        let mut drafts = Self { folder: None, names: BTreeMap::new() };
+        if spared.merged.is_empty() {
+            return Ok(drafts);
+        }
+        let kept = CallFolder::make(workspace.state(), &["merged"])?;
+        let path = kept.join("merged");
+        for (number, (of, Merged { content, .. })) in spared.merged.iter().enumerate() {
+            let name = number.to_string();
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(&name))?;
+            file.write_all(content)?;
+            drafts.names.insert(of.clone(), TreePath::root().join(name.as_ref()));
+        }
+        drafts.folder = Some((super::layer::open(&path)?, kept));
+        Ok(drafts)
+    }
+
+    fn content(&self, path: &TreePath) -> io::Result<Content<'_>> {
+        let missing = || io::Error::other("a merged file was not written");
+        let (root, _) = self.folder.as_ref().ok_or_else(missing)?;
+        let name = self.names.get(path).ok_or_else(missing)?;
+        Ok(Content::Merged { root: root.as_fd(), path: name.clone() })
+    }
+}
+
+impl Merged {
+    fn is_of(&self, host: &HostVersion) -> bool {
+        matches!(host, HostVersion::File { sha256, .. } if *sha256 == self.of)
+    }
 }
 
 /// What is done with an order.

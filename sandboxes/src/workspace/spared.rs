@@ -3,10 +3,12 @@
 //! What is held says why it waited, not what is at stake now: the host may have got a file with credentials since, or the
 //! operator's list a line. So each order looks again. It touches such a file only if it names the file; and text that was masked
 //! never takes the place of what a file holds. Where a call moved a masked file to a name that is masked too, what the file
-//! really holds goes there.
+//! really holds goes there; where a session added lines to what was seen of one, they go into what it really holds ([`super::merge`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
+    fs::File,
     io::{self, Read},
 };
 
@@ -14,6 +16,7 @@ use super::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
     masking::Masks,
+    merge::{Unmerged, merge},
     session::Session,
     stack::{Bond, HeldChange, Layers, Stack},
     tree_path::TreePath,
@@ -30,6 +33,23 @@ pub(super) struct Spared {
     pub(super) held: BTreeMap<TreePath, Reason>,
     /// Masked copies that are named: the file with credentials whose content goes there.
     pub(super) moved: BTreeMap<TreePath, Moved>,
+    /// Files with credentials that are named, and get lines.
+    pub(super) merged: BTreeMap<TreePath, Merged>,
+}
+
+/// A file with credentials that gets lines.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Merged {
+    /// What it holds then. Never shown.
+    pub(super) content: Vec<u8>,
+    /// SHA-256 of what it held, in hexadecimal.
+    pub(super) of: String,
+}
+
+impl fmt::Debug for Merged {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Merged").field("of", &self.of).finish_non_exhaustive()
+    }
 }
 
 /// A file with credentials that is moved.
@@ -59,6 +79,7 @@ impl Session {
             match self.masked_text(held, layers, (paths, masks))? {
                 Text::Plain => {}
                 Text::Moved(moved) => drop(spared.moved.insert((*path).clone(), moved)),
+                Text::Merged(merged) => drop(spared.merged.insert((*path).clone(), merged)),
                 Text::Masked(reason) => drop(spared.held.insert((*path).clone(), reason)),
             }
         }
@@ -102,27 +123,58 @@ impl Session {
             let moved = of.map(|of| self.hides_under(of, path, masks)).transpose()?.flatten();
             return Ok(moved.map_or_else(|| Text::Masked(held.reason.clone()), Text::Moved));
         }
-        if held.reason == Reason::MaskedLines {
+        let is_masked = held.reason == Reason::MaskedLines;
+        let Some(layer) = layers.holding(path).filter(|_| is_masked || masks.concern(path)) else {
+            return Ok(if is_masked { Text::Masked(Reason::MaskedLines) } else { Text::Plain });
+        };
+        let edited = || beneath::file(layer, path.as_path());
+        if !is_masked && !masks.holds_masked_lines(edited()?)? {
+            return Ok(Text::Plain);
+        }
+        if !masks.hides(path) || !paths.contains(path) {
             return Ok(Text::Masked(Reason::MaskedLines));
         }
-        let Some(layer) = layers.holding(path).filter(|_| masks.concern(path)) else { return Ok(Text::Plain) };
-        let masked = masks.holds_masked_lines(beneath::file(layer, path.as_path())?)?;
-        Ok(if masked { Text::Masked(Reason::MaskedLines) } else { Text::Plain })
+        Ok(match self.merged(path, edited()?, masks)? {
+            Ok(merged) => Text::Merged(merged),
+            Err(why) => Text::Masked(Reason::NotMerged { why }),
+        })
+    }
+
+    /// What the file at `path` really holds, with the lines that a session added to what was seen of it.
+    fn merged(&self, path: &TreePath, edited: File, masks: &Masks) -> io::Result<Result<Merged, Unmerged>> {
+        let Some(edited) = content(edited)? else { return Ok(Err(Unmerged::NotByLine)) };
+        let real = match beneath::file(self.workspace().fd(), path.as_path()) {
+            Ok(file) => content(file)?,
+            Err(error) if beneath::is_moved(&error) => None,
+            Err(error) => return Err(error),
+        };
+        let Some(real) = real else { return Ok(Err(Unmerged::NotByLine)) };
+        let mask = |content: &[u8]| masks.secrets().candidate(path.as_path())?.mask(path.as_path(), content);
+        let of = digest(real.as_slice())?;
+        Ok(merge(&real, &edited, mask).map(|content| Merged { content, of }))
     }
 
     /// The file `of`, if what it holds would be masked at `path`.
     fn hides_under(&self, of: &TreePath, path: &TreePath, masks: &Masks) -> io::Result<Option<Moved>> {
-        let file = match beneath::file(self.workspace().fd(), of.as_path()) {
-            Ok(file) if file.metadata()?.len() <= LARGEST => file,
-            Ok(_) => return Ok(None),
-            Err(error) if beneath::is_moved(&error) => return Ok(None),
+        let content = match beneath::file(self.workspace().fd(), of.as_path()) {
+            Ok(file) => content(file)?,
+            Err(error) if beneath::is_moved(&error) => None,
             Err(error) => return Err(error),
         };
-        let mut content = Vec::new();
-        file.take(LARGEST).read_to_end(&mut content)?;
+        let Some(content) = content else { return Ok(None) };
         let hides = masks.would_hide(path, &content);
         Ok(if hides { Some(Moved { of: of.clone(), digest: digest(content.as_slice())? }) } else { None })
     }
+}
+
+/// What a file holds, if it is no larger than [`LARGEST`].
+fn content(file: File) -> io::Result<Option<Vec<u8>>> {
+    if file.metadata()?.len() > LARGEST {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    Ok((content.len() as u64 <= LARGEST).then_some(content))
 }
 
 /// What a held file's content is.
@@ -131,6 +183,8 @@ enum Text {
     Plain,
     /// A masked copy: the content of this file goes to its place.
     Moved(Moved),
+    /// Masked, with lines of its own: they go into what the file holds.
+    Merged(Merged),
     /// Masked, and no order puts it anywhere.
     Masked(Reason),
 }

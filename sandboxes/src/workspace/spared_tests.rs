@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use cofferdam_contract::HandBack;
 
 use super::{
-    Bond, Held, OnTop, Order, Reason, Released, Session, Undone,
+    Bond, Held, OnTop, Order, Reason, Released, Session, Undone, Unmerged,
     crash_tests::StopAt,
     delivery::{Step, Steps, Stopped},
     playground::{Playground, Upper, held_list, list, listed, only, path, patient},
@@ -182,6 +182,67 @@ fn masked_text_never_takes_the_place_of_what_a_file_holds() {
 }
 
 #[test]
+fn lines_that_a_session_added_to_a_masked_file_go_into_the_real_one_by_its_name() {
+    let ground = Playground::new();
+    let real = format!("# of staging\n{REAL}OTHER='x'\n");
+    ground.write(".env", &real);
+    fs::set_permissions(ground.host(".env"), fs::Permissions::from_mode(0o640)).unwrap();
+    let session = ground.session();
+    let seen = format!("{MASKED}NEW_FLAG=1\nOTHER=masked\n");
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".env", &seen).mode(".env", 0o666);
+    });
+    assert_eq!(held, [(".env".into(), Reason::MaskedLines)]);
+    let shown = session.differences(&session.layers().unwrap(), &path("")).unwrap()[0].to_string();
+    assert!(shown.contains("+NEW_FLAG=1") && !shown.contains("s3cr3t"), "{shown}");
+    // Not by a folder above it, and not where a person wrote a line meanwhile, which the session's version lacks.
+    assert_eq!(applied(&apply(&session, &[""])), [""; 0]);
+    let later = format!("{real}LATER=2\n");
+    ground.settle();
+    ground.write(".env", &later);
+    let released = apply(&session, &[".env"]);
+    assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why: Unmerged::MaskedLine { line: 3 } })]);
+    assert_eq!(ground.read(".env"), Some(later));
+    // A value alone is another one: told once, then it is about what is there.
+    let real = real.replace("s3cr3t", "an0ther");
+    ground.settle();
+    ground.write(".env", &real);
+    assert_eq!(reasons(&apply(&session, &[".env"]).held), [(".env".into(), Reason::Conflict)]);
+    let released = apply(&session, &[".env"]);
+    assert_eq!((applied(&released), reasons(&released.held)), (vec![".env".to_owned()], vec![]));
+    assert_eq!(ground.read(".env"), Some(real.replace("OTHER", "NEW_FLAG=1\nOTHER")));
+    assert_eq!(fs::metadata(ground.host(".env")).unwrap().permissions().mode() & 0o777, 0o640);
+    assert_eq!(session.held().unwrap(), []);
+    let undone = undo(&session, &released.order, &[".env"]);
+    assert_eq!((undone.applied.len(), ground.read(".env")), (1, Some(real)));
+}
+
+#[test]
+fn what_a_session_does_to_a_masked_line_is_refused_and_costs_nothing() {
+    let ground = Playground::new();
+    ground.write(".env", REAL);
+    ground.write("link/real", REAL);
+    let session = ground.session();
+    for (text, why) in [
+        ("TOKEN=mine\nA=masked\n", Unmerged::MaskedLine { line: 1 }),
+        ("TOKEN=masked\nTOKEN=mine\n", Unmerged::SetAgain { line: 2 }),
+        ("A='\nTOKEN=masked\n", Unmerged::ReadOtherwise),
+    ] {
+        let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+            upper.write(".env", text);
+        });
+        if held != [(".env".into(), Reason::MaskedLines)] {
+            // Where nothing of it is masked text it is the session's own, over the real one.
+            assert!(matches!(held[..], [(_, Reason::Secret { .. })]), "{held:?}");
+            continue;
+        }
+        let released = apply(&session, &[".env"]);
+        assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why })], "{text}");
+        assert_eq!(ground.read(".env").as_deref(), Some(REAL));
+    }
+}
+
+#[test]
 fn a_copy_of_two_that_look_the_same_is_nobodys() {
     let ground = Playground::new();
     ground.write("a/.env", REAL);
@@ -307,11 +368,13 @@ fn whatever_moment_an_order_is_stopped_at_views_show_no_value() {
         let ground = Playground::new();
         ground.write("old/.env", REAL);
         ground.write(".env.local", REAL);
+        ground.write(".env.test", REAL);
         let session = ground.session();
         hand_back(&ground, &session, &HandBack::Tree, |upper| {
             upper.delete("old").write("new/.env", MASKED).write(".env.local", "MINE=1\n");
+            upper.write(".env.test", &format!("{MASKED}MORE=1\n"));
         });
-        let order = [path(""), path("old/.env"), path("new/.env"), path(".env.local")];
+        let order = [path(""), path("old/.env"), path("new/.env"), path(".env.local"), path(".env.test")];
         let stop = StopAt::new(at);
         let stopped = session.apply_in_steps(&order, &patient(&|| false), &stop);
         // What a view has now of each file: the mask, if there is one.
@@ -322,12 +385,14 @@ fn whatever_moment_an_order_is_stopped_at_views_show_no_value() {
         }
         if stopped.is_ok() {
             assert!(at > 5, "{at}");
+            assert_eq!(ground.read(".env.test"), Some(format!("{REAL}MORE=1\n")));
             return;
         }
         // The next start finishes it or takes it back, and loses nothing.
         session.workspace().recover(&patient(&|| false)).unwrap();
         let all: String = list(ground.workspace.root()).concat();
         assert!(all.contains("s3cr3t"), "after step {at}: {all}");
+        assert!(ground.read(".env.test").unwrap().starts_with(REAL), "after step {at}");
         assert_eq!(list(ground.workspace.root()).iter().filter(|line| line.contains(".cofferdam-")).count(), 0);
         assert!(!held_list(&session).concat().contains("s3cr3t"), "after step {at}");
     }

@@ -118,6 +118,8 @@ pub(super) enum Content<'a> {
     /// That of a file with credentials of the workspace, of this SHA-256. It goes to a place in the workspace, and never into a
     /// layer.
     Secret { path: TreePath, digest: String },
+    /// What a file with credentials of the workspace holds, with lines of the session. It, too, never goes into a layer.
+    Merged { root: BorrowedFd<'a>, path: TreePath },
     /// It needs none, as a deletion does, or is held already.
     None,
 }
@@ -276,8 +278,10 @@ impl Stack {
         for path in moved.chain(fresh.keys().copied()).filter(|path| held.contains_key(path)) {
             let bytes = match (fresh.get(path), layers.holding(path)) {
                 (Some(Content::Copy { root, path }), _) => Bytes::Copy { root: *root, path: path.clone() },
-                (Some(Content::Secret { .. } | Content::None) | None, Some(layer)) => Bytes::Share { layer },
-                (Some(Content::Secret { .. } | Content::None) | None, None) => Bytes::None,
+                (Some(Content::Secret { .. } | Content::Merged { .. } | Content::None) | None, Some(layer)) => {
+                    Bytes::Share { layer }
+                }
+                (Some(Content::Secret { .. } | Content::Merged { .. } | Content::None) | None, None) => Bytes::None,
             };
             entries.insert(path, bytes);
         }
