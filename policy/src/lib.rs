@@ -88,6 +88,6 @@ pub use policy::{BUILTIN, Policy};
 pub use problem::{LoadError, Place, Problem};
 pub use protect::{Protect, fold_name};
 pub use rule::{Approval, Requester};
-pub use secrets::{Candidate, MARK, Mask, Redacted, Redactor, Secret, SecretFiles, Secrets, Within};
+pub use secrets::{Candidate, MARK, MOST_VALUE_BYTES, Mask, Redacted, Redactor, Secret, SecretFiles, Secrets, Within};
 pub use verdict::{Question, Refusal, Verdict};
 pub use write_scope::WriteScope;

@@ -30,6 +30,7 @@ use crate::{
     protect::fold_path,
 };
 
+pub use known::MOST_BYTES as MOST_VALUE_BYTES;
 pub use mask::Mask;
 pub use redact::{MARK, Redacted, Redactor, Secret, Within};
 pub(crate) use stated::SecretsStated;

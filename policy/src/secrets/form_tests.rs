@@ -126,7 +126,7 @@ fn ordinary_values_are_looked_for_nowhere_and_ordinary_files_are_seen() {
     );
     let values = mask.unwrap().values;
     let text = "DefaultEndpointsProtocol=https, eu-west-1a-prod-cluster-01, node:18.17.1-bullseye-slim, localhost:5432";
-    let secrets = values.into_iter().map(|value| Secret { value, file: ".env.test".to_owned() });
+    let secrets = values.into_iter().map(|value| Secret { value: value.into(), file: ".env.test".into() });
     assert_eq!(Redactor::new(secrets.collect()).redact(text).text, text);
     for (path, content) in [
         (".bundle/config", "---\nBUNDLE_BUILD__NOKOGIRI: \"--use-system-libraries\"\nBUNDLE_PATH: \"vendor\"\n"),

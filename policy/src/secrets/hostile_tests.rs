@@ -19,7 +19,7 @@ fn read(path: &str, content: &str) {
     let path = Path::new(path);
     let mask = Secrets::default().candidate(path).unwrap().mask(path, content.as_bytes());
     let values = mask.map(|mask| mask.values).unwrap_or_default();
-    let secret = |value| Secret { value, file: "x".to_owned() };
+    let secret = |value: String| Secret { value: value.into(), file: "x".into() };
     let redacted = Redactor::new(values.into_iter().map(secret).collect()).redact(content);
     assert!(redacted.count <= content.len() as u64);
 }

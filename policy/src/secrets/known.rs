@@ -9,7 +9,7 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, Input, MatchKind};
 
 /// Bytes of all values that are looked for. The automaton takes some fifty times as many.
-pub(super) const MOST_BYTES: usize = 2 << 20;
+pub const MOST_BYTES: usize = 2 << 20;
 
 /// A longer value is looked for in pieces of so many bytes, each of which overlaps with the next.
 const PIECE: usize = 256;

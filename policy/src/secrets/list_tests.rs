@@ -281,7 +281,7 @@ fn source_code_under_a_listed_name_hides_nothing_of_itself_elsewhere() {
             let path = Path::new(path);
             let mask = secrets.candidate(path).unwrap().mask(path, source.as_bytes());
             let values = mask.map(|mask| mask.values).unwrap_or_default();
-            let secret = |value: &String| Secret { value: value.clone(), file: "x".to_owned() };
+            let secret = |value: &String| Secret { value: value.as_str().into(), file: "x".into() };
             let redacted = Redactor::new(values.iter().map(secret).collect()).redact(source);
             assert_eq!(redacted.count, 0, "{}: {values:?}", path.display());
         }

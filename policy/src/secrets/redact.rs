@@ -4,7 +4,10 @@
 //! shape is precise: a false match hides a piece of code from its author. What is encoded, cut in two or reversed is not
 //! found: this is the last net, not the fence.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{
+    cmp::Ordering,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     block::{End, begins_key, has_piece, lines_of_key},
@@ -137,9 +140,9 @@ const EXAMPLE_SIGNATURE: &str = "SflKxwRJSMeKKF2QT4fwpMeJf36POk6yJV_adQssw5c";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     /// The value.
-    pub value: String,
+    pub value: Arc<str>,
     /// The file that holds it, as people read its path.
-    pub file: String,
+    pub file: Arc<str>,
 }
 
 /// Takes secrets out of text.
@@ -153,7 +156,8 @@ pub struct Redactor {
 struct Values {
     /// Sorted by value, each once.
     secrets: Vec<Secret>,
-    known: Option<Known>,
+    /// Made when it is needed first: not while somebody holds what others wait for.
+    known: OnceLock<Option<Known>>,
 }
 
 /// A text without secrets.
@@ -183,8 +187,7 @@ impl Redactor {
     pub fn new(mut secrets: Vec<Secret>) -> Self {
         secrets.sort_by(Secret::order);
         secrets.dedup_by(|one, other| one.value == other.value);
-        let known = Known::new(secrets.iter().map(|secret| secret.value.as_str()));
-        Self { values: (!secrets.is_empty()).then(|| Arc::new(Values { secrets, known })) }
+        Self { values: (!secrets.is_empty()).then(|| Arc::new(Values { secrets, known: OnceLock::new() })) }
     }
 
     /// The same, knowing what `other` knows too.
@@ -225,6 +228,11 @@ impl Secret {
 }
 
 impl Values {
+    fn known(&self) -> Option<&Known> {
+        let values = || self.secrets.iter().map(|secret| secret.value.as_ref());
+        self.known.get_or_init(|| Known::new(values())).as_ref()
+    }
+
     /// Whether each of these values is one of ours.
     fn hold(&self, others: &Self) -> bool {
         let mut ours = self.secrets.iter();
@@ -304,13 +312,13 @@ impl Redacted {
 
     /// Takes out values of masked files.
     fn values(&mut self, values: &Values) {
-        let found = values.known.as_ref().map(|known| known.find(&self.text)).unwrap_or_default();
+        let found = values.known().map(|known| known.find(&self.text)).unwrap_or_default();
         if found.is_empty() {
             return;
         }
         let (mut kept, mut from) = (String::with_capacity(self.text.len()), 0);
         for place in found {
-            let file = values.secrets.get(place.value).map_or("a masked file", |secret| secret.file.as_str());
+            let file = values.secrets.get(place.value).map_or("a masked file", |secret| secret.file.as_ref());
             kept.push_str(self.text.get(from..place.bytes.start).unwrap_or_default());
             kept.push_str(&format!("{MARK}value of {file}]"));
             from = place.bytes.end;
@@ -543,7 +551,7 @@ mod tests {
 
     #[test]
     fn values_of_masked_files_are_taken_out_the_longer_first() {
-        let secret = |value: &str| Secret { value: value.to_owned(), file: ".env".to_owned() };
+        let secret = |value: &str| Secret { value: value.into(), file: ".env".into() };
         let redactor = Redactor::new(vec![secret("abc123def456"), secret("abc123def456-more")]);
         let redacted = redactor.redact("x=abc123def456-more y=abc123def456 z=abc123");
         let mark = format!("{MARK}value of .env]");
@@ -571,7 +579,7 @@ mod tests {
     fn very_many_values_are_looked_for_at_once_and_put_together() {
         // One by one, each of these would take minutes: 50,000 values in a text of 1 MiB, and 2.5 thousand million pairs of them.
         let values = |file: &str| -> Vec<Secret> {
-            let value = |number| Secret { value: format!("s3cr3t-{number:08}-v4lue"), file: file.to_owned() };
+            let value = |number| Secret { value: format!("s3cr3t-{number:08}-v4lue").into(), file: file.into() };
             (0..50_000).map(value).collect()
         };
         let redactor = Redactor::new(values("a/.env"));

@@ -13,6 +13,7 @@
 //! into their copy of it. A file that cannot be masked is not shown: then the call is refused.
 
 mod find;
+mod kept;
 mod layer;
 mod shown;
 mod watch;
@@ -30,10 +31,11 @@ use std::{
     },
 };
 
-use cofferdam_policy::{Redactor, Secret, SecretFiles, Secrets};
+use cofferdam_policy::{Redactor, SecretFiles, Secrets};
 
 use self::{
     find::{Finder, Refreshed},
+    kept::Kept,
     layer::Built,
     shown::Shown,
 };
@@ -60,6 +62,7 @@ pub struct Masks {
     shown: Shown,
     layer: Option<MaskLayer>,
     redactor: Redactor,
+    left_out: u64,
 }
 
 #[derive(Debug)]
@@ -151,6 +154,7 @@ pub(super) struct Masking {
 struct State {
     secrets: Arc<Secrets>,
     finder: Finder,
+    kept: Kept,
     masks: Arc<Masks>,
     quiet: u64,
 }
@@ -168,6 +172,7 @@ impl Masks {
             shown: Shown::default(),
             layer: None,
             redactor: Redactor::default(),
+            left_out: 0,
         })
     }
 
@@ -203,6 +208,12 @@ impl Masks {
     #[must_use]
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// How many values of the files are not looked for, since there are too many.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// The files that these mask and `earlier` did not.
@@ -357,7 +368,10 @@ impl Workspace {
                 }
                 match refreshed {
                     Refreshed::Quiet | Refreshed::Stirred => {}
-                    Refreshed::Changed => known.masks = self.mask(secrets, &known.finder)?,
+                    Refreshed::Changed => {
+                        let before = (&known.kept, known.masks.layer());
+                        (known.masks, known.kept) = self.mask(secrets, &known.finder, before)?;
+                    }
                 }
                 known
             }
@@ -365,7 +379,8 @@ impl Workspace {
                 let mut finder = Finder::new();
                 finder.refresh(self.fd(), secrets)?;
                 let quiet = STIRRED.fetch_add(1, Ordering::Relaxed);
-                State { secrets: Arc::clone(secrets), masks: self.mask(secrets, &finder)?, finder, quiet }
+                let (masks, kept) = self.mask(secrets, &finder, (&Kept::default(), None))?;
+                State { secrets: Arc::clone(secrets), finder, kept, masks, quiet }
             }
         };
         let look = Look { masks: Arc::clone(&state.masks), quiet: state.quiet, listed: state.finder.listed() };
@@ -380,39 +395,50 @@ impl Workspace {
         kept.as_ref().map_or_else(Redactor::default, |known| known.masks.redactor().clone())
     }
 
-    fn mask(&self, secrets: &Arc<Secrets>, finder: &Finder) -> Result<Arc<Masks>, MaskError> {
+    /// Makes masks, of what was made `before` where that is true still.
+    fn mask(
+        &self,
+        secrets: &Arc<Secrets>,
+        finder: &Finder,
+        before: (&Kept, Option<BorrowedFd<'_>>),
+    ) -> Result<(Arc<Masks>, Kept), MaskError> {
         let failed = |source| MaskError::Mask { path: TreePath::root(), source };
         let sealed = finder.sealed();
         let mut places = finder.places();
         places.retain(|place| !is_in(&sealed, &place.target));
         if places.is_empty() && sealed.is_empty() {
-            return Ok(Masks::none(secrets));
+            return Ok((Masks::none(secrets), Kept::default()));
         }
-        let kept = CallFolder::make(self.state(), &["mask"]).map_err(failed)?;
-        let path = kept.join("mask");
+        let call_folder = CallFolder::make(self.state(), &["mask"]).map_err(failed)?;
+        let path = call_folder.join("mask");
         let folder = super::layer::open(&path).map_err(failed)?;
-        let mut built = Built::new(folder.as_fd(), self.fd(), secrets);
-        for place in &places {
-            built.add(place)?;
-        }
+        let mut built = Built::new(folder.as_fd(), self.fd(), secrets, before);
+        built.add_all(&places)?;
         for folder in &sealed {
             built.seal(folder)?;
         }
-        let Built { masked, values, shown, .. } = built;
+        let kept = Kept::new(built.files);
+        let masked: BTreeMap<TreePath, String> =
+            kept.made().map(|(path, made)| (path.clone(), made.pattern.clone())).collect();
         if masked.is_empty() && sealed.is_empty() {
-            return Ok(Masks::none(secrets));
+            return Ok((Masks::none(secrets), kept));
+        }
+        let mut shown = Shown::default();
+        for (path, made) in kept.made() {
+            made.seen.iter().for_each(|seen| shown.add(path, seen));
         }
         let links = places.into_iter().filter(|place| masked.contains_key(&place.target)).flat_map(|place| place.links);
-        let secret = |(value, file): (String, String)| Secret { value, file };
-        Ok(Arc::new(Masks {
+        let masks = Masks {
             number: MADE.fetch_add(1, Ordering::Relaxed),
             secrets: Arc::clone(secrets),
             links: links.collect(),
             masked,
             sealed,
             shown,
-            layer: Some(MaskLayer { path, folder, _kept: kept }),
-            redactor: Redactor::new(values.into_iter().map(secret).collect()),
-        }))
+            layer: Some(MaskLayer { path, folder, _kept: call_folder }),
+            redactor: Redactor::new(kept.secrets()),
+            left_out: kept.left_out(),
+        };
+        Ok((Arc::new(masks), kept))
     }
 }

@@ -1,6 +1,11 @@
 //! Files with credentials are found wherever they come from, and found again when they change.
 
-use std::{fs, os::unix::fs::symlink, sync::Arc};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+    sync::Arc,
+    time::Duration,
+};
 
 use cofferdam_policy::Secrets;
 
@@ -212,4 +217,64 @@ fn too_many_names_are_told_with_the_folder_that_has_the_most() {
     assert!(error.contains("10001 files") && error.contains("10000 of them are in certificates"), "{error}");
     fs::rename(ground.host("certificates"), ground.folder.path().join("certificates")).unwrap();
     assert_eq!(found(&ground), ["other/.env"]);
+}
+
+/// What is seen at a path, and the inode of the layer's file.
+fn seen(masks: &Masks, path: &str) -> (String, u64) {
+    let file = masks.layer_path().unwrap().join(path);
+    (fs::read_to_string(&file).unwrap(), fs::metadata(&file).unwrap().ino())
+}
+
+#[test]
+fn only_what_changed_is_read_again() {
+    let ground = Playground::new();
+    ground.write("a/.env", SECRET);
+    ground.write("b/.env", SECRET);
+    ground.write("c/.npmrc", "a=b\n");
+    // What is as young as a file system's coarsest time is read again.
+    std::thread::sleep(Duration::from_millis(3_100));
+    let first = masks(&ground);
+    ground.write("b/.env", "B=an0ther-1234567890\n");
+    let second = masks(&ground);
+    assert_eq!(seen(&second, "a/.env"), seen(&first, "a/.env"));
+    assert_eq!(seen(&second, "b/.env").0, "B=masked\n");
+    // And once more, from a layer that was made of another.
+    ground.write("c/.npmrc", "_authToken=th1rd-1234567890\n");
+    drop(first);
+    let third = masks(&ground);
+    drop(second);
+    assert_eq!(seen(&third, "a/.env").0, "A=masked\n");
+    assert_eq!(third.redactor().redact("s3cr3t-1234567890 an0ther-1234567890 th1rd-1234567890").count, 3);
+    assert_eq!(found(&ground), ["a/.env", "b/.env", "c/.npmrc"]);
+    // As it was, under another mode: the layer's file has that mode.
+    ground.settle();
+    fs::remove_file(ground.host("c/.npmrc")).unwrap();
+    assert_eq!(found(&ground), ["a/.env", "b/.env"]);
+    assert_eq!(third.left_out(), 0);
+}
+
+#[test]
+fn what_is_kept_of_very_many_values_and_lines_has_bounds() {
+    let ground = Playground::new();
+    let long =
+        |file: usize| (0..1_000).map(|at| format!("V{at}=l0ng-{file}-{at}-{}\n", "x1".repeat(490))).collect::<String>();
+    for file in 0..4 {
+        ground.write(&format!("{file}/.env"), &long(file));
+    }
+    ground.write("short/.env", SECRET);
+    let masks = masks(&ground);
+    assert!(masks.left_out() >= 1_500, "{}", masks.left_out());
+    assert_eq!(masks.redactor().redact("s3cr3t-1234567890").count, 1);
+    // As many names as fit are seen, and of the other files a notice.
+    let ground = Playground::new();
+    let names = (0..60_000).map(|at| format!("NAME_{at}=1\n")).collect::<String>();
+    for file in 0..6 {
+        ground.write(&format!("{file}/.env"), &names);
+    }
+    let masks = self::masks(&ground);
+    let all: Vec<String> = (0..6).map(|file| seen(&masks, &format!("{file}/.env")).0).collect();
+    let notices = all.iter().filter(|seen| seen.starts_with("# masked")).count();
+    assert!((1..6).contains(&notices), "{notices}");
+    assert!(all.iter().map(String::len).sum::<usize>() <= (4 << 20) + 6 * 100);
+    assert_eq!(masks.paths().count(), 6);
 }

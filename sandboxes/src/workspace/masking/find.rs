@@ -108,8 +108,8 @@ pub(super) struct Place {
     pub(super) target: TreePath,
     /// The links on the way.
     pub(super) links: Vec<TreePath>,
-    pub(super) mode: u32,
-    pub(super) size: u64,
+    /// What was there.
+    pub(super) entry: Entry,
 }
 
 impl Finder {
@@ -210,8 +210,7 @@ impl Finder {
                 listed: listed.clone(),
                 target: target.clone(),
                 links: links.to_vec(),
-                mode: entry.permissions(),
-                size: entry.size,
+                entry: *entry,
             };
             places.push(place(target, links));
             let others = self.seen.others.iter().filter(|(_, (of, _))| of == target);

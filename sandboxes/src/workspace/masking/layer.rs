@@ -5,19 +5,22 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::SystemTime,
 };
 
-use cofferdam_policy::{SecretFiles, Secrets};
-use rustix::fs::{FileType, Mode, OFlags};
+use cofferdam_policy::{MOST_VALUE_BYTES, SecretFiles, Secrets};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{
     super::{
-        beneath::{self, Found, Kind},
+        beneath::{self, Entry, Found, Kind},
         tree_path::TreePath,
     },
     MaskError,
     find::Place,
-    shown::Shown,
+    kept::{Kept, MOST_SHOWN, Made, One},
+    shown::Seen,
 };
 
 /// A larger file is not read, in bytes: nothing of it stays then.
@@ -28,53 +31,133 @@ pub(super) struct Built<'a> {
     layer: BorrowedFd<'a>,
     workspace: BorrowedFd<'a>,
     secrets: &'a Secrets,
+    /// What was made before, and the layer that has it.
+    before: (&'a Kept, Option<BorrowedFd<'a>>),
     folders: BTreeSet<TreePath>,
-    /// The masked files, and the line of the list that each is on.
-    pub(super) masked: BTreeMap<TreePath, String>,
-    /// Values that they hold, and where.
-    pub(super) values: Vec<(String, String)>,
-    /// What is seen of them.
-    pub(super) shown: Shown,
+    shown_bytes: usize,
+    /// As many as the values have, or more.
+    value_bytes: usize,
+    /// What was made of each file.
+    pub(super) files: BTreeMap<TreePath, One>,
 }
 
 impl<'a> Built<'a> {
-    pub(super) fn new(layer: BorrowedFd<'a>, workspace: BorrowedFd<'a>, secrets: &'a Secrets) -> Self {
-        let (folders, masked, shown) = (BTreeSet::new(), BTreeMap::new(), Shown::default());
-        Self { layer, workspace, secrets, folders, masked, values: Vec::new(), shown }
+    pub(super) fn new(
+        layer: BorrowedFd<'a>,
+        workspace: BorrowedFd<'a>,
+        secrets: &'a Secrets,
+        before: (&'a Kept, Option<BorrowedFd<'a>>),
+    ) -> Self {
+        Self {
+            layer,
+            workspace,
+            secrets,
+            before,
+            folders: BTreeSet::new(),
+            shown_bytes: 0,
+            value_bytes: 0,
+            files: BTreeMap::new(),
+        }
     }
 
-    /// Adds a file, if its content is one that counts.
-    pub(super) fn add(&mut self, place: &Place) -> Result<(), MaskError> {
-        let failed = |source| MaskError::Mask { path: place.target.clone(), source };
+    /// Adds files, each if its content is one that counts. Those that are as they were first: there is room for them.
+    pub(super) fn add_all(&mut self, places: &[Place]) -> Result<(), MaskError> {
+        let mut others = Vec::new();
+        for place in places {
+            let failed = |source| MaskError::Mask { path: place.target.clone(), source };
+            if self.files.contains_key(&place.target) {
+                continue;
+            }
+            match self.before.0.of(place) {
+                Some(one) if self.put_again(place, one).map_err(failed)? == Again::There => {
+                    let seen = one.made.as_ref().and_then(|made| made.seen.as_ref());
+                    self.shown_bytes += seen.map_or(0, |seen| seen.size);
+                    self.files.insert(place.target.clone(), one.clone());
+                }
+                Some(_) | None => others.push(place),
+            }
+        }
+        for place in others {
+            self.add(place).map_err(|source| MaskError::Mask { path: place.target.clone(), source })?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, place: &Place) -> io::Result<()> {
         let listed = place.listed.as_path();
         let Some(candidate) = self.secrets.candidate(listed) else { return Ok(()) };
-        if self.masked.contains_key(&place.target) {
+        if self.files.contains_key(&place.target) {
             return Ok(());
         }
-        let (mask, content) = if place.size > LARGEST {
+        let read = SystemTime::now();
+        let mut one = One { listed: place.listed.clone(), entry: place.entry, read: Some(read), made: None };
+        let (mut mask, content) = if place.entry.size > LARGEST {
             (candidate.unread(listed), Vec::new())
         } else {
             match self.content(&place.target) {
-                Ok(content) => match candidate.mask(listed, &content) {
-                    Some(mask) => (mask, content),
-                    None => return Ok(()),
-                },
-                // Not for the server to read. Whoever is inside could give themselves the right to read their copy.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (candidate.unread(listed), Vec::new()),
-                // Gone by now, or no file any more: the next look finds that.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => (candidate.unread(listed), Vec::new()),
-                Err(error) => return Err(failed(error)),
+                Ok((content, entry)) => {
+                    // Another one by now: the next look finds that, and what was made of it is for this layer alone.
+                    one.read = one.read.filter(|_| entry == place.entry);
+                    match candidate.mask(listed, &content) {
+                        Some(mask) => (mask, content),
+                        None => {
+                            self.files.insert(place.target.clone(), one);
+                            return Ok(());
+                        }
+                    }
+                }
+                // Not for the server to read. Whoever is inside could give themselves the right to read their copy. Or gone by
+                // now, or no file any more: the next look finds that.
+                Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => {
+                    one.read = None;
+                    (candidate.unread(listed), Vec::new())
+                }
+                Err(error) => return Err(error),
             }
         };
-        self.put(place, &mask.shown).map_err(failed)?;
-        match self.secrets.files() {
-            SecretFiles::Masked => self.shown.add(&place.target, &mask.shown, &content).map_err(failed)?,
-            SecretFiles::Absent => {}
+        if self.shown_bytes + mask.shown.len() > MOST_SHOWN {
+            mask.shown = candidate.unread(listed).shown;
         }
-        let file = place.target.to_string();
-        self.values.extend(mask.values.into_iter().map(|value| (value, file.clone())));
-        self.masked.insert(place.target.clone(), candidate.pattern().to_owned());
+        self.shown_bytes += mask.shown.len();
+        self.put(place, &mask.shown)?;
+        let seen = match self.secrets.files() {
+            SecretFiles::Masked => Seen::of(&mask.shown, &content)?.map(Arc::new),
+            SecretFiles::Absent => None,
+        };
+        let values: Vec<Arc<str>> = mask.values.into_iter().map(Arc::from).collect();
+        self.value_bytes += values.iter().map(|value| value.len()).sum::<usize>();
+        one.made = Some(Made { pattern: candidate.pattern().to_owned(), seen, values, left_out: 0 });
+        self.files.insert(place.target.clone(), one);
+        if self.value_bytes > 4 * MOST_VALUE_BYTES {
+            // Not only at the end: very many files would fill the memory.
+            self.files = Kept::new(std::mem::take(&mut self.files)).files();
+            self.value_bytes = MOST_VALUE_BYTES;
+        }
         Ok(())
+    }
+
+    /// Puts there what was there in the layer before. Files of layers never change.
+    fn put_again(&mut self, place: &Place, one: &One) -> io::Result<Again> {
+        if one.made.is_none() {
+            return Ok(Again::There);
+        }
+        match self.secrets.files() {
+            SecretFiles::Absent => {
+                self.make_parents(&place.target)?;
+                self.leave_out(&place.target)?;
+                Ok(Again::There)
+            }
+            SecretFiles::Masked => {
+                let Some(before) = self.before.1 else { return Ok(Again::Missing) };
+                self.make_parents(&place.target)?;
+                let (from, to) =
+                    (beneath::folder_of(before, &place.target)?, beneath::folder_of(self.layer, &place.target)?);
+                let name = place.target.name();
+                // Where a file can have no more names it is made anew.
+                let linked = rustix::fs::linkat(&from, name, &to, name, AtFlags::empty());
+                Ok(linked.map_or(Again::Missing, |()| Again::There))
+            }
+        }
     }
 
     /// Leaves a folder out.
@@ -89,10 +172,12 @@ impl<'a> Built<'a> {
         Ok(rustix::fs::mknodat(&parent, path.name(), FileType::CharacterDevice, Mode::empty(), 0)?)
     }
 
-    fn content(&self, path: &TreePath) -> io::Result<Vec<u8>> {
+    /// What a file holds, and what it was then.
+    fn content(&self, path: &TreePath) -> io::Result<(Vec<u8>, Entry)> {
+        let file = beneath::file(self.workspace, path.as_path())?;
         let mut content = Vec::new();
-        beneath::file(self.workspace, path.as_path())?.take(LARGEST).read_to_end(&mut content)?;
-        Ok(content)
+        (&file).take(LARGEST).read_to_end(&mut content)?;
+        Ok((content, beneath::entry_of(&file)?))
     }
 
     fn put(&mut self, place: &Place, shown: &[u8]) -> io::Result<()> {
@@ -105,7 +190,7 @@ impl<'a> Built<'a> {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut file = File::from(rustix::fs::openat(&parent, name, flags, Mode::RUSR | Mode::WUSR)?);
                 file.write_all(shown)?;
-                beneath::set_mode(file.as_fd(), place.mode | 0o400)?;
+                beneath::set_mode(file.as_fd(), place.entry.permissions() | 0o400)?;
             }
         }
         Ok(())
@@ -129,4 +214,11 @@ impl<'a> Built<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a layer has what the one before had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    There,
+    Missing,
 }

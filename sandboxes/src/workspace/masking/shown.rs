@@ -4,9 +4,10 @@
 //! the file holds, and neither may take its place.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs::File,
     io::{self, Read},
+    sync::Arc,
 };
 
 use super::{
@@ -20,19 +21,35 @@ pub(super) struct Shown {
     /// By size in bytes and SHA-256.
     files: BTreeMap<(u64, String), Vec<TreePath>>,
     /// Lines, without spaces around them, that the real files do not have.
-    lines: BTreeSet<Vec<u8>>,
+    lines: HashSet<Arc<[u8]>>,
+}
+
+/// What is seen of one file, where that is not what it holds.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// In bytes.
+    pub(super) size: usize,
+    digest: String,
+    lines: Vec<Arc<[u8]>>,
+}
+
+impl Seen {
+    /// What is seen of a file, beside what it holds; `None` where that is the same.
+    pub(super) fn of(shown: &[u8], real: &[u8]) -> io::Result<Option<Self>> {
+        if shown == real {
+            return Ok(None);
+        }
+        let known: HashSet<&[u8]> = lines(real).collect();
+        let own: BTreeSet<&[u8]> = lines(shown).filter(|line| !known.contains(line)).collect();
+        Ok(Some(Self { size: shown.len(), digest: digest(shown)?, lines: own.into_iter().map(Arc::from).collect() }))
+    }
 }
 
 impl Shown {
-    /// Adds what is seen of a file, beside what it holds.
-    pub(super) fn add(&mut self, path: &TreePath, shown: &[u8], real: &[u8]) -> io::Result<()> {
-        if shown == real {
-            return Ok(());
-        }
-        self.files.entry((shown.len() as u64, digest(shown)?)).or_default().push(path.clone());
-        let real: BTreeSet<&[u8]> = lines(real).collect();
-        self.lines.extend(lines(shown).filter(|line| !real.contains(line)).map(<[u8]>::to_vec));
-        Ok(())
+    /// Adds what is seen of a file.
+    pub(super) fn add(&mut self, path: &TreePath, seen: &Seen) {
+        self.files.entry((seen.size as u64, seen.digest.clone())).or_default().push(path.clone());
+        self.lines.extend(seen.lines.iter().cloned());
     }
 
     /// The files of which exactly this is seen. `digest` is asked only if the size (bytes) fits one.
