@@ -194,6 +194,11 @@ fn tell_masked(output: &mut Output, closed: &Closed) {
          (`[secrets] allow`)."
     );
     add(output, "masked_files", json!(paths.iter().take(MASKED).collect::<Vec<_>>()), &text);
+    let left_out = closed.masks.left_out();
+    if left_out > 0 {
+        let text = format!("They hold very many values: {left_out}, the longest, are not looked for in answers.");
+        add(output, "values_not_looked_for", json!(left_out), &text);
+    }
 }
 
 /// Hands back what a call that succeeded wrote: its commit first, then its changes.

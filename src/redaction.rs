@@ -4,7 +4,9 @@
 //! of the server, the answers about the session, and the words of a failure. That is the last net. The fence is that files with
 //! credentials are not in the view.
 
-use cofferdam_policy::{MARK, Redactor, Within};
+use std::{collections::HashMap, vec};
+
+use cofferdam_policy::{MARK, Redactor};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
@@ -15,13 +17,15 @@ pub(crate) fn redact(result: Result<Output, Failure>, redactor: &Redactor) -> Re
     match result {
         Ok(mut output) => {
             let text = redactor.redact(&output.text);
-            let mut structure = Structure { redactor, count: 0, end: Within::Text };
-            output.structured = structure.map(std::mem::take(&mut output.structured));
+            let (structured, found) = structure(Value::Object(std::mem::take(&mut output.structured)), redactor);
+            if let Value::Object(structured) = structured {
+                output.structured = structured;
+            }
             output.text = text.text;
             // The structure says the same as the text, or less, or more.
-            let count = text.count.max(structure.count);
+            let count = text.count.max(found);
             if let Some(whole) = output.whole.take() {
-                output.whole = Some(whole.map(|value| structure.value(value)));
+                output.whole = Some(whole.map(|value| structure(value, redactor).0));
             }
             if count > 0 {
                 let told = match count {
@@ -56,32 +60,57 @@ fn holds_mark(value: &Value) -> bool {
     }
 }
 
-/// A structure on its way: a private key may go on from one text to the next.
-struct Structure<'a> {
-    redactor: &'a Redactor,
-    count: u64,
-    end: Within,
+/// Takes secrets out of a structure, and counts them. Texts of one field, of all the objects of a list, follow each other: the
+/// lines that a search found are such, with a private key in them.
+fn structure(value: Value, redactor: &Redactor) -> (Value, u64) {
+    let mut given = HashMap::new();
+    gather(&value, "", &mut given);
+    let mut count = 0;
+    let redacted = given.into_iter().map(|(field, texts)| {
+        let texts: Vec<String> = redactor
+            .redact_all(&texts)
+            .into_iter()
+            .map(|redacted| {
+                count += redacted.count;
+                redacted.text
+            })
+            .collect();
+        (field, texts.into_iter())
+    });
+    let mut redacted = redacted.collect();
+    (replace(value, "", &mut redacted), count)
 }
 
-impl Structure<'_> {
-    fn map(&mut self, map: Map<String, Value>) -> Map<String, Value> {
-        map.into_iter().map(|(name, value)| (name, self.value(value))).collect()
+/// The texts of each field. The depth is that of our own outputs.
+fn gather<'a>(value: &'a Value, field: &str, texts: &mut HashMap<String, Vec<&'a str>>) {
+    match value {
+        Value::String(text) => texts.entry(field.to_owned()).or_default().push(text),
+        Value::Array(values) => values.iter().for_each(|value| gather(value, field, texts)),
+        Value::Object(map) => map.iter().for_each(|(name, value)| gather(value, &below(field, name), texts)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
 
-    // The depth is that of our own outputs.
-    fn value(&mut self, value: Value) -> Value {
-        match value {
-            Value::String(text) => {
-                let redacted = self.redactor.redact_after(&text, self.end);
-                self.end = redacted.end;
-                self.count += redacted.count;
-                Value::String(redacted.text)
-            }
-            Value::Array(values) => values.into_iter().map(|value| self.value(value)).collect(),
-            Value::Object(map) => Value::Object(self.map(map)),
-            other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
-        }
+/// The same with other texts, in the same order.
+fn replace(value: Value, field: &str, texts: &mut HashMap<String, vec::IntoIter<String>>) -> Value {
+    match value {
+        // There are as many as were gathered.
+        Value::String(_) => Value::String(texts.get_mut(field).and_then(Iterator::next).unwrap_or_default()),
+        Value::Array(values) => values.into_iter().map(|value| replace(value, field, texts)).collect(),
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .map(|(name, value)| {
+                    let value = replace(value, &below(field, &name), texts);
+                    (name, value)
+                })
+                .collect(),
+        ),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
     }
+}
+
+fn below(field: &str, name: &str) -> String {
+    format!("{field}\0{name}")
 }
 
 #[cfg(test)]
@@ -117,6 +146,24 @@ mod tests {
         let output = redact(Ok(output(lines, "")), &Redactor::default()).unwrap();
         let text = Value::Object(output.structured).to_string();
         assert!(!text.contains("MIIE") && !text.contains("Zm9v") && text.contains("after it"), "{text}");
+    }
+
+    #[test]
+    fn a_key_of_short_lines_is_known_by_what_ends_it_in_another_text() {
+        let begin = ["-----BEGIN EC PRIVATE", "KEY-----"].join(" ");
+        let end = ["-----END EC PRIVATE", "KEY-----"].join(" ");
+        // No line is a full one, and the last is a word.
+        let lines = [begin.as_str(), "abcdef", "Zm9v", end.as_str(), "after it"];
+        let found: Vec<Value> =
+            lines.iter().map(|text| json!({ "number": 1, "text": text, "where": "a.rs" })).collect();
+        let files = json!({ "files": [{ "path": "a", "lines": found }, { "path": "b", "lines": ["plain"] }] });
+        let output = redact(Ok(output(files, "")), &Redactor::default()).unwrap();
+        let text = Value::Object(output.structured).to_string();
+        assert!(!text.contains("abcdef") && !text.contains("Zm9v"), "{text}");
+        for kept in ["after it", "plain", "a.rs", MARK] {
+            assert!(text.contains(kept), "{kept}: {text}");
+        }
+        assert!(text.contains("\"redacted\":1"), "{text}");
     }
 
     #[test]

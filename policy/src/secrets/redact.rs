@@ -212,7 +212,25 @@ impl Redactor {
     #[must_use]
     pub fn redact_after(&self, text: &str, end: Within) -> Redacted {
         let mut redacted = Redacted { text: text.to_owned(), count: 0, end };
-        redacted.key_blocks();
+        if end == Within::PrivateKey || text.contains("PRIVATE KEY") {
+            redacted = Texts::new(&[text], end).without_keys().pop().unwrap_or(redacted);
+        }
+        self.finish(redacted)
+    }
+
+    /// As [`Redactor::redact`] for texts that follow each other, as the lines of a file do: a private key may go on from one to
+    /// the next, and is known by what stands in all of them.
+    #[must_use]
+    pub fn redact_all(&self, texts: &[&str]) -> Vec<Redacted> {
+        if !texts.iter().any(|text| text.contains("PRIVATE KEY")) {
+            return texts.iter().map(|text| self.redact(text)).collect();
+        }
+        let texts = Texts::new(texts, Within::Text).without_keys();
+        texts.into_iter().map(|text| self.finish(text)).collect()
+    }
+
+    /// What is left to be done behind the search for keys.
+    fn finish(&self, mut redacted: Redacted) -> Redacted {
         if let Some(values) = &self.values {
             redacted.values(values);
         }
@@ -244,72 +262,6 @@ impl Values {
 }
 
 impl Redacted {
-    /// Takes private keys out: from the line that begins one to the line that ends it, whatever stands in front of the lines.
-    fn key_blocks(&mut self) {
-        if self.end == Within::Text && !self.text.contains("PRIVATE KEY") {
-            return;
-        }
-        let text = std::mem::take(&mut self.text);
-        let lines: Vec<&str> = text.split_inclusive('\n').collect();
-        let mut kept = String::new();
-        let mut at = 0;
-        // What is left of the line at `at`.
-        let mut line = lines.first().copied().unwrap_or_default();
-        if self.end == Within::PrivateKey {
-            (at, line) = self.after_key(&lines, 0, &mut kept);
-        }
-        while at < lines.len() {
-            let Some((before, key)) = begins_key(line).and_then(|start| line.split_at_checked(start)) else {
-                kept.push_str(line);
-                at += 1;
-                line = lines.get(at).copied().unwrap_or_default();
-                continue;
-            };
-            kept.push_str(before);
-            // All on one line, as in a quoted value.
-            if let Some((inner, rest)) = key.split_once("-----END") {
-                let after = rest.split_once("-----").map_or("", |(_, rest)| rest);
-                let body = inner.splitn(3, "-----").nth(2).unwrap_or_default();
-                if has_piece(body) {
-                    self.count += 1;
-                    kept.push_str(&format!("{MARK}private key]"));
-                } else {
-                    kept.push_str(key.get(..key.len() - after.len()).unwrap_or_default());
-                }
-                line = after;
-                continue;
-            }
-            let body = key.splitn(3, "-----").nth(2).unwrap_or_default();
-            let below = lines.get(at + 1..).unwrap_or_default();
-            if !has_piece(body) && lines_of_key(below) == (0, End::Over) {
-                // Only the name of one, as source code has it.
-                kept.push_str(key);
-                at += 1;
-                line = lines.get(at).copied().unwrap_or_default();
-                continue;
-            }
-            self.count += 1;
-            kept.push_str(&format!("{MARK}private key]\n"));
-            (at, line) = self.after_key(&lines, at + 1, &mut kept);
-        }
-        self.text = kept;
-    }
-
-    /// The line after a key whose next line is at `from`, and what is to be looked at of it.
-    fn after_key<'a>(&mut self, lines: &[&'a str], from: usize, kept: &mut String) -> (usize, &'a str) {
-        let (count, end) = lines_of_key(lines.get(from..).unwrap_or_default());
-        let at = from + count;
-        let line = lines.get(at).copied().unwrap_or_default();
-        self.end = if end == End::Open { Within::PrivateKey } else { Within::Text };
-        if end == End::Closed {
-            match line.rsplit_once("-----") {
-                Some((_, rest)) => return (at, rest),
-                None => kept.push('\n'),
-            }
-        }
-        (at, line)
-    }
-
     /// Takes out values of masked files.
     fn values(&mut self, values: &Values) {
         let found = values.known().map(|known| known.find(&self.text)).unwrap_or_default();
@@ -352,6 +304,102 @@ impl Redacted {
             rest = rest.get(character.len_utf8()..).unwrap_or_default();
         }
         self.text = kept;
+    }
+}
+
+/// Texts on their way through the search for private keys. A key may begin in one and end in another.
+struct Texts<'a> {
+    lines: Vec<&'a str>,
+    /// The text that each line is of.
+    of: Vec<usize>,
+    kept: Vec<Redacted>,
+    end: Within,
+}
+
+impl<'a> Texts<'a> {
+    /// Texts, the first of which follows one that ended within `end`.
+    fn new(texts: &[&'a str], end: Within) -> Self {
+        let lines =
+            || texts.iter().enumerate().flat_map(|(of, text)| text.split_inclusive('\n').map(move |line| (of, line)));
+        let kept = texts.iter().map(|_| Redacted { text: String::new(), count: 0, end }).collect();
+        Self { lines: lines().map(|(_, line)| line).collect(), of: lines().map(|(of, _)| of).collect(), kept, end }
+    }
+
+    /// Takes private keys out: from the line that begins one to the line that ends it, whatever stands in front of the lines.
+    fn without_keys(mut self) -> Vec<Redacted> {
+        let mut at = 0;
+        // What is left of the line at `at`.
+        let mut line = self.line(0);
+        if self.end == Within::PrivateKey {
+            (at, line) = self.after_key(0);
+        }
+        while at < self.lines.len() {
+            let Some((before, key)) = begins_key(line).and_then(|start| line.split_at_checked(start)) else {
+                self.keep(at, line);
+                at += 1;
+                line = self.line(at);
+                continue;
+            };
+            self.keep(at, before);
+            // All on one line, as in a quoted value.
+            if let Some((inner, rest)) = key.split_once("-----END") {
+                let after = rest.split_once("-----").map_or("", |(_, rest)| rest);
+                let body = inner.splitn(3, "-----").nth(2).unwrap_or_default();
+                if has_piece(body) {
+                    self.mark(at);
+                } else {
+                    self.keep(at, key.get(..key.len() - after.len()).unwrap_or_default());
+                }
+                line = after;
+                continue;
+            }
+            let body = key.splitn(3, "-----").nth(2).unwrap_or_default();
+            let below = self.lines.get(at + 1..).unwrap_or_default();
+            if !has_piece(body) && lines_of_key(below) == (0, End::Over) {
+                // Only the name of one, as source code has it.
+                self.keep(at, key);
+                at += 1;
+                line = self.line(at);
+                continue;
+            }
+            self.mark(at);
+            self.keep(at, if key.ends_with('\n') { "\n" } else { "" });
+            (at, line) = self.after_key(at + 1);
+        }
+        self.kept.iter_mut().for_each(|kept| kept.end = self.end);
+        self.kept
+    }
+
+    /// The line after a key whose next line is at `from`, and what is to be looked at of it.
+    fn after_key(&mut self, from: usize) -> (usize, &'a str) {
+        let (count, end) = lines_of_key(self.lines.get(from..).unwrap_or_default());
+        let at = from + count;
+        let line = self.line(at);
+        self.end = if end == End::Open { Within::PrivateKey } else { Within::Text };
+        if end == End::Closed {
+            match line.rsplit_once("-----") {
+                Some((_, rest)) => return (at, rest),
+                None => self.keep(at, "\n"),
+            }
+        }
+        (at, line)
+    }
+
+    fn line(&self, at: usize) -> &'a str {
+        self.lines.get(at).copied().unwrap_or_default()
+    }
+
+    fn mark(&mut self, at: usize) {
+        self.keep(at, &format!("{MARK}private key]"));
+        if let Some(kept) = self.of.get(at).and_then(|of| self.kept.get_mut(*of)) {
+            kept.count += 1;
+        }
+    }
+
+    fn keep(&mut self, at: usize, text: &str) {
+        if let Some(kept) = self.of.get(at).and_then(|of| self.kept.get_mut(*of)) {
+            kept.text.push_str(text);
+        }
     }
 }
 
