@@ -10,6 +10,7 @@ use cofferdam_policy::{Mode, Permit, Protect, WriteScope};
 
 use super::{
     assessment::{Assessed, Assessment, Carrier},
+    authored::Authored,
     beneath,
     change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, What},
     changeset::Changeset,
@@ -18,13 +19,13 @@ use super::{
     left,
     masking::{MaskError, Masks, OnTop},
     notice,
-    operation::Operation,
+    operation::{Expected, Operation},
     selection::Selection,
     session::{Session, SessionError},
     stack::{Bond, Content, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
-    version::HostVersion,
+    version::{HostVersion, digest},
     workspace::Patience,
 };
 
@@ -129,6 +130,7 @@ impl Session {
         if sorted.bytes > limit {
             return Err(SessionError::TooLarge { bytes: sorted.bytes, limit });
         }
+        let authored = self.author(order, &sorted.operations);
         let delivery = Delivery {
             workspace: self.workspace(),
             ledger: self.ledger(),
@@ -141,6 +143,7 @@ impl Session {
             undo: self.undo_archive().clone(),
         };
         let delivered = self.deliver(delivery, steps)?;
+        self.author_no_more(authored, &delivered.applied);
         let kept: Vec<&Change> = sorted.left.iter().filter(|change| left::is_worth_keeping(change)).collect();
         if order.seen.is_none() && !kept.is_empty() {
             let from = (self.workspace().as_ref(), order.changeset);
@@ -152,6 +155,46 @@ impl Session {
             }
         }
         Ok(report(order.changeset, delivered, sorted.held, sorted.left, noticed))
+    }
+
+    /// Remembers the files of listed names that a call makes, before they are there: their values are the agent's own. Gives
+    /// which. Of a file that the host had before nothing is remembered, whatever it is now.
+    fn author(&self, order: &Order<'_>, operations: &[(Operation, Content<'_>)]) -> Vec<TreePath> {
+        let secrets = order.masks.secrets();
+        let listed = operations.iter().filter(|(operation, _)| {
+            matches!(operation.change.what, What::File { .. })
+                && secrets.candidate(operation.change.path.as_path()).is_some()
+        });
+        let mut listed = listed.peekable();
+        if listed.peek().is_none() {
+            return Vec::new();
+        }
+        let authored = Authored::load(self.workspace());
+        let made = listed
+            .filter(|(operation, _)| operation.expected == Expected::Absent || authored.has(&operation.change.path));
+        let digests = made.map(|(operation, _)| {
+            let path = operation.change.path.clone();
+            Ok((path.clone(), digest(beneath::file(order.changeset.upper(), path.as_path())?)?))
+        });
+        let remembered = digests.collect::<io::Result<Vec<_>>>().and_then(|files| {
+            let paths = files.iter().map(|(path, _): &(TreePath, String)| path.clone()).collect();
+            authored.remember(self.workspace(), files).map(|()| paths)
+        });
+        remembered.unwrap_or_else(|error| {
+            tracing::warn!(%error, "that an agent made a file is not remembered; its values are looked for");
+            Vec::new()
+        })
+    }
+
+    /// Forgets those that did not come.
+    fn author_no_more(&self, mut authored: Vec<TreePath>, applied: &[Change]) {
+        let came: BTreeSet<&TreePath> = applied.iter().map(|change| &change.path).collect();
+        authored.retain(|path| !came.contains(path));
+        if !authored.is_empty()
+            && let Err(error) = Authored::load(self.workspace()).forget(self.workspace(), &authored)
+        {
+            tracing::warn!(%error, "that files of an agent did not come is not remembered");
+        }
     }
 
     /// How many names of the workspace are on the list of files with credentials; not counted for a call that brings none.

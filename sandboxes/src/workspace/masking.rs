@@ -39,7 +39,9 @@ use self::{
     layer::Built,
     shown::Shown,
 };
-use super::{change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace};
+use super::{
+    authored::Authored, change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace,
+};
 use crate::call_folder::CallFolder;
 
 /// Masks made so far, in all workspaces of this process.
@@ -409,10 +411,11 @@ impl Workspace {
         if places.is_empty() && sealed.is_empty() {
             return Ok((Masks::none(secrets), Kept::default()));
         }
+        let authored = Authored::load(self);
         let call_folder = CallFolder::make(self.state(), &["mask"]).map_err(failed)?;
         let path = call_folder.join("mask");
         let folder = super::layer::open(&path).map_err(failed)?;
-        let mut built = Built::new(folder.as_fd(), self.fd(), secrets, before);
+        let mut built = Built::new(folder.as_fd(), self.fd(), secrets, before, &authored);
         built.add_all(&places)?;
         for folder in &sealed {
             built.seal(folder)?;

@@ -9,6 +9,8 @@ use std::{
 
 use cofferdam_policy::Secrets;
 
+use cofferdam_contract::HandBack;
+
 use super::{Masks, playground::Playground};
 
 const SECRET: &str = "A=s3cr3t-1234567890\n";
@@ -277,4 +279,31 @@ fn what_is_kept_of_very_many_values_and_lines_has_bounds() {
     assert!((1..6).contains(&notices), "{notices}");
     assert!(all.iter().map(String::len).sum::<usize>() <= (4 << 20) + 6 * 100);
     assert_eq!(masks.paths().count(), 6);
+}
+
+#[test]
+fn what_an_agent_wrote_takes_no_line_out_of_answers_and_what_a_person_wrote_does() {
+    let ground = Playground::new();
+    const LINE: &str = "The quick brown fox jumps over the dog";
+    ground.write("theirs/.env", SECRET);
+    let session = ground.session();
+    let make = |text: &str| {
+        let (stamp, upper) = (ground.stamp(), ground.upper());
+        upper.write("mine/.env", text);
+        ground.hand_back(&session, &upper, &HandBack::Tree, &stamp)
+    };
+    // A copy of the real one, as from git's history, says nothing of the real one.
+    assert_eq!(make(&format!("X='{LINE}'\n{SECRET}")).applied.len(), 2);
+    assert_eq!(found(&ground), ["mine/.env", "theirs/.env"]);
+    assert_eq!(masks(&ground).redactor().redact(LINE).count, 0);
+    assert_eq!(masks(&ground).redactor().redact("s3cr3t-1234567890").count, 1);
+    // What a person adds makes it theirs.
+    ground.settle();
+    ground.write("mine/.env", &format!("X='{LINE}'\nY=an0ther-1234567890\n"));
+    assert_eq!(masks(&ground).redactor().redact(&format!("{LINE} an0ther-1234567890")).count, 2);
+    // And what was there before a call is nobody's to claim.
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("theirs/.env", SECRET);
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    assert_eq!(masks(&ground).redactor().redact("s3cr3t-1234567890").count, 1);
 }

@@ -14,6 +14,7 @@
 
 mod archive;
 mod assessment;
+mod authored;
 pub(crate) mod beneath;
 mod change;
 mod changeset;

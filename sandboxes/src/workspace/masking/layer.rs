@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use super::{
     super::{
+        authored::Authored,
         beneath::{self, Entry, Found, Kind},
         tree_path::TreePath,
     },
@@ -33,6 +34,7 @@ pub(super) struct Built<'a> {
     secrets: &'a Secrets,
     /// What was made before, and the layer that has it.
     before: (&'a Kept, Option<BorrowedFd<'a>>),
+    authored: &'a Authored,
     folders: BTreeSet<TreePath>,
     shown_bytes: usize,
     /// As many as the values have, or more.
@@ -47,12 +49,14 @@ impl<'a> Built<'a> {
         workspace: BorrowedFd<'a>,
         secrets: &'a Secrets,
         before: (&'a Kept, Option<BorrowedFd<'a>>),
+        authored: &'a Authored,
     ) -> Self {
         Self {
             layer,
             workspace,
             secrets,
             before,
+            authored,
             folders: BTreeSet::new(),
             shown_bytes: 0,
             value_bytes: 0,
@@ -124,6 +128,9 @@ impl<'a> Built<'a> {
             SecretFiles::Masked => Seen::of(&mask.shown, &content)?.map(Arc::new),
             SecretFiles::Absent => None,
         };
+        if self.authored.wrote(&place.target, &content) {
+            mask.values.clear();
+        }
         let values: Vec<Arc<str>> = mask.values.into_iter().map(Arc::from).collect();
         self.value_bytes += values.iter().map(|value| value.len()).sum::<usize>();
         one.made = Some(Made { pattern: candidate.pattern().to_owned(), seen, values, left_out: 0 });
