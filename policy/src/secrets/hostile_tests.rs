@@ -9,7 +9,7 @@ use proptest::{collection, prelude::*};
 use super::*;
 
 /// One for each way to read a file.
-const PATHS: [&str; 3] = [".env", "appsettings.json", ".yarnrc.yml"];
+const PATHS: [&str; 4] = [".env", "appsettings.json", ".yarnrc.yml", "secrets.yml"];
 
 /// Bytes of a content.
 const SIZE: usize = 64 << 10;
@@ -65,6 +65,14 @@ hostile! {
     first_lines_of_keys_in_a_line: "-----BEGIN PRIVATE KEY-----",
     first_lines_of_keys_and_words: "-----BEGIN PRIVATE KEY-----\nnil\nend\n",
     the_same_value: "K=q7Zr2Lm9Xw4Tk8Vb3\n",
+    lines_that_are_joined: "K=\\\n",
+    values_that_go_on: "token: a\n b\n",
+    long_quotes: "token=\"\"\"\n",
+    secrets_of_a_cluster: "kind: Secret\ndata:\n a: ${b}\n",
+    documents: "\n---\nkind: Secret\n",
+    names_with_values: "{\"name\":\"token\",\"value\":\"x\"},",
+    letters_of_utf_16: "A\0=\0",
+    a_mark_and_half_a_letter: "\u{feff}K=\u{fffd}",
 }
 
 #[test]

@@ -245,15 +245,15 @@ fn is_login_of_system(value: &str) -> bool {
         && !has(&["password", "pwd", "pass", "key=", "secret", "token", "sig=", "credential"])
 }
 
-/// How many more settings of a file are judged. An ordinary file has a few with such a name; what has a thousand is not understood,
-/// and counts as a credential.
+/// How many more settings of a file are judged. An ordinary file has a few with such a name; what has some hundreds is not
+/// understood, and counts as a credential.
 #[derive(Debug)]
 pub(super) struct Effort(u32);
 
 impl Effort {
     /// For a whole file.
     pub(super) fn new() -> Self {
-        Self(1024)
+        Self(256)
     }
 
     /// Takes one away, if there is one left.

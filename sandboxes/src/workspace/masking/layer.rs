@@ -81,6 +81,8 @@ impl<'a> Built<'a> {
                 Some(_) | None => others.push(place),
             }
         }
+        // An agent's files take no room from a person's.
+        others.sort_by_key(|place| self.authored.has(&place.target));
         for place in others {
             self.add(place).map_err(|source| MaskError::Mask { path: place.target.clone(), source })?;
         }
