@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cofferdam_contract::{Ended, SessionRequest};
 use cofferdam_policy::Permit;
-use cofferdam_sandboxes::{HandedBack, KeepError, Kept, MaskError};
+use cofferdam_sandboxes::{HandedBack, KeepError, Kept, MaskError, Since};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
@@ -55,8 +55,10 @@ impl Server {
         let mut changes = Vec::new();
         for held in held.iter().take(LISTED) {
             let (path, kind) = (held.change.path.to_string(), kind(&held.change.what));
-            let is_conflict = self.session.has_changed_since(held).map_err(|error| unreadable(&error))?;
-            let since = if is_conflict { "; the workspace changed it since" } else { "" };
+            let since = match self.session.since(held).map_err(|error| unreadable(&error))? {
+                Since::Same => "",
+                Since::Changed | Since::Told => "; the workspace changed it since",
+            };
             let reason = format!("{}{since}", held.reason);
             text.push_str(&format!("\n  {path} ({kind}): {reason}"));
             changes.push(json!({ "path": path, "change": kind, "reason": reason }));

@@ -89,7 +89,7 @@ pub use left::{Keep, KeepError, Kept};
 pub use masking::{Look, MaskError, Masks, OnTop};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
-pub use stack::{Bond, HeldChange, Layers, Origin};
+pub use stack::{Bond, HeldChange, Layers, Origin, Since};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;
 pub use undo::{UndoError, Undoable, Undone};
