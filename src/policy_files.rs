@@ -110,7 +110,11 @@ pub fn load<'a>(layers: impl Iterator<Item = Layer<'a>>) -> Result<Policy, LoadE
 fn tool_shapes() -> Vec<ToolShape> {
     cofferdam_tools::builtin()
         .iter()
-        .map(|tool| ToolShape { name: tool.name().to_owned(), arguments: tool.arguments() })
+        .map(|tool| ToolShape {
+            name: tool.name().to_owned(),
+            arguments: tool.arguments(),
+            required: tool.required_arguments(),
+        })
         .collect()
 }
 

@@ -82,6 +82,8 @@ pub struct ToolShape {
     pub name: String,
     /// Its arguments' standard names.
     pub arguments: BTreeSet<String>,
+    /// Those of them that no call can be without: a refusal does not advise it.
+    pub required: BTreeSet<String>,
 }
 
 /// The tools by name, with their arguments.

@@ -35,6 +35,7 @@ pub(crate) fn shapes() -> Vec<ToolShape> {
     .map(|(name, arguments)| ToolShape {
         name: name.to_owned(),
         arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
+        required: BTreeSet::new(),
     })
     .collect()
 }

@@ -69,6 +69,7 @@ impl TaskTool {
         let words = task.words.iter().map(|word| match word {
             Word::Fixed(word) => word.clone(),
             Word::Filled { prefix, parameter } => format!("{prefix}{{{parameter}}}"),
+            Word::Pair { option, parameter } => format!("[{option} {{{parameter}}}]"),
         });
         let argv: Vec<String> = std::iter::once(task.program.clone()).chain(words).collect();
         let argv = argv.join(" ");
@@ -128,12 +129,17 @@ impl TaskTool {
 
     /// The words of the command for these values.
     fn words(&self, values: &Map<String, Value>, workspace: &str) -> Vec<String> {
-        let words = self.task.words.iter().filter_map(|word| match word {
-            Word::Fixed(word) => Some(word.clone()),
+        let value = |parameter: &String| {
+            let kind = &self.task.parameters.get(parameter)?.kind;
+            filled(kind, values.get(parameter)?, workspace)
+        };
+        let words = self.task.words.iter().flat_map(|word| match word {
+            Word::Fixed(word) => vec![word.clone()],
             Word::Filled { prefix, parameter } => {
-                let kind = &self.task.parameters.get(parameter)?.kind;
-                let value = values.get(parameter)?;
-                Some(format!("{prefix}{}", filled(kind, value, workspace)?))
+                value(parameter).map(|value| format!("{prefix}{value}")).into_iter().collect()
+            }
+            Word::Pair { option, parameter } => {
+                value(parameter).map_or_else(Vec::new, |value| vec![option.clone(), value])
             }
         });
         words.collect()
@@ -299,6 +305,7 @@ mod tests {
             ("verbose", parameter(ParameterKind::Flag { word: "--verbose".into() }, Need::Optional)),
             ("file", parameter(ParameterKind::Path, Need::Optional)),
             ("label", parameter(ParameterKind::Text { max_length: 20 }, Need::Optional)),
+            ("level", parameter(ParameterKind::Integer { minimum: 0, maximum: 9 }, Need::Optional)),
         ];
         Task {
             name: "migrate".to_owned(),
@@ -311,6 +318,7 @@ mod tests {
                 filled("", "verbose"),
                 filled("--file=", "file"),
                 filled("", "label"),
+                Word::Pair { option: "--level".into(), parameter: "level".into() },
             ],
             directory: WorkspacePath::workspace(),
             parameters: kinds.map(|(name, parameter)| (name.to_owned(), parameter)).into(),
@@ -333,8 +341,8 @@ mod tests {
     #[test]
     fn values_fill_their_words_and_what_is_left_out_leaves_none() {
         assert_eq!(words(json!({"direction": "up"})), Ok("run up".into()));
-        let all = json!({"direction": "down", "steps": "3", "verbose": true, "file": "-x/a b", "label": "v1.2:a-b"});
-        assert_eq!(words(all), Ok("run down --steps=3 --verbose --file=/work/-x/a b v1.2:a-b".into()));
+        let all = json!({"direction": "down", "steps": "3", "verbose": true, "file": "-x/a b", "label": "v1.2:a-b", "level": 2});
+        assert_eq!(words(all), Ok("run down --steps=3 --verbose --file=/work/-x/a b v1.2:a-b --level 2".into()));
         assert_eq!(words(json!({"direction": "up", "verbose": false, "file": "."})), Ok("run up --file=/work".into()));
     }
 
@@ -371,7 +379,7 @@ mod tests {
         let tool = toolbox.find("migrate").unwrap();
         assert_portable(&tool.input_schema(), "migrate");
         assert_portable(&tool.output_schema(), "migrate output");
-        assert_eq!(tool.arguments().len(), 5);
+        assert_eq!(tool.arguments().len(), 6);
         assert!(
             tool.description().len() < 2000 && tool.description().contains("--steps={steps}"),
             "{}",
