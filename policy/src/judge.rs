@@ -177,12 +177,7 @@ const MAX_PAIRS: usize = 256;
 /// The smallest change that would turn the answer, in the policy's language: the values of one argument, else of two
 /// together. Values that the rules mention are named if there are any, else any other value, or none where the argument is
 /// not `needed`.
-fn nearest(
-    rules: &[&Rule],
-    tool: &str,
-    cases: &[Case],
-    needed: Option<&BTreeSet<String>>,
-) -> Option<String> {
+fn nearest(rules: &[&Rule], tool: &str, cases: &[Case], needed: Option<&BTreeSet<String>>) -> Option<String> {
     let is_needed = |argument: &str| needed.is_some_and(|needed| needed.contains(argument));
     let with = |changes: &[(&str, &Option<Argument>)]| -> Option<Severity> {
         let mut changed: Vec<Case> = cases.to_vec();

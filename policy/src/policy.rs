@@ -89,7 +89,8 @@ impl Policy {
             // The last layer that says something: it is a choice, and neither is more than the other.
             authorship = content.authorship.unwrap_or(authorship);
             shapes.extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.arguments())));
-            needed_arguments.extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.needed_arguments())));
+            needed_arguments
+                .extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.needed_arguments())));
             // The rules that come with tasks are as those of an earlier layer: the file's own replace or restrict them.
             rules.extend(task::implicit_rules(&content.tasks, &content.rules));
             tasks.extend(content.tasks);

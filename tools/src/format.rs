@@ -18,6 +18,7 @@ use crate::{
         joined, read,
         report::{Ending, Errand, ReportOutput, Verdict},
     },
+    command_line::command_line,
     project_signs::Signs,
     schema,
 };
@@ -227,6 +228,9 @@ impl Tool for FormatTool {
             return Err(Failure::new("no_program", text));
         };
         let mut report = errand(&chosen).run(sandbox)?;
+        if let (FormatMode::Check, Some(words)) = (mode, check_words(&chosen)) {
+            report.equivalent = command_line(report.argv.iter().take(1).chain(&words));
+        }
         report.notes.extend(checks::others_note(&chosen, form.tool));
         match chosen.tool {
             Formatter::Rustfmt | Formatter::Npm | Formatter::Make => report.notes.extend(chosen.whole_only()),
@@ -292,6 +296,20 @@ fn errand(chosen: &Chosen<Formatter>) -> Errand<'_> {
     };
     let first = chosen.part.as_ref().map(|part| part.path());
     Errand { tool: chosen.tool.name(), command, read: read::lines, first, ending: Ending::Make }
+}
+
+/// The words with which the formatter itself only checks, for a person's terminal; `None` where the project's own command
+/// formats.
+fn check_words(chosen: &Chosen<Formatter>) -> Option<Vec<String>> {
+    let target = chosen.target();
+    let words: &[&str] = match chosen.tool {
+        Formatter::Rustfmt => &["fmt", "--all", "--check"],
+        Formatter::Ruff => &["format", "--no-cache", "--check", &target],
+        Formatter::Black | Formatter::Prettier => &["--check", &target],
+        Formatter::Gofmt => &["-l", &target],
+        Formatter::Npm | Formatter::Make => return None,
+    };
+    Some(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
 #[cfg(test)]

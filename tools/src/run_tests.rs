@@ -11,6 +11,7 @@ mod javascript;
 mod nextest;
 mod node;
 pub(crate) mod node_script;
+mod package_script;
 pub(crate) mod projects;
 mod python;
 mod recorded;
@@ -110,7 +111,7 @@ impl Tool for RunTestsTool {
 
     fn description(&self) -> &str {
         "Runs the project's tests and reports each failure with its place, message and output. The runner is found from \
-         the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make test. Start narrow: `filter` takes a part of a test's name \
+         the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make test or the script `test` of package.json. Start narrow: `filter` takes a part of a test's name \
          (pytest: also an id such as tests/test_a.py::test_x), `path` a test file, a test folder or a project's folder. \
          The verdict says what happened: passed, failed, build_failed (compile errors are listed), no_tests, timed_out. \
          Only passed means that tests ran and none failed. There is no network but the run's own loopback: tests that \
@@ -227,6 +228,7 @@ pub fn report(plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Report, Failure>
         Runner::Vitest | Runner::Jest | Runner::Mocha => run_javascript(sandbox, &detected, &form)?,
         Runner::Go => run_go(sandbox, &detected, &form)?,
         Runner::Make => run_make(sandbox, &detected, &form)?,
+        Runner::Npm => run_package_script(sandbox, &detected, &form)?,
         Runner::Pytest | Runner::Unittest => run_python(sandbox, &detected, &form)?,
         Runner::Node => run_node(sandbox, &detected, &form)?,
     };
@@ -445,6 +447,29 @@ fn run_go(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -
     let place = Place { workspace: &workspace, directory };
     let results = go::read(&transcript, place, go::module(&settings));
     Ok(Report::new(invocation(Runner::Go, &command), results, &transcript))
+}
+
+fn run_package_script(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
+    if form.filter.is_some() {
+        let text = "the package's script `test` runs all of its tests: leave filter out, or name another runner";
+        return Err(Failure::new("invalid_arguments", text));
+    }
+    let (command, note) = package_script::command(sandbox, detected.manager, &detected.directory)?;
+    sandbox.progress("running the script `test`");
+    let transcript = Transcript::execute(sandbox, &command)?;
+    let mut notes: Vec<String> = note.into_iter().collect();
+    notes.push(
+        "a script of package.json tells how it ended and nothing about single tests; its output is all there is"
+            .to_owned(),
+    );
+    // What a shell says of a program that it does not find (POSIX, "Exit Status for Commands").
+    if transcript.exit() == Some(cofferdam_contract::Exit::Code(127)) {
+        notes.push(
+            "a program of the script was not found: the package's dependencies must be installed on the host".into(),
+        );
+    }
+    let results = Results { complete: true, counting: Counting::ByStatus, notes, ..Results::default() };
+    Ok(Report::new(invocation(Runner::Npm, &command), results, &transcript))
 }
 
 fn run_make(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Command, Exit, HandBack, Need, Parameter, ParameterKind, Plan, Sandbox, Task, Word, Work};
+use cofferdam_contract::{
+    Command, Exit, HandBack, Need, Parameter, ParameterKind, Plan, Sandbox, Task, Word, Work, WorkspacePath,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Annotations, ArgumentError, Failure, Output, Project, Tool, Written, arguments,
+    Annotations, ArgumentError, Failure, Output, Project, Tool, Written, arguments, change,
     command_line::command_line,
     excerpt::{self, TEXT_BYTES},
     plain_text,
@@ -236,6 +238,7 @@ impl Tool for TaskTool {
             directory: self.task.directory.clone(),
             environment: BTreeMap::new(),
         };
+        self.find(sandbox)?;
         sandbox.progress(&format!("running {}", self.name()));
         let transcript = Transcript::execute(sandbox, &command)?;
         Ok(self.output(&command, &transcript))
@@ -243,6 +246,44 @@ impl Tool for TaskTool {
 }
 
 impl TaskTool {
+    /// Refuses where the program is not there, before anything is run, with what the owner can do.
+    fn find(&self, sandbox: &mut dyn Sandbox) -> Result<(), Failure> {
+        let (name, program) = (&self.task.name, &self.task.program);
+        let text = if let Some(below) = program.strip_prefix("./") {
+            let path = WorkspacePath::try_from(below.to_owned());
+            let path = path.map_err(|error| Failure::new("not_planned", error.to_string()))?;
+            if change::status(sandbox, &path)?.is_some() {
+                return Ok(());
+            }
+            format!(
+                "the task `{name}` runs `{program}`, and there is no such file in the workspace as this session sees it. Make \
+                 it, or ask the person to: the policy's [[task]] `{name}` names it in `argv`"
+            )
+        } else {
+            if sandbox.find_program(program)?.is_some() {
+                return Ok(());
+            }
+            let path = Command {
+                program: "printenv".to_owned(),
+                arguments: vec!["PATH".to_owned()],
+                directory: WorkspacePath::workspace(),
+                environment: BTreeMap::new(),
+            };
+            let path = match sandbox.find_program(&path.program)? {
+                Some(_) => plain_text::one_line(Transcript::execute(sandbox, &path)?.shown().trim()),
+                None => String::new(),
+            };
+            let path = if path.is_empty() { path } else { format!(" ({})", excerpt::prefix(&path, 1000)) };
+            format!(
+                "the task `{name}` runs `{program}`, and no folder of the sandbox's PATH has it{path}. Nothing can be \
+                 installed here: ask the person to install it on the host where sandboxes see it (`cofferdam doctor` lists the \
+                 folders), or to put it into the workspace and name it in the [[task]]'s `argv` by its path, \
+                 \"./tools/{program}\". `[env]` cannot change the PATH"
+            )
+        };
+        Err(Failure::new("no_program", text))
+    }
+
     fn output(&self, command: &Command, transcript: &Transcript) -> Output {
         let mut notes = Vec::new();
         let (verdict, told) = match transcript.end {
@@ -287,10 +328,10 @@ impl TaskTool {
 
 #[cfg(test)]
 mod tests {
-    use cofferdam_contract::{Lane, Limits, WorkspacePath};
+    use cofferdam_contract::{Lane, Limits};
 
     use super::*;
-    use crate::{Toolbox, portability_tests::assert_portable};
+    use crate::{Toolbox, folder_sandbox::FolderSandbox, portability_tests::assert_portable};
 
     fn parameter(kind: ParameterKind, need: Need) -> Parameter {
         Parameter { description: "What for.".to_owned(), kind, need }
@@ -399,6 +440,25 @@ mod tests {
         };
         let tool = TaskTool::new(long);
         assert!(tool.description().len() + tool.title().len() < 2000, "{}", tool.description().len());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_where_it_was_looked_for_and_what_can_be_done() {
+        let sandbox = FolderSandbox::new(&[("scripts/there", "")]);
+        let find = |program: &str| TaskTool::new(Task { program: program.into(), ..task() }).find(&mut &sandbox);
+        assert_eq!(find("./scripts/there"), Ok(()));
+        let missing = find("./scripts/gone").unwrap_err();
+        assert_eq!(missing.code, "no_program");
+        assert!(
+            missing.text.starts_with("the task `migrate` runs `./scripts/gone`, and there is no such file"),
+            "{missing:?}"
+        );
+        let missing = find("frobnicate").unwrap_err();
+        for part in
+            ["the task `migrate` runs `frobnicate`", "the sandbox's PATH", "cofferdam doctor", "./tools/frobnicate"]
+        {
+            assert!(missing.text.contains(part), "{part}: {}", missing.text);
+        }
     }
 
     #[test]

@@ -65,12 +65,9 @@ impl Desk {
             .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
             .map(|shown| AsOf { shown, generation })
             .collect();
-        let listed = listed.into_iter().map(|shown| {
-            Ok(Listed {
-                since: self.session.since(shown.shown).map_err(|error| failed(&error))?,
-                shown,
-            })
-        });
+        let listed = listed
+            .into_iter()
+            .map(|shown| Ok(Listed { since: self.session.since(shown.shown).map_err(|error| failed(&error))?, shown }));
         let listed: Vec<Listed<'_>> = listed.collect::<Result<_, Exit>>()?;
         if *json {
             print(plain::json(&json!(listed)));
