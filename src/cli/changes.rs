@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RECORDED: usize = 20;
 
 const ABOUT: &str = "\
-Held are changes that a person must see first: protected paths, conflicts with your own edits, everything where the
-policy's mode is draft. The agent goes on seeing its own version. Look, then decide:
+Held are changes that a person must see first: protected paths, conflicts with
+your own edits, everything where the policy's mode is draft. The agent goes on
+seeing its own version. Look, then decide:
 
   cofferdam changes list
   cofferdam changes diff src/lib.rs

@@ -10,7 +10,7 @@ use rmcp::{
     ErrorData, RoleServer,
     model::{
         CallToolRequestMethod, ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, JsonRpcVersion2_0,
-        RequestId, ServerJsonRpcMessage,
+        RequestId,
     },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
@@ -373,7 +373,7 @@ mod tests {
 
         let (mut lines, _client_out, client_in, gone) = self::lines();
         drop(client_in);
-        let message = ServerJsonRpcMessage::error(ErrorData::internal_error("x", None), None);
+        let message = rmcp::model::ServerJsonRpcMessage::error(ErrorData::internal_error("x", None), None);
         assert!(lines.send(message).await.is_err());
         assert!(gone.is_cancelled());
     }

@@ -163,6 +163,17 @@ fn what_a_run_left_is_brought_back_through_the_gate() {
         let (status, kept) = place.call("keep_changes", &json!({ "call": call, "paths": ["snap/**", ".envrc"] }));
         assert_eq!((status, place.read("snap/a.txt").as_str()), (3, "made"), "{kept}");
         assert!(!place.workspace().join(".envrc").exists(), "protected paths wait all the same: {kept}");
+        let again = json!({ "call": call, "paths": ["snap/**", ".envrc", "nothing/*"] });
+        let (status, kept) = place.call("keep_changes", &again);
+        assert_eq!((status, &kept["structured"]["already_there"]), (0, &json!([".envrc", "snap/a.txt"])), "{kept}");
+        let told = kept["text"].as_str().unwrap();
+        assert!(
+            told.contains(
+                "There already as the run wrote it, in the workspace or held (list_changes):\n  .envrc\n  snap/a.txt"
+            ),
+            "{told}"
+        );
+        assert!(told.contains("Nothing that the run changed matches `nothing/*`."), "{told}");
         let (status, unknown) = place.call("keep_changes", &json!({ "call": "other", "paths": ["*"] }));
         assert_eq!(status, 1, "{unknown}");
     }

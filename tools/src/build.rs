@@ -49,7 +49,7 @@ struct BuildForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which tool to build with, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<Builder>,
     /// For cargo: what is built for. Default: debug.
@@ -64,7 +64,7 @@ struct BuildForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     export_to: Option<WorkspacePath>,
-    /// How long it may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -161,8 +161,7 @@ impl Tool for BuildTool {
          dist/**; exports pass the same gate as other changes. cargo's files below target/ come to exported/ instead: \
          target/release/app to exported/target/release/app, or with export_to \"bin\" to bin/app. To see whether code compiles, check_types is faster. Verdict: \
          passed, failed (errors are listed), timed_out, limit_reached. There is no network: dependencies must be \
-         installed on the host. A run that takes longer than 45 seconds answers status \"running\" with a run_id for \
-         get_run."
+         installed on the host. After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {

@@ -33,13 +33,13 @@ struct FormatForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which formatter to use, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<Formatter>,
     /// `write` formats; `check` changes nothing and lists the files that would change. Default: write.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<FormatMode>,
-    /// How long it may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -179,11 +179,9 @@ impl Tool for FormatTool {
         "Formats files with the project's own formatter and lists those that changed; they reach the workspace. With mode \
          \"check\" nothing is changed, and the files that would change are listed. The formatter is found from the files: \
          rustfmt, ruff, black, prettier, gofmt, else the script `format` of package.json or the target `format` of a \
-         makefile; `tool` chooses where several fit. `path` names a project's folder, or a file or folder in it; then \
-         only what lies there comes back. Without path, source and text files of the formatter's kinds come back, \
+         makefile; `tool` chooses where several fit. With `path` only what lies there comes back. Without path, source and text files of the formatter's kinds come back, \
          nothing else. Verdict: passed (all is formatted now), found (mode check: some files are not formatted), failed \
-         (the formatter could not work, often because of a syntax error, which is listed; then nothing comes back). A \
-         run that takes longer than 45 seconds answers status \"running\" with a run_id for get_run."
+         (the formatter could not work, often because of a syntax error, which is listed; then nothing comes back). After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {

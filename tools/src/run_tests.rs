@@ -74,14 +74,14 @@ struct RunTestsForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which runner to use, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     runner: Option<Runner>,
     /// Globs of files written by the tests to keep in the workspace, such as `tests/snapshots/**`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     keep: Option<Vec<String>>,
-    /// How long the run may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -116,8 +116,7 @@ impl Tool for RunTestsTool {
          The verdict says what happened: passed, failed, build_failed (compile errors are listed), no_tests, timed_out. \
          Only passed means that tests ran and none failed. There is no network but the run's own loopback: tests that \
          need other hosts fail, and dependencies must be installed on the host beforehand. Files that tests write are \
-         thrown away unless `keep` names them by globs. A run that takes longer than 45 seconds answers status \
-         \"running\" with a run_id for get_run."
+         thrown away unless `keep` names them by globs. After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {

@@ -82,8 +82,7 @@ impl TaskTool {
             format!("When it succeeds, files that match {} come back.", excerpt::prefix(&globs, 200))
         };
         let description = format!(
-            "{} (A task of this workspace's owner: runs `{}` in `{}`, in a sandbox without a network. {comes_back} A run that \
-             takes longer than 45 seconds answers status \"running\" with a run_id for get_run.)",
+            "{} (A task of this workspace's owner: runs `{}` in `{}`, in a sandbox without a network. {comes_back} After 45 seconds it answers status \"running\" and a run_id for get_run.)",
             task.description,
             excerpt::prefix(&argv, 300),
             task.directory,
