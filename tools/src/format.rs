@@ -3,6 +3,8 @@
 //! Both are done the same way, by letting it write in the sandbox; whether that comes back is the plan's. So what is told
 //! does not depend on what each formatter prints when it only checks.
 
+use std::collections::BTreeSet;
+
 use cofferdam_contract::{HandBack, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,9 @@ use crate::{
         self, PYTHON, SCRIPTS,
         changed::Mark,
         choice::{Chosen, Fit, Kind, PythonFiles, choose},
-        joined, read,
+        joined,
+        others::{Copies, Writing, was_forbidden},
+        read,
         report::{Ending, Errand, ReportOutput, Verdict},
     },
     command_line::command_line,
@@ -180,7 +184,7 @@ impl Tool for FormatTool {
          \"check\" nothing is changed, and the files that would change are listed. The formatter is found from the files: \
          rustfmt, ruff, black, prettier, gofmt, else the script `format` of package.json or the target `format` of a \
          makefile; `tool` chooses where several fit. With `path` only what lies there comes back. Without path, source and text files of the formatter's kinds come back, \
-         nothing else. Verdict: passed (all is formatted now), found (mode check: some files are not formatted), failed \
+         nothing else. Verdict: passed (all is formatted now), found (some files are not formatted), failed \
          (the formatter could not work, often because of a syntax error, which is listed; then nothing comes back). After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
@@ -226,6 +230,17 @@ impl Tool for FormatTool {
             return Err(Failure::new("no_program", text));
         };
         let mut report = errand(&chosen).run(sandbox)?;
+        let mut formatted_copies = None;
+        if report.verdict == Verdict::Failed && was_forbidden(report.printed()) {
+            // What it wrote before it came to such a file.
+            let written = mark.changed_of(sandbox, rewritten(chosen.tool))?.unwrap_or_default();
+            if let Some(copies) = Copies::make(sandbox, rewritten(chosen.tool))? {
+                let mut errand = errand(&chosen);
+                errand.command.directory = copies.of(&chosen.directory);
+                report = report.again(errand.run(sandbox)?, Copies::without);
+                formatted_copies = Some((copies, written));
+            }
+        }
         if let (FormatMode::Check, Some(words)) = (mode, check_words(&chosen)) {
             report.equivalent = command_line(report.argv.iter().take(1).chain(&words));
         }
@@ -248,7 +263,20 @@ impl Tool for FormatTool {
                 .push("nothing is formatted: what the formatter wrote before it failed is thrown away".to_owned());
             return Ok(report.output(Written::ThrownAway));
         }
-        report.changed = mark.changed_of(sandbox, rewritten(chosen.tool))?;
+        report.changed = match formatted_copies {
+            None => mark.changed_of(sandbox, rewritten(chosen.tool))?,
+            Some((copies, written)) => {
+                let writing = if mode == FormatMode::Check { Writing::Told } else { Writing::Done };
+                let (changed, left) = copies.bring_back(sandbox, rewritten(chosen.tool), writing)?;
+                // Not all is formatted, and what could be comes back.
+                if !left.is_empty() {
+                    report.verdict = Verdict::Found;
+                }
+                report.notes.extend(left);
+                let all: BTreeSet<String> = changed.into_iter().chain(written).collect();
+                Some(all.into_iter().collect())
+            }
+        };
         match (mode, &report.changed) {
             (FormatMode::Check, Some(changed)) if !changed.is_empty() => {
                 report.verdict = Verdict::Found;
