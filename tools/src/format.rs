@@ -321,7 +321,16 @@ fn errand(chosen: &Chosen<Formatter>) -> Errand<'_> {
         Formatter::Make => checks::command(chosen, &[chosen.signs.first_target(NAMES).unwrap_or("format")]),
     };
     let first = chosen.part.as_ref().map(|part| part.path());
-    Errand { tool: chosen.tool.name(), command, read: read::lines, first, ending: Ending::Make }
+    let read: read::Reader = match chosen.tool {
+        Formatter::Rustfmt => read::rustfmt,
+        Formatter::Ruff
+        | Formatter::Black
+        | Formatter::Prettier
+        | Formatter::Gofmt
+        | Formatter::Npm
+        | Formatter::Make => read::lines,
+    };
+    Errand { tool: chosen.tool.name(), command, read, first, ending: Ending::Make }
 }
 
 /// The words with which the formatter itself only checks, for a person's terminal; `None` where the project's own command

@@ -585,8 +585,11 @@ fn advice(report: &Report) -> Vec<String> {
              on the host or elsewhere are out of reach; a server that the test itself starts is not"
         ));
     }
-    let missing = told(&NOT_INSTALLED);
-    if missing > 0 {
+    // What a script printed is all there is of it.
+    let is_said = matches!(report.runner, Runner::Make | Runner::Npm)
+        && report.verdict != Verdict::Passed
+        && NOT_INSTALLED.iter().any(|sign| report.output.contains(sign));
+    if told(&NOT_INSTALLED) > 0 || is_said {
         notes.push(
             "something that is imported is not there; if it is a dependency, ask the person to install it on the host, \
              since nothing can be downloaded here"
