@@ -29,13 +29,14 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  cofferdam doctor                                  what this machine can enforce
-  cofferdam install claude-desktop                  makes Claude Desktop start it on this folder
-  cofferdam call read_file '{\"path\": \"README.md\"}'  one call, as a client would make it
-  cofferdam call run_tests                          runs this folder's tests in a sandbox
-  cofferdam init                                    writes a starting policy for this project
-  cofferdam changes list                            what waits for you, and why
-  cofferdam audit show                              what was asked and what came of it";
+  cofferdam doctor                  what this machine can enforce
+  cofferdam install claude-desktop  makes Claude Desktop start it on this folder
+  cofferdam call run_tests          runs this folder's tests in a sandbox
+  cofferdam call read_file '{\"path\": \"README.md\"}'
+                                    one call, as a client would make it
+  cofferdam init                    writes a starting policy for this project
+  cofferdam changes list            what waits for you, and why
+  cofferdam audit show              what was asked and what came of it";
 
 /// Gives a coding agent typed tools, each call in a disposable sandbox
 ///
@@ -194,6 +195,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         CommandLine::command().debug_assert();
+    }
+
+    /// clap breaks what is longer, and leaves the rest of a line that was broken here already.
+    #[test]
+    fn texts_of_help_that_are_broken_by_hand_fit_a_terminal_of_80_columns() {
+        let mut pending = vec![CommandLine::command()];
+        let mut long = Vec::new();
+        while let Some(command) = pending.pop() {
+            let texts = [command.get_after_help(), command.get_after_long_help()].into_iter().flatten();
+            for text in texts.map(ToString::to_string) {
+                long.extend(text.lines().filter(|line| line.chars().count() > 80).map(str::to_owned));
+            }
+            pending.extend(command.get_subcommands().cloned());
+        }
+        assert_eq!(long, [] as [String; 0]);
     }
 
     #[test]

@@ -133,18 +133,34 @@ fn files(changes: &[Change]) -> Vec<&Change> {
     changes.iter().filter(|change| !holds(change)).collect()
 }
 
-/// Whether a glob chose any change, whatever became of that. Read as the gate reads it; one that it cannot read has
-/// failed the call before.
+/// Adds what was asked for and is there already.
+pub(crate) fn tell_already(output: &mut Output, there: &[String]) {
+    output.structured.insert("already_there".into(), json!(&there[..there.len().min(LISTED)]));
+    if !output.text.is_empty() && !output.text.ends_with('\n') {
+        output.text.push('\n');
+    }
+    output.text.push_str("There already as the run wrote it, in the workspace or held (list_changes):\n");
+    let lines = listed(there.iter().map(|path| format!("  {path}")));
+    output.text.push_str(&lines.join("\n"));
+}
+
+/// The paths that a glob chooses, read as the gate reads it; none for one that it cannot read, which has failed the call
+/// before.
+pub(crate) fn chosen<'a>(glob: &str, paths: impl Iterator<Item = &'a TreePath>) -> Vec<&'a TreePath> {
+    let glob = GlobBuilder::new(glob).literal_separator(true).build().map(|glob| glob.compile_matcher());
+    glob.map_or_else(|_| Vec::new(), |glob| paths.filter(|path| glob.is_match(path)).collect())
+}
+
+/// Whether a glob chose any change, whatever became of that.
 fn matches_any(glob: &str, handed: &HandedBack) -> bool {
     let HandedBack { applied, held, dropped, left, notes: _ } = handed;
-    let mut paths = applied
+    let paths = applied
         .iter()
         .chain(left)
         .chain(held.iter().map(|held| &held.change))
         .map(|change| &change.path)
         .chain(dropped.iter().map(|dropped| &dropped.path));
-    let glob = GlobBuilder::new(glob).literal_separator(true).build().map(|glob| glob.compile_matcher());
-    glob.is_ok_and(|glob| paths.any(|path| glob.is_match(path)))
+    !chosen(glob, paths).is_empty()
 }
 
 /// Folders that say by a file in them that they are caches (bford.info/cachedir).

@@ -387,13 +387,13 @@ fn tools(toolbox: &Toolbox) -> Vec<rmcp::model::Tool> {
 
 fn describe(tool: &dyn cofferdam_tools::Tool) -> rmcp::model::Tool {
     let hints = tool.annotations();
+    // The title stands here alone: older revisions know no other place, and newer ones look here too.
     let annotations = ToolAnnotations::with_title(tool.title())
         .read_only(hints.read_only)
         .destructive(hints.destructive)
         .idempotent(hints.idempotent)
         .open_world(hints.open_world);
     rmcp::model::Tool::new(tool.name().to_owned(), tool.description().to_owned(), Arc::new(tool.input_schema()))
-        .with_title(tool.title())
         .with_raw_output_schema(Arc::new(answer_schema::outline(&tool.output_schema())))
         .with_annotations(annotations)
 }

@@ -29,7 +29,7 @@ pub const REPOSITORY_FILE: &str = ".cofferdam.toml";
 const MAX_REPOSITORY_BYTES: u64 = 64 * 1024;
 
 /// What errors call the server's own command line.
-const COMMAND_LINE: &str = "command line";
+pub(crate) const COMMAND_LINE: &str = "command line";
 
 /// The texts of all layers after the builtin one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,11 @@ pub fn load<'a>(layers: impl Iterator<Item = Layer<'a>>) -> Result<Policy, LoadE
 fn tool_shapes() -> Vec<ToolShape> {
     cofferdam_tools::builtin()
         .iter()
-        .map(|tool| ToolShape { name: tool.name().to_owned(), arguments: tool.arguments() })
+        .map(|tool| ToolShape {
+            name: tool.name().to_owned(),
+            arguments: tool.arguments(),
+            required: tool.required_arguments(),
+        })
         .collect()
 }
 

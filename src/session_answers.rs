@@ -1,10 +1,10 @@
 //! Answers to questions about the session itself. No sandbox is opened for them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use cofferdam_contract::{Ended, SessionRequest};
 use cofferdam_policy::Permit;
-use cofferdam_sandboxes::{HandedBack, KeepError, Kept, MaskError};
+use cofferdam_sandboxes::{HandedBack, KeepError, Kept, MaskError, Since};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
@@ -55,8 +55,10 @@ impl Server {
         let mut changes = Vec::new();
         for held in held.iter().take(LISTED) {
             let (path, kind) = (held.change.path.to_string(), kind(&held.change.what));
-            let is_conflict = self.session.has_changed_since(held).map_err(|error| unreadable(&error))?;
-            let since = if is_conflict { "; the workspace changed it since" } else { "" };
+            let since = match self.session.since(held).map_err(|error| unreadable(&error))? {
+                Since::Same => "",
+                Since::Changed | Since::Told => "; the workspace changed it since",
+            };
             let reason = format!("{}{since}", held.reason);
             text.push_str(&format!("\n  {path} ({kind}): {reason}"));
             changes.push(json!({ "path": path, "change": kind, "reason": reason }));
@@ -93,15 +95,26 @@ impl Server {
             };
             failure(code, crate::cli::terminal::causes(&error))
         })?;
-        let Kept { handed_back, omitted } = kept;
+        let Kept { handed_back, already, omitted } = kept;
         entry.changed(handed_back::count(&handed_back));
         let mut structured = Map::new();
         structured.insert("call".into(), json!(call));
         let mut output = Output { structured, ..Output::default() };
         // What is still left is in the first result; the rest is what this call is about.
         let handed_back = HandedBack { left: Vec::new(), ..handed_back };
-        let wrote = handed_back::written_by_the_agent(permit.plan());
+        let mut wrote = handed_back::written_by_the_agent(permit.plan());
+        let there: Vec<String> = wrote
+            .iter()
+            .flat_map(|glob| handed_back::chosen(glob, already.iter()))
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        wrote.retain(|glob| handed_back::chosen(glob, already.iter()).is_empty());
         handed_back::tell(&mut output, &handed_back, &permit.plan().hand_back, &wrote, call);
+        if !there.is_empty() {
+            handed_back::tell_already(&mut output, &there);
+        }
         if omitted > 0 {
             let text = format!("{omitted} changes of that call were more than is kept, and are gone.");
             output.add_notes(vec![text]);

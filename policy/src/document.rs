@@ -18,6 +18,7 @@ use crate::{
     problem::{LoadError, Place},
     secrets::SecretFiles,
     task::TaskText,
+    wording,
 };
 
 /// The whole file.
@@ -145,7 +146,9 @@ impl Source<'_> {
     pub(crate) fn read(&self) -> Result<Document, LoadError> {
         let document: Document = toml::from_str(self.text).map_err(|error| {
             let place = self.place(&error.span().unwrap_or(0..0));
-            LoadError::at(place, error.message().lines().collect::<Vec<_>>().join("; "))
+            let line = self.text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            LoadError::at(place, wording::explained(&message, line))
         })?;
         if *document.version.get_ref() != 1 {
             let message = format!("version {} is not known; write `version = 1`", document.version.get_ref());

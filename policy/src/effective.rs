@@ -157,6 +157,7 @@ fn write_task(text: &mut String, named: &Named) {
     let words = words.iter().map(|word| match word {
         Word::Fixed(word) => quoted(word),
         Word::Filled { prefix, parameter } => quoted(&format!("{prefix}{{{parameter}}}")),
+        Word::Pair { option, parameter } => list([quoted(option), quoted(&format!("{{{parameter}}}"))].into_iter()),
     });
     text.push_str(&format!("argv = {}\n", list(std::iter::once(quoted(program)).chain(words))));
     if !directory.is_workspace() {

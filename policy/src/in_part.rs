@@ -123,7 +123,11 @@ mod tests {
              match = [{{ tool = \"t\", args = {{ a = \"x/y\" }} }}]"
         );
         let layer = Layer { name: LayerName::Builtin, file: "builtin", text: &text };
-        let shape = ToolShape { name: "t".into(), arguments: BTreeSet::from(["a".to_owned(), "b".to_owned()]) };
+        let shape = ToolShape {
+            name: "t".into(),
+            arguments: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+            required: BTreeSet::new(),
+        };
         Policy::load(&[layer], &[shape]).unwrap()
     }
 

@@ -4,7 +4,7 @@
 //! every one of them grants and no more. Where no rule matches, the answer is no. Then the plan must fit: under the
 //! granted terms, and under `[limits]`. The order of rules is never looked at.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use cofferdam_contract::{Argument, HandBack, Network, Plan, Work};
 
@@ -43,15 +43,16 @@ pub(crate) fn judge(plan: Plan, rules: &[Rule], ceilings: &Ceilings, standing: &
             Some("the same in several calls with shorter lists".to_owned()),
         ));
     };
+    let needed = standing.needed_arguments.get(&plan.tool);
     let (grant, rule) = match find(&rules, &plan.tool, &cases) {
         Finding::Granted(grant, rule) => (grant, rule),
         Finding::Denied(rule) => {
-            let nearest = nearest(&rules, &plan.tool, &cases);
+            let nearest = nearest(&rules, &plan.tool, &cases, needed);
             return Verdict::Deny(Refusal::by_rule(&rule.id, &rule.why, nearest));
         }
         Finding::Unmatched => {
             let why = format!("no rule allows this call of `{}`, and what no rule allows is refused", plan.tool);
-            return Verdict::Deny(Refusal::by_default(why, nearest(&rules, &plan.tool, &cases)));
+            return Verdict::Deny(Refusal::by_default(why, nearest(&rules, &plan.tool, &cases, needed)));
         }
     };
     match grant {
@@ -174,8 +175,10 @@ pub(crate) fn changes_something(plan: &Plan) -> bool {
 const MAX_PAIRS: usize = 256;
 
 /// The smallest change that would turn the answer, in the policy's language: the values of one argument, else of two
-/// together. Values that the rules mention are named if there are any, else any other value or none.
-fn nearest(rules: &[&Rule], tool: &str, cases: &[Case]) -> Option<String> {
+/// together. Values that the rules mention are named if there are any, else any other value, or none where the argument is
+/// not `needed`.
+fn nearest(rules: &[&Rule], tool: &str, cases: &[Case], needed: Option<&BTreeSet<String>>) -> Option<String> {
+    let is_needed = |argument: &str| needed.is_some_and(|needed| needed.contains(argument));
     let with = |changes: &[(&str, &Option<Argument>)]| -> Option<Severity> {
         let mut changed: Vec<Case> = cases.to_vec();
         for case in &mut changed {
@@ -193,8 +196,11 @@ fn nearest(rules: &[&Rule], tool: &str, cases: &[Case]) -> Option<String> {
             Finding::Denied(_) | Finding::Unmatched => None,
         }
     };
-    let samples: Vec<(&str, Vec<Option<Argument>>)> =
+    let mut samples: Vec<(&str, Vec<Option<Argument>>)> =
         case::mentioned(rules).into_iter().map(|argument| (argument, case::samples(rules, argument))).collect();
+    for (argument, values) in &mut samples {
+        values.retain(|value| value.is_some() || !is_needed(argument));
+    }
     let one = |wanted| {
         samples.iter().find_map(|(argument, values)| {
             let turning: Vec<&Option<Argument>> =

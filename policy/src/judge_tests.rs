@@ -72,6 +72,7 @@ fn standing() -> Arc<Standing> {
     Arc::new(Standing {
         policy_sha256: [7; 32],
         required: BTreeSet::new(),
+        needed_arguments: BTreeMap::from([("t".to_owned(), BTreeSet::from(["needed".to_owned(), "also".to_owned()]))]),
         secrets: Arc::new(crate::Secrets::default()),
         protect: Arc::new(Protect::new(std::iter::empty()).unwrap()),
         environment: BTreeMap::new(),
@@ -148,6 +149,29 @@ fn a_denial_gives_its_reason_and_the_way_round() {
         "refused by the policy's rule `no-prod`: Because of no-prod. \
          Allowed instead: the same with another `env`, or without it."
     );
+}
+
+#[test]
+fn nobody_is_told_to_leave_out_what_a_call_needs() {
+    let deny = |arguments: &[&str]| {
+        let mut deny = rule("no-prod");
+        deny.grant = Grant::Deny;
+        deny.when.extend(arguments.iter().map(|argument| ((*argument).to_owned(), one_of(&["prod"]))));
+        let mut call = plan("t");
+        call.arguments.extend(arguments.iter().map(|argument| ((*argument).to_owned(), "prod".into())));
+        refusal(&call, &[rule("all"), deny], &Ceilings::TOP)
+    };
+    assert!(deny(&["needed"]).ends_with("the same with another `needed`."), "{}", deny(&["needed"]));
+    assert!(deny(&["other"]).ends_with("the same with another `other`, or without it."), "{}", deny(&["other"]));
+    assert!(!deny(&["needed", "also"]).contains("without"), "{}", deny(&["needed", "also"]));
+    // Where nothing but its absence would do, nothing is advised.
+    let mut allow = rule("never-with-it");
+    allow.grant = Grant::Deny;
+    allow.when.insert("needed".into(), Condition::Within(WorkspacePath::workspace()));
+    let mut call = plan("t");
+    call.arguments.insert("needed".into(), "a".into());
+    let told = refusal(&call, &[rule("all"), allow], &Ceilings::TOP);
+    assert!(!told.contains("without"), "{told}");
 }
 
 #[test]

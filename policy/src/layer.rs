@@ -19,6 +19,7 @@ use crate::{
     rule::Rule,
     secrets::SecretsStated,
     task::{Named, TaskReader},
+    wording,
 };
 
 /// A file of the policy.
@@ -82,6 +83,8 @@ pub struct ToolShape {
     pub name: String,
     /// Its arguments' standard names.
     pub arguments: BTreeSet<String>,
+    /// Those of them that no call can be without: a refusal does not advise it.
+    pub required: BTreeSet<String>,
 }
 
 /// The tools by name, with their arguments.
@@ -208,7 +211,9 @@ impl Reader<'_> {
 
     fn registry(name: &str) -> Option<String> {
         let known = REGISTRIES.join(", ");
-        (!REGISTRIES.contains(&name)).then(|| format!("there is no registry {name:?}; the known ones are {known}"))
+        let meant = wording::did_you_mean(name, REGISTRIES.into_iter());
+        (!REGISTRIES.contains(&name))
+            .then(|| format!("there is no registry {name:?}; the known ones are {known}{meant}"))
     }
 
     /// Hosts are exact: `a.example` or `a.example:8443`. A wildcard reaches whatever anybody registers below it.

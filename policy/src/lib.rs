@@ -72,6 +72,7 @@ mod rules;
 mod secrets;
 mod task;
 mod verdict;
+mod wording;
 mod write_scope;
 
 pub use difference::{Change, Difference, Direction, TooManyCases};

@@ -25,10 +25,12 @@ pub struct Permit {
 }
 
 /// What is the same for every permit of one policy.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Standing {
     pub(crate) policy_sha256: [u8; 32],
     pub(crate) required: BTreeSet<Guarantee>,
+    /// By tool, the arguments that no call can be without.
+    pub(crate) needed_arguments: BTreeMap<String, BTreeSet<String>>,
     pub(crate) protect: Arc<Protect>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) environment: BTreeMap<String, String>,

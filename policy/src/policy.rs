@@ -53,6 +53,8 @@ impl Policy {
     /// before it, for a rule that can never decide, and when the layers are not in their order.
     pub fn load(layers: &[Layer<'_>], tools: &[ToolShape]) -> Result<Self, LoadError> {
         let mut shapes: Shapes = tools.iter().map(|tool| (tool.name.clone(), tool.arguments.clone())).collect();
+        let mut needed_arguments: BTreeMap<String, BTreeSet<String>> =
+            tools.iter().map(|tool| (tool.name.clone(), tool.required.clone())).collect();
         let mut tasks = Vec::new();
         let last = check_order(layers)?;
         let mut problems = Problems::default();
@@ -87,6 +89,8 @@ impl Policy {
             // The last layer that says something: it is a choice, and neither is more than the other.
             authorship = content.authorship.unwrap_or(authorship);
             shapes.extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.arguments())));
+            needed_arguments
+                .extend(content.tasks.iter().map(|named| (named.task.name.clone(), named.needed_arguments())));
             // The rules that come with tasks are as those of an earlier layer: the file's own replace or restrict them.
             rules.extend(task::implicit_rules(&content.tasks, &content.rules));
             tasks.extend(content.tasks);
@@ -101,6 +105,7 @@ impl Policy {
         let boundary = Guarantee::ALL.into_iter().filter(|guarantee| guarantee.kind() == Kind::Boundary);
         let standing = Standing {
             policy_sha256: [0; 32],
+            needed_arguments,
             required: boundary.chain(required_budgets.iter().copied()).collect(),
             protect: Arc::new(protect),
             secrets: Arc::new(secrets),
@@ -231,18 +236,7 @@ impl Policy {
     /// Puts the digest of the effective text into the policy. The text does not hold the digest.
     fn sign(self) -> Self {
         let policy_sha256 = sha256(self.effective().as_bytes());
-        let Standing { policy_sha256: _, required, protect, secrets, environment, mode, write, authorship } =
-            &*self.standing;
-        let standing = Standing {
-            policy_sha256,
-            required: required.clone(),
-            protect: Arc::clone(protect),
-            secrets: Arc::clone(secrets),
-            environment: environment.clone(),
-            mode: *mode,
-            write: write.clone(),
-            authorship: *authorship,
-        };
+        let standing = Standing { policy_sha256, ..Standing::clone(&self.standing) };
         Self { standing: Arc::new(standing), ..self }
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn shapes() -> Vec<ToolShape> {
     .map(|(name, arguments)| ToolShape {
         name: name.to_owned(),
         arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
+        required: BTreeSet::new(),
     })
     .collect()
 }
@@ -224,14 +225,17 @@ fn wrong_values_are_errors_with_their_line_and_what_to_write() {
         ("[limits]\nmemory_mb = -1", "policy.toml:3: [limits] memory_mb is a whole number from 16 to 16777216"),
         (
             "[limits]\nregistries = [\"npn\"]",
-            "policy.toml:3: there is no registry \"npn\"; the known ones are crates, debian, go, maven, npm, nuget, pypi, rubygems",
+            "policy.toml:3: there is no registry \"npn\"; the known ones are crates, debian, go, maven, npm, nuget, pypi, rubygems; did you mean `npm`?",
         ),
         (
             "[limits]\nallow_hosts = [\n  \"a.example\",\n  \"*.example\",\n]",
             "policy.toml:5: \"*.example\" holds a wildcard; hosts are exact names, one by one",
         ),
         ("[limits]\nwrite = [\"../x\"]", "policy.toml:3: the glob \"../x\" holds `.` or `..`"),
-        ("[secrets]\nfiles = \"shown\"", "policy.toml:3: unknown variant `shown`, expected `masked` or `absent`"),
+        (
+            "[secrets]\nfiles = \"shown\"",
+            "policy.toml:3: unknown variant `shown`, expected `masked` or `absent` (key `files`)",
+        ),
         ("[secrets]\nmask = []", "policy.toml:3: unknown field `mask`, expected one of `files`, `paths`, `allow`"),
         (
             "[secrets]\npaths = [\"/etc\"]",

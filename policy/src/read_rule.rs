@@ -15,6 +15,7 @@ use crate::{
     layer::{LayerName, Power, Shapes},
     problem::{Place, Problems},
     rule::{Approval, Example, Grant, Requester, Role, Rule, Terms},
+    wording,
 };
 
 /// Longest `why` and longest name of anything, in bytes: they reach agents and audit lines.
@@ -93,7 +94,9 @@ impl RuleReader<'_> {
         for name in list.get_ref() {
             if !self.shapes.contains_key(name.get_ref().as_str()) {
                 let known: Vec<&str> = self.shapes.keys().map(String::as_str).collect();
-                let message = format!("there is no tool `{}`; the tools are {}", name.get_ref(), known.join(", "));
+                let meant = wording::did_you_mean(name.get_ref(), known.iter().copied());
+                let message =
+                    format!("there is no tool `{}`; the tools are {}{meant}", name.get_ref(), known.join(", "));
                 return self.refuse(&name.span(), message);
             }
             if !tools.insert(name.get_ref().clone()) {
@@ -271,7 +274,8 @@ impl RuleReader<'_> {
             let place = self.source.place(&text.span());
             let ExampleText { tool, args } = text.get_ref();
             if !self.shapes.contains_key(tool.get_ref().as_str()) {
-                return self.refuse(&tool.span(), format!("there is no tool `{}`", tool.get_ref()));
+                let meant = wording::did_you_mean(tool.get_ref(), self.shapes.keys().map(String::as_str));
+                return self.refuse(&tool.span(), format!("there is no tool `{}`{meant}", tool.get_ref()));
             }
             for argument in args.keys() {
                 self.known_argument(tool.get_ref(), argument, &place)?;
@@ -296,7 +300,8 @@ impl RuleReader<'_> {
         }
         let known: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
-        self.problems.add(place, format!("`{tool}` has no argument `{argument}`; {known}"));
+        let meant = wording::did_you_mean(argument, arguments.iter().map(String::as_str));
+        self.problems.add(place, format!("`{tool}` has no argument `{argument}`; {known}{meant}"));
         None
     }
 

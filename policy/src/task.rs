@@ -1,16 +1,23 @@
 //! `[[task]]`: commands that the machine's owner names, each of which becomes a tool.
 //!
 //! A task is one program with its words. What an agent chooses fills a whole word, or what follows a fixed `prefix=`, and
-//! every kind of value is bounded, so that none can be read as an option. A shell is refused as the program: a line for a
+//! every kind of value is bounded, so that none can be read as an option. A word goes with the value that it waits for; two
+//! words go together only where the file says so, since nobody can see in `--dry-run {target}` whether they belong together. A shell is refused as the program: a line for a
 //! shell would be a free command line, whatever fills it.
 //!
 //! Naming a task allows it: an implicit rule `task-NAME` grants it (for a sensitive one: asks its approvers). It is an
 //! ordinary rule of the same file: an `allow` of the owner's own for the task replaces it, denials stand over it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use cofferdam_contract::{Isolation, Lane, Limits, Need, Network, Parameter, ParameterKind, Task, Word, WorkspacePath};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
 use toml::Spanned;
 
 use crate::{
@@ -48,7 +55,7 @@ const SHELLS: [&str; 14] =
 pub(crate) struct TaskText {
     name: Spanned<String>,
     description: Spanned<String>,
-    argv: Spanned<Vec<Spanned<String>>>,
+    argv: Spanned<Vec<Spanned<WordText>>>,
     directory: Option<Spanned<String>>,
     #[serde(default)]
     parameters: BTreeMap<Spanned<String>, Spanned<ParameterText>>,
@@ -62,6 +69,39 @@ pub(crate) struct TaskText {
     disk_mb: Option<Spanned<i64>>,
     pids: Option<Spanned<i64>>,
     output_kb: Option<Spanned<i64>>,
+}
+
+/// An entry of `argv`: a word, or words that are left out together.
+#[derive(Debug)]
+enum WordText {
+    One(String),
+    Together(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for WordText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = WordText;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a word, or a list of an option and its value: [\"--level\", \"{level}\"]")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<WordText, E> {
+                Ok(WordText::One(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<WordText, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = list.next_element()? {
+                    words.push(word);
+                }
+                Ok(WordText::Together(words))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,6 +141,12 @@ impl Named {
     /// The names of its arguments.
     pub(crate) fn arguments(&self) -> BTreeSet<String> {
         self.task.parameters.keys().cloned().collect()
+    }
+
+    /// The names of those that no call can be without.
+    pub(crate) fn needed_arguments(&self) -> BTreeSet<String> {
+        let needed = self.task.parameters.iter().filter(|(_, parameter)| parameter.need == Need::Required);
+        needed.map(|(name, _)| name.clone()).collect()
     }
 
     /// The id of the rule that comes with it.
@@ -279,7 +325,7 @@ impl TaskReader<'_> {
                 _ => return self.refuse(spanned, "an integer needs a `minimum`, and a `maximum` that is not less"),
             },
             KindText::Flag => match &text.word {
-                Some(word) if self.is_word(word) => ParameterKind::Flag { word: word.get_ref().clone() },
+                Some(word) if is_word(word.get_ref()) => ParameterKind::Flag { word: word.get_ref().clone() },
                 _ => {
                     return self
                         .refuse(spanned, "a flag needs a `word`, such as \"--verbose\", which it puts in when true");
@@ -329,21 +375,31 @@ impl TaskReader<'_> {
     /// The program and its words, in which each parameter is used.
     fn command(
         &mut self,
-        argv: &Spanned<Vec<Spanned<String>>>,
+        argv: &Spanned<Vec<Spanned<WordText>>>,
         parameters: &BTreeMap<String, Parameter>,
     ) -> Option<(String, Vec<Word>)> {
         let Some((program, rest)) = argv.get_ref().split_first().filter(|(_, rest)| rest.len() < MAX_WORDS) else {
             return self.refuse(argv, format!("`argv` is a program and its words, 1 to {MAX_WORDS} in all"));
         };
         let program_name = self.program(program)?;
-        let mut words = Vec::new();
+        let mut words: Vec<Word> = Vec::new();
         let mut used = BTreeSet::new();
         for text in rest {
-            if !self.is_word(text) {
+            let (option, word) = match text.get_ref() {
+                WordText::One(word) => (None, word),
+                WordText::Together(pair) => match pair.as_slice() {
+                    [option, value] if is_option(option) && is_whole_placeholder(value) => (Some(option), value),
+                    _ => {
+                        let message = "a list in `argv` is an option and its value, which are left out together: \
+                                       [\"--level\", \"{level}\"]";
+                        return self.refuse(text, message);
+                    }
+                },
+            };
+            if !is_word(word) || !option.is_none_or(|option| is_word(option)) {
                 return self
                     .refuse(text, format!("a word of `argv` is a text of at most {MAX_WORD_BYTES} bytes on one line"));
             }
-            let word = text.get_ref();
             let placeholder = match word.split_once('{') {
                 None if !word.contains('}') => {
                     words.push(Word::Fixed(word.clone()));
@@ -365,7 +421,7 @@ impl TaskReader<'_> {
                 return self.refuse(text, message);
             };
             match &parameter.kind {
-                ParameterKind::Flag { .. } if !prefix.is_empty() => {
+                ParameterKind::Flag { .. } if !prefix.is_empty() || option.is_some() => {
                     return self.refuse(text, "a flag fills a whole word: \"{name}\"");
                 }
                 ParameterKind::Integer { minimum, .. } if prefix.is_empty() && *minimum < 0 => {
@@ -379,17 +435,35 @@ impl TaskReader<'_> {
                 | ParameterKind::Path
                 | ParameterKind::Text { .. } => {}
             }
-            used.insert(name);
-            words.push(Word::Filled { prefix: prefix.to_owned(), parameter: name.to_owned() });
+            if let (Some(Word::Fixed(before)), None, "", Need::Optional) =
+                (words.last(), option, prefix, parameter.need)
+                && is_option(before)
+                && !matches!(parameter.kind, ParameterKind::Flag { .. })
+            {
+                let message = format!(
+                    "`{before}` stays when `{name}` is left out, and may then take the next word for its value. If it goes \
+                     with it, write \"{before}={{{name}}}\", or [\"{before}\", \"{{{name}}}\"] as one entry; if it \
+                     takes no value, put it somewhere else or write \"--\" after it"
+                );
+                return self.refuse(text, message);
+            }
+            used.insert(name.to_owned());
+            let parameter = name.to_owned();
+            words.push(match option {
+                Some(option) => Word::Pair { option: option.clone(), parameter },
+                None => Word::Filled { prefix: prefix.to_owned(), parameter },
+            });
         }
-        if let Some(idle) = parameters.keys().find(|name| !used.contains(name.as_str())) {
+        if let Some(idle) = parameters.keys().find(|name| !used.contains(*name)) {
             return self.refuse(argv, format!("the parameter `{idle}` is in no word of `argv`"));
         }
         Some((program_name, words))
     }
 
-    fn program(&mut self, text: &Spanned<String>) -> Option<String> {
-        let program = text.get_ref();
+    fn program(&mut self, text: &Spanned<WordText>) -> Option<String> {
+        let WordText::One(program) = text.get_ref() else {
+            return self.refuse(text, "the first word of `argv` is a program, and no list");
+        };
         let name = program.rsplit('/').next().unwrap_or(program);
         if SHELLS.contains(&name) {
             let message = format!(
@@ -493,14 +567,23 @@ impl TaskReader<'_> {
         }
     }
 
-    fn is_word(&self, text: &Spanned<String>) -> bool {
-        text.get_ref().len() <= MAX_WORD_BYTES && !text.get_ref().chars().any(char::is_control)
-    }
-
     fn refuse<T, S>(&mut self, at: &Spanned<S>, message: impl Into<String>) -> Option<T> {
         self.problems.add(&self.source.place(&at.span()), message);
         None
     }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= MAX_WORD_BYTES && !text.chars().any(char::is_control)
+}
+
+/// Whether a fixed word is an option that may take the word after it for its value.
+fn is_option(word: &str) -> bool {
+    word.starts_with('-') && !matches!(word, "-" | "--") && !word.contains(['=', '{', '}'])
+}
+
+fn is_whole_placeholder(word: &str) -> bool {
+    word.starts_with('{') && word.ends_with('}')
 }
 
 /// Whether a text can name a tool or a parameter.

@@ -106,6 +106,42 @@ fn no_other_layer_names_commands() {
 }
 
 #[test]
+fn an_option_goes_with_its_value_where_the_file_says_so_and_is_never_left_alone_by_a_guess() {
+    let task = |argv: &str, optional: &str| {
+        format!(
+            "[[task]]\nname = \"t\"\ndescription = \"x\"\nargv = {argv}\nparameters.a = {{ type = \"text\", description = \"x\"{optional} }}\n"
+        )
+    };
+    let (optional, required) = (", optional = true", "");
+    for argv in [
+        r#"["tool", ["--level", "{a}"], "x"]"#,
+        r#"["tool", "--level={a}"]"#,
+        r#"["tool", "--quiet", "--", "{a}"]"#,
+        r#"["tool", "{a}", "--quiet"]"#,
+    ] {
+        let policy = load(&task(argv, optional)).unwrap();
+        assert!(policy.effective().contains(&format!("argv = {argv}")), "{}", policy.effective());
+    }
+    load(&task(r#"["tool", "--level", "{a}"]"#, required)).unwrap();
+    let found = problems(&task(r#"["tool", "--dry-run", "{a}"]"#, optional));
+    let told = r#"`--dry-run` stays when `a` is left out, and may then take the next word for its value. If it goes with it, write "--dry-run={a}", or ["--dry-run", "{a}"] as one entry"#;
+    assert!(found.contains(told), "{found}");
+    for argv in [
+        r#"["tool", ["--level"], "{a}"]"#,
+        r#"["tool", ["level", "{a}"]]"#,
+        r#"["tool", ["--level", "{a}", "x"]]"#,
+        r#"["tool", ["--level", "x"], "{a}"]"#,
+        r#"["tool", ["--level={a}", "{a}"]]"#,
+        r#"["tool", ["--", "{a}"]]"#,
+    ] {
+        let found = problems(&task(argv, optional));
+        assert!(found.contains("a list in `argv` is an option and its value"), "{argv}: {found}");
+    }
+    assert!(problems(&task(r#"[["tool", "{a}"]]"#, optional)).contains("is a program, and no list"));
+    assert!(problems(&task(r#"["tool", 5]"#, optional)).contains("a word, or a list of an option and its value"));
+}
+
+#[test]
 fn what_would_be_a_free_command_line_is_refused() {
     let task = |argv: &str| {
         format!(

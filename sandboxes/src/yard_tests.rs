@@ -251,6 +251,7 @@ fn permit_for(folder: &str, operator: &str, work: Work, hand_back: HandBack, lim
         .map(|name| ToolShape {
             name: (*name).to_owned(),
             arguments: arguments.iter().map(|name| (*name).to_owned()).collect(),
+            required: std::collections::BTreeSet::new(),
         })
         .collect();
     let builtin = Layer { name: LayerName::Builtin, file: "builtin", text: BUILTIN };

@@ -34,11 +34,12 @@ const NEWS_EVERY: Duration = Duration::from_secs(2);
 #[command(after_help = "\
 Examples:
   cofferdam call list_files
-  cofferdam call read_file '{\"path\": \"src/lib.rs\", \"limit\": 20}' --workspace ~/project
+  cofferdam call read_file '{\"path\": \"a.rs\", \"limit\": 20}' --workspace ~/project
   echo '{\"filter\": \"parser\"}' | cofferdam call run_tests - --json
 
-A script tells a run of tests, a check, a build or a task by the status: 0 it passed, 6 it did not, anything else is no
-result. With --json, `whole` lists what a result for an agent shortens: every single test, every diagnostic.")]
+A script tells a run of tests, a check, a build or a task by the status: 0 it
+passed, 6 it did not, anything else is no result. With --json, `whole` lists
+what a result for an agent shortens: every single test, every diagnostic.")]
 pub(super) struct Call {
     /// The tool's name
     tool: String,

@@ -33,8 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const RECORDED: usize = 20;
 
 const ABOUT: &str = "\
-Held are changes that a person must see first: protected paths, conflicts with your own edits, everything where the
-policy's mode is draft. The agent goes on seeing its own version. Look, then decide:
+Held are changes that a person must see first: protected paths, conflicts with
+your own edits, everything where the policy's mode is draft. The agent goes on
+seeing its own version. Look, then decide:
 
   cofferdam changes list
   cofferdam changes diff src/lib.rs
@@ -55,8 +56,8 @@ pub(super) enum Changes {
     Diff(show::Diff),
     /// Puts held changes into the workspace
     ///
-    /// You have read them: protection does not matter any more. What the workspace changed itself meanwhile stays held,
-    /// and is applied when you order it again. Both halves of a move go together.
+    /// You have read them: protection does not matter any more. What the workspace changed itself meanwhile stays held
+    /// and is listed as a conflict, until you order it again or discard it. Both halves of a move go together.
     Apply(Order),
     /// Forgets held changes for good
     Discard(Order),
@@ -65,7 +66,8 @@ pub(super) enum Changes {
     /// Takes back what a call changed in the workspace
     ///
     /// All or nothing: where a file is not any more as the call left it, nothing is done and the files are named; then
-    /// name those that you want. An undo is in the history too, and can be undone.
+    /// name those that you want. An undo is in the history too, and can be undone. Devices, sockets and a file's set-id
+    /// bits do not come back.
     Undo(undo::Undo),
     /// Moves your branch forward to the agent's commit
     CommitTake(CommitTake),

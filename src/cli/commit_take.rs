@@ -25,10 +25,11 @@ const PRINTED: usize = 20;
 /// What to take.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Your branch only ever moves forward, and no file changes: where the working tree is not yet what the commit has, the
-files are named and nothing is done (status 3). `cofferdam changes apply` puts held ones there. Changes that you have
-staged yourself, a merge under way, and a branch that went elsewhere are named too. The agent's commits stay under
-refs/agents/ until you delete that ref.")]
+Your branch only ever moves forward, and no file changes: where the working tree
+is not yet what the commit has, the files are named and nothing is done (status
+3). `cofferdam changes apply` puts held ones there. Changes that you have staged
+yourself, a merge under way, and a branch that went elsewhere are named too. The
+agent's commits stay under refs/agents/ until you delete that ref.")]
 pub(super) struct CommitTake {
     /// One of the agent's commits, by the beginning of its name; the newest when not given
     commit: Option<String>,

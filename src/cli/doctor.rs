@@ -24,9 +24,10 @@ use crate::{
 /// How to report.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The exit status is 0 when every call can have its sandbox, 4 when none can be opened that is strong enough,
-and 2 when the workspace or the configuration is wrong. A workspace that cannot be used is named; the rest of the
-report is then of an empty folder.")]
+The exit status is 0 when every call can have its sandbox, 4 when none can be
+opened that is strong enough, and 2 when the workspace or the configuration is
+wrong. A workspace that cannot be used is named; the rest of the report is then
+of an empty folder.")]
 pub(super) struct Doctor {
     /// Prints the report as JSON
     #[arg(long)]

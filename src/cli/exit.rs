@@ -65,11 +65,14 @@ Exit status:
   0    it was done
   1    the tool failed or was refused; a check found something wrong
   2    the command line, the workspace or the configuration is wrong
-  3    it waits for a person: changes are held, an approval is needed, or a candidate policy allows more
-  4    this machine cannot give a sandbox that is strong enough (see `cofferdam doctor`)
+  3    it waits for a person: changes are held, an approval is needed, or a
+       candidate policy allows more
+  4    this machine cannot give a sandbox that is strong enough (see
+       `cofferdam doctor`)
   5    the audit log cannot be written
-  6    the tool did its work and the result is not good: tests did not pass (some failed, could not be built, or none
-       ran), lint or check_types found something to mend, files are not formatted, a build or a task failed
+  6    the tool did its work and the result is not good: tests did not pass
+       (some failed, could not be built, or none ran), lint or check_types found
+       something to mend, files are not formatted, a build or a task failed
   130  it was interrupted";
 
 #[cfg(test)]

@@ -34,14 +34,16 @@ const RECORDED: usize = 20;
 const NAMED: usize = 20;
 
 const ABOUT: &str = "\
-Builds and tests write to private volumes, which lie over your own folders and never come back on their own. Look into
-them, take what was built, or have the next run begin anew:
+Builds and tests write to private volumes, which lie over your own folders and
+never come back on their own. Look into them, take what was built, or have the
+next run begin anew:
 
   cofferdam scratch list
   cofferdam scratch export target/debug/my-program
   cofferdam scratch clear target
 
-While a run uses the volumes, each of these commands waits for its end, ten minutes at most.";
+While a run uses the volumes, each of these commands waits for its end, ten
+minutes at most.";
 
 /// Looks into scratch volumes, takes files out, and empties them.
 #[derive(Debug, Subcommand)]
@@ -161,11 +163,12 @@ impl Desk {
     fn list(&self, List { json }: &List, setup: &Setup) -> Result<Exit, Exit> {
         let volumes = self.take(Intention::Look)?;
         let holder = volumes.holder();
-        let (total, limit) = match &holder {
-            ScratchHolder::Image { used: Ok((used, all)), .. } => (*used, Some(*all)),
+        let total = sum(volumes.volumes());
+        let limit = match &holder {
+            ScratchHolder::Image { used: Ok((_, all)), .. } => Some(*all),
             ScratchHolder::Image { used: Err(_), .. } | ScratchHolder::Folders(_) => {
                 let permit = permit_to_run(setup, &self.session).ok();
-                (sum(volumes.volumes()), permit.map(|permit| ScratchSize::allowed(&permit.limits())))
+                permit.map(|permit| ScratchSize::allowed(&permit.limits()))
             }
         };
         if *json {
@@ -178,16 +181,25 @@ impl Desk {
         if volumes.volumes().is_empty() {
             print("there are no scratch volumes: the first run makes them");
         }
-        let of = limit.map(|limit| format!(", of {} at most", words(limit))).unwrap_or_default();
         let held = match &holder {
-            ScratchHolder::Image { file, used: Ok(_) } => format!("in an image: {}", file.display()),
+            // An image holds more than the volumes' files: the file system's own.
+            ScratchHolder::Image { file, used: Ok((used, all)) } => {
+                format!("in an image that uses {} of {}: {}", words(*used), words(*all), file.display())
+            }
             ScratchHolder::Image { file, used: Err(why) } => {
                 note(format_args!("cofferdam: {} cannot be mounted: {}", file.display(), plain::lines(why)));
                 "beside it".to_owned()
             }
             ScratchHolder::Folders(folder) => format!("in folders: {}", folder.display()),
         };
-        print(self.colour.paint(Mark::Dim, format_args!("together {}{of}; {held}", words(total))));
+        let of = match (&holder, limit) {
+            (ScratchHolder::Folders(_) | ScratchHolder::Image { used: Err(_), .. }, Some(limit)) => {
+                format!(", of {} at most", words(limit))
+            }
+            (ScratchHolder::Folders(_) | ScratchHolder::Image { .. }, _) => String::new(),
+        };
+        let least = if volumes.volumes().iter().all(|volume| volume.is_whole) { "" } else { "at least " };
+        print(self.colour.paint(Mark::Dim, format_args!("together {least}{}{of}; {held}", words(total))));
         Ok(Exit::Success)
     }
 
@@ -214,6 +226,10 @@ impl Desk {
             ScratchHolder::Image { file, used } => ("image", file, used.as_ref().err()),
             ScratchHolder::Folders(folder) => ("folders", folder, None),
         };
+        let used = match holder {
+            ScratchHolder::Image { used: Ok((used, _)), .. } => Some(*used),
+            ScratchHolder::Image { used: Err(_), .. } | ScratchHolder::Folders(_) => None,
+        };
         let size = |size: ScratchSize| json!({ "bytes": size.bytes, "files": size.files });
         let one = |volume: &ScratchVolume| {
             json!({
@@ -232,6 +248,7 @@ impl Desk {
             "holder": at,
             "cannot_mount": problem,
             "total": size(total),
+            "image_used": used.map(size),
             "limit": limit.map(size),
             "volumes": volumes.iter().map(one).collect::<Vec<_>>(),
         })

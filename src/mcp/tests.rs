@@ -92,7 +92,7 @@ async fn both_eras_list_the_same_tools_and_only_the_new_one_says_who_may_cache()
 async fn the_list_of_tools_is_short_enough_for_every_agents_start() {
     let mut client = Connection::new().initialized().await;
     let list = client.request("tools/list", json!({})).await.to_string();
-    assert!(list.len() < 55_000, "{} bytes", list.len());
+    assert!(list.len() < 35_000, "{} bytes", list.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,12 +10,12 @@ use rmcp::{
     ErrorData, RoleServer,
     model::{
         CallToolRequestMethod, ClientJsonRpcMessage, ClientRequest, ErrorCode, JsonRpcMessage, JsonRpcVersion2_0,
-        RequestId, ServerJsonRpcMessage,
+        RequestId,
     },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     sync::Mutex,
@@ -99,18 +99,22 @@ impl Lines {
         }
     }
 
-    /// Answers a message that could not be read, if it can be told which request it was.
+    /// Answers a message that could not be read: under the id of its request, or under none where it is no JSON, so that
+    /// whoever writes to the wrong stream learns of it (JSON-RPC 2.0, section 5.1).
     fn answer(&mut self, line: &[u8], code: ErrorCode, text: String) {
         while self.answers.try_join_next().is_some() {}
         let id = request_id::find(line).and_then(|id| serde_json::from_value::<RequestId>(id).ok());
-        // A message without an id is a notification or no message at all: answering it could start an endless
-        // exchange of errors. A batch (removed from the protocol in 2025-06-18) has its ids inside.
+        // Readable JSON without an id is a notification, or somebody's answer: answering that could start an endless
+        // exchange of errors, and our own errors are readable. A batch (removed from the protocol in 2025-06-18) has its
+        // ids inside.
         let batch = line.trim_ascii_start().starts_with(b"[");
         tracing::debug!(bytes = line.len(), %text, "a message could not be read");
-        if (id.is_none() && !batch) || self.answers.len() >= ANSWERS {
+        if (id.is_none() && !batch && code != ErrorCode::PARSE_ERROR) || self.answers.len() >= ANSWERS {
             return;
         }
-        let message = ServerJsonRpcMessage::error(ErrorData::new(code, text, None), id);
+        // Null and not left out, which is what rmcp does: JSON-RPC 2.0 wants it, one of the common clients reads the one
+        // and one the other, and both go on either way.
+        let message = Unread { jsonrpc: JsonRpcVersion2_0, id, error: ErrorData::new(code, text, None) };
         let (output, gone) = (Arc::clone(&self.output), self.gone.clone());
         self.answers.spawn(async move {
             // The client's absence is noticed by `gone`.
@@ -194,6 +198,14 @@ impl Transport<RoleServer> for Lines {
     }
 }
 
+/// An error under the id of a request, or under null.
+#[derive(Serialize)]
+struct Unread {
+    jsonrpc: JsonRpcVersion2_0,
+    id: Option<RequestId>,
+    error: ErrorData,
+}
+
 /// A call of a tool, with nothing beside it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -220,7 +232,7 @@ fn parse(message: &[u8]) -> serde_json::Result<ClientJsonRpcMessage> {
     serde_json::from_slice(message)
 }
 
-async fn write(output: &SharedOutput, message: &ServerJsonRpcMessage, gone: &CancellationToken) -> io::Result<()> {
+async fn write(output: &SharedOutput, message: &impl Serialize, gone: &CancellationToken) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(b'\n');
     let mut output = output.lock().await;
@@ -324,8 +336,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn noise_and_broken_notifications_are_not_answered() {
-        for noise in [&b"hello"[..], b"", b"{\"method\":\"notifications/x\",\"params\":3}", b"{\"id\":"] {
+    async fn what_is_no_json_is_answered_under_no_id() {
+        for noise in [&b"hello"[..], b"{\"id\":", b"{", b"\xff\xfe\0", b"Debugger attached."] {
+            let answers = answer_to(noise).await;
+            assert_eq!(codes(&answers), [(Value::Null, json!(-32700))], "{noise:?}");
+            assert!(answers[0].as_object().unwrap().contains_key("id"), "null, and not left out");
+        }
+    }
+
+    #[tokio::test]
+    async fn broken_notifications_and_answers_are_not_answered() {
+        let own = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#;
+        for noise in [&b""[..], b"{\"method\":\"notifications/x\",\"params\":3}", b"3", own] {
             assert_eq!(answer_to(noise).await, [] as [Value; 0], "{noise:?}");
         }
     }
@@ -351,7 +373,7 @@ mod tests {
 
         let (mut lines, _client_out, client_in, gone) = self::lines();
         drop(client_in);
-        let message = ServerJsonRpcMessage::error(ErrorData::internal_error("x", None), None);
+        let message = rmcp::model::ServerJsonRpcMessage::error(ErrorData::internal_error("x", None), None);
         assert!(lines.send(message).await.is_err());
         assert!(gone.is_cancelled());
     }

@@ -77,6 +77,29 @@ fn what_the_agent_changed_after_a_person_looked_is_not_applied() {
 }
 
 #[test]
+fn a_conflict_stays_marked_after_an_order_told_of_it() {
+    for place in places() {
+        place.write(".envrc", "export X=old\n");
+        place.call("write_file", &json!({ "path": ".envrc", "content": "export X=agent\n" }));
+        place.write(".envrc", "export X=mine\n");
+        let list = || text(&place.run(&["changes", "list"]));
+        assert!(list().contains("conflict: you changed it since;") && list().contains("but for"), "{}", list());
+        let told = place.run(&["changes", "apply", ".envrc"]);
+        assert_eq!(told.status.code(), Some(3), "{}", text(&told));
+        assert!(list().contains("conflict: you changed it since, as you were told;"), "{}", list());
+        assert!(!list().contains("but for"), "the next order applies it: {}", list());
+        let diff = text(&place.run(&["changes", "diff", ".envrc"]));
+        assert!(diff.contains("both sides changed") && diff.contains("-export X=mine\n+export X=agent"), "{diff}");
+        assert_eq!(json_of(&place, &["changes", "list", "--json"])[0]["since"], json!("told"));
+        let (_, listed) = place.call("list_changes", &json!({}));
+        assert!(listed["text"].as_str().unwrap().contains("the workspace changed it since"), "{listed}");
+        let apply = place.run(&["changes", "apply", ".envrc"]);
+        assert!(apply.status.success(), "{}", text(&apply));
+        assert_eq!(place.read(".envrc"), "export X=agent\n");
+    }
+}
+
+#[test]
 fn a_discarded_change_is_gone_for_the_agent_too() {
     for place in places() {
         let path = ".envrc";
@@ -140,6 +163,17 @@ fn what_a_run_left_is_brought_back_through_the_gate() {
         let (status, kept) = place.call("keep_changes", &json!({ "call": call, "paths": ["snap/**", ".envrc"] }));
         assert_eq!((status, place.read("snap/a.txt").as_str()), (3, "made"), "{kept}");
         assert!(!place.workspace().join(".envrc").exists(), "protected paths wait all the same: {kept}");
+        let again = json!({ "call": call, "paths": ["snap/**", ".envrc", "nothing/*"] });
+        let (status, kept) = place.call("keep_changes", &again);
+        assert_eq!((status, &kept["structured"]["already_there"]), (0, &json!([".envrc", "snap/a.txt"])), "{kept}");
+        let told = kept["text"].as_str().unwrap();
+        assert!(
+            told.contains(
+                "There already as the run wrote it, in the workspace or held (list_changes):\n  .envrc\n  snap/a.txt"
+            ),
+            "{told}"
+        );
+        assert!(told.contains("Nothing that the run changed matches `nothing/*`."), "{told}");
         let (status, unknown) = place.call("keep_changes", &json!({ "call": "other", "paths": ["*"] }));
         assert_eq!(status, 1, "{unknown}");
     }

@@ -212,6 +212,15 @@ fn standard_output_holds_protocol_and_nothing_else() {
     let id = server.begin("run_tests", json!({ "runner": "no such runner" }));
     assert!(server.called(id).is_error);
     assert!(!server.call("read_file", json!({ "path": "notes.txt" })).is_error, "it still serves");
+    let errors = server.told.iter().filter(|told| told["error"].is_object());
+    let mut codes: Vec<i64> = errors
+        .map(|told| {
+            assert_eq!(told.get("id"), Some(&Value::Null), "{told}");
+            told["error"]["code"].as_i64().unwrap()
+        })
+        .collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [-32700, -32700, -32700, -32700, -32600], "four lines are no JSON, and one is a batch");
     server.end();
 }
 

@@ -55,6 +55,46 @@ fn formatting_comes_back_and_a_check_of_it_does_not() {
 }
 
 #[test]
+fn a_file_of_another_user_is_named_and_does_not_keep_the_rest_from_being_formatted() {
+    // Only root can give files away; a file that is read-only is met the same way.
+    let is_root = rustix::process::geteuid().is_root();
+    for person in Person::everyone() {
+        let place = project(&person);
+        let (uneven, even) = ("pub   fn f( ) { }\n", "pub fn f() {}\n");
+        // A formatter writes files in the order of their names, and stops at one of these.
+        for (path, text) in [
+            ("src/main.rs", "mod a;\nmod b;\nmod c;\nfn   main() { }\n"),
+            ("src/a.rs", uneven),
+            ("src/b.rs", uneven),
+            ("src/c.rs", even),
+        ] {
+            place.write(path, text);
+        }
+        for path in ["src/b.rs", "src/c.rs"] {
+            let path = place.workspace().join(path);
+            if is_root {
+                std::os::unix::fs::chown(path, Some(65_533), Some(65_533)).unwrap();
+            } else {
+                std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+            }
+        }
+        let (status, value) = place.call("format", &json!({"mode": "check"}));
+        let report = &value["structured"];
+        assert_eq!((status, &report["changed_files"]), (6, &json!(["src/a.rs", "src/b.rs", "src/main.rs"])), "{value}");
+        assert_eq!(place.read("src/a.rs"), uneven);
+        let (status, value) = place.call("format", &json!({}));
+        let report = &value["structured"];
+        assert_eq!((status, &report["verdict"]), (6, &json!("found")), "{value}");
+        assert_eq!(report["changed_files"], json!(["src/a.rs", "src/main.rs"]), "{value}");
+        let told = value["text"].as_str().unwrap();
+        let why = if is_root { "It belongs to another user or group" } else { "The permissions forbid writing" };
+        assert!(told.contains(&format!("stays as it is, beside the rest: `src/b.rs`. {why}")), "{told}");
+        assert_eq!((place.read("src/a.rs").as_str(), place.read("src/b.rs").as_str()), (even, uneven));
+        assert!(!place.workspace().join(".cofferdam-format").exists());
+    }
+}
+
+#[test]
 fn formatting_stays_within_the_policy_s_globs() {
     let place = project(&Person::invoker());
     place.policy("version = 1\n[limits]\nwrite = [\"docs/**\"]\n");

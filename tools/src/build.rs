@@ -22,6 +22,7 @@ use crate::{
         report::{Artifact, Ending, Errand, Report, ReportOutput, Verdict},
     },
     place::Place,
+    plain_text,
     project_signs::Signs,
     run_tests::checked_glob,
     schema,
@@ -48,7 +49,7 @@ struct BuildForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which tool to build with, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<Builder>,
     /// For cargo: what is built for. Default: debug.
@@ -63,7 +64,7 @@ struct BuildForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     export_to: Option<WorkspacePath>,
-    /// How long it may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -160,8 +161,7 @@ impl Tool for BuildTool {
          dist/**; exports pass the same gate as other changes. cargo's files below target/ come to exported/ instead: \
          target/release/app to exported/target/release/app, or with export_to \"bin\" to bin/app. To see whether code compiles, check_types is faster. Verdict: \
          passed, failed (errors are listed), timed_out, limit_reached. There is no network: dependencies must be \
-         installed on the host. A run that takes longer than 45 seconds answers status \"running\" with a run_id for \
-         get_run."
+         installed on the host. After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {
@@ -228,10 +228,16 @@ impl Tool for BuildTool {
         };
         match built {
             Some(mut built) => {
-                export(sandbox, &mut built, &globs, form.export_to.as_ref())?;
+                let idle = export(sandbox, &mut built, &globs, form.export_to.as_ref())?;
+                report.notes.extend(idle.into_iter().map(|glob| nothing_matches(glob, &built)));
                 report.artifacts = Some(built);
             }
-            None => report.notes.push("which files were built cannot be told here".to_owned()),
+            None => {
+                report.notes.push("which files were built cannot be told here".to_owned());
+                if !globs.is_empty() {
+                    report.notes.push("nor can it be told whether `export` matches one of them".to_owned());
+                }
+            }
         }
         Ok(report.output(Written::HandedBack))
     }
@@ -298,12 +304,13 @@ fn of_files(paths: Vec<String>) -> Vec<Artifact> {
 }
 
 /// Marks what the globs choose as exported, and copies what lies in a cache, or all of it where the call says where to.
-fn export(
+/// Gives the globs that choose nothing of what was built.
+fn export<'a>(
     sandbox: &mut dyn Sandbox,
     built: &mut [Artifact],
-    globs: &[String],
+    globs: &'a [String],
     folder: Option<&WorkspacePath>,
-) -> Result<(), Failure> {
+) -> Result<Vec<&'a str>, Failure> {
     let mut set = globset::GlobSetBuilder::new();
     for glob in globs {
         let glob = globset::GlobBuilder::new(glob).literal_separator(true).build();
@@ -311,8 +318,11 @@ fn export(
     }
     let set = set.build().map_err(|error| Failure::new("invalid", error.to_string()))?;
     let mut copied = BTreeSet::new();
+    let mut used = BTreeSet::new();
     for artifact in built.iter_mut() {
-        let Some(first) = set.matches(&artifact.path).first().copied() else { continue };
+        let matching = set.matches(&artifact.path);
+        let Some(first) = matching.first().copied() else { continue };
+        used.extend(matching);
         let to = match folder {
             Some(folder) => format!("{}/{}", folder.as_str(), below_the_plain_part(&artifact.path, &globs[first])),
             None if is_in_cache(&artifact.path) => format!("{EXPORTED}/{}", artifact.path),
@@ -333,7 +343,33 @@ fn export(
             artifact.exported_as = Some(to);
         }
     }
-    Ok(())
+    Ok(globs.iter().enumerate().filter(|(number, _)| !used.contains(number)).map(|(_, glob)| glob.as_str()).collect())
+}
+
+/// Built files that are named for a glob that chooses none.
+const NEAREST: usize = 3;
+
+/// That a glob chose nothing, with what it may have meant: built files with the same name, else those most like it.
+fn nothing_matches(glob: &str, built: &[Artifact]) -> String {
+    let mut scored: Vec<(u32, &str)> =
+        built.iter().map(|artifact| (likeness(glob, &artifact.path), &*artifact.path)).collect();
+    scored.sort_by(|left, right| right.0.cmp(&left.0).then(left.1.cmp(right.1)));
+    let nearest: Vec<String> = scored.iter().take(NEAREST).map(|(_, path)| format!("`{path}`")).collect();
+    let nearest = match nearest.as_slice() {
+        [] => "nothing is listed as built".to_owned(),
+        nearest => format!("nearest of what was built: {}", nearest.join(", ")),
+    };
+    format!("export `{}` matches none of the built files: {nearest}", plain_text::one_line(glob))
+}
+
+/// How much a path is like a glob, from 0 to 1000; the same last name counts most.
+fn likeness(glob: &str, path: &str) -> u32 {
+    let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_lowercase();
+    let whole = similar::TextDiff::from_chars(glob, path).ratio();
+    let names = similar::TextDiff::from_chars(name(glob).as_str(), name(path).as_str()).ratio();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both are between 0 and 1")]
+    let score = (whole.mul_add(400.0, names * 600.0)).round() as u32;
+    score
 }
 
 /// What is left of a path without the folders that a glob spells out: of `dist/**` and `target/release/app`, all that is
@@ -394,6 +430,22 @@ mod tests {
         ] {
             assert_eq!(below_the_plain_part(path, glob), left, "{path} {glob}");
         }
+    }
+
+    #[test]
+    fn a_glob_that_chooses_nothing_is_told_with_what_it_may_have_meant() {
+        let sandbox = crate::folder_sandbox::FolderSandbox::new(&[]);
+        let paths = ["dist/app.js", "dist/app.css", "dist/deep/other.map"];
+        let mut built = of_files(paths.map(str::to_owned).into());
+        let globs = ["dist/*.js", "dist/ap.css", "bild/**"].map(str::to_owned);
+        let idle = export(&mut &sandbox, &mut built, &globs, None).unwrap();
+        assert_eq!(idle, ["dist/ap.css", "bild/**"]);
+        assert_eq!(
+            nothing_matches(idle[0], &built),
+            "export `dist/ap.css` matches none of the built files: nearest of what was built: `dist/app.css`, `dist/app.js`, \
+             `dist/deep/other.map`"
+        );
+        assert!(nothing_matches("x", &[]).ends_with("nothing is listed as built"));
     }
 
     #[test]

@@ -54,6 +54,27 @@ pub(crate) fn compiler_messages(transcript: &Transcript, place: Place<'_>) -> Ve
     found
 }
 
+/// What a line of standard output says to a person, if it is one of cargo's messages or of nextest's events: what the
+/// compiler would have printed, the output of a failed test, or nothing. One that a limit cut in the middle says nothing.
+pub(crate) fn told(line: &str) -> Option<String> {
+    // The first key of each ("External tools" of the cargo book; nexte.st, "Machine-readable output").
+    const CARGO: [&str; 4] = ["compiler-message", "compiler-artifact", "build-script-executed", "build-finished"];
+    const NEXTEST: [&str; 2] = ["suite", "test"];
+    let is_one_of = |key: &str, words: &[&str]| {
+        let rest = line.strip_prefix(&format!("{{\"{key}\":\"")).map(|rest| rest.split('"').next().unwrap_or_default());
+        rest.is_some_and(|word| words.contains(&word))
+    };
+    if is_one_of("reason", &CARGO) {
+        let value: Value = serde_json::from_str(line).unwrap_or_default();
+        return Some(value["message"]["rendered"].as_str().unwrap_or_default().to_owned());
+    }
+    if is_one_of("type", &NEXTEST) && line.contains("\"event\":") {
+        let value: Value = serde_json::from_str(line).unwrap_or_default();
+        return Some(value["stdout"].as_str().unwrap_or_default().to_owned());
+    }
+    None
+}
+
 /// What cargo itself says is wrong (a manifest, a dependency that is not there): only on standard error, as text.
 pub(crate) fn own_error(transcript: &Transcript) -> String {
     let stderr = transcript.stream(Stream::Stderr);
@@ -115,4 +136,31 @@ fn compiler_message(line: &str, place: Place<'_>) -> Option<CompilerMessage> {
             })
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_what_the_compiler_would_have_printed_and_no_message_for_machines() {
+        let stdout = concat!(
+            r#"{"reason":"compiler-artifact","package_id":"a","filenames":["/x"]}"#,
+            "\n",
+            r#"{"reason":"compiler-message","message":{"rendered":"warning: unused\n --> src/lib.rs:1\n","level":"warning"}}"#,
+            "\nrunning 1 test\n",
+            r#"{"type":"test","event":"started","name":"a::b$c"}"#,
+            "\n",
+            r#"{"type":"test","event":"failed","name":"a::b$c","stdout":"left: 1\n"}"#,
+            "\n",
+            r#"{"reason":"mine","type":"test"}"#,
+            "\n",
+            r#"{"reason":"compiler-message","message":{"rend"#,
+        );
+        let transcript = Transcript::of(&[(Stream::Stdout, stdout), (Stream::Stderr, "   Compiling a\n")]);
+        let shown = transcript.shown();
+        let expected = "warning: unused\n --> src/lib.rs:1\nrunning 1 test\nleft: 1\n{\"reason\":\"mine\",\"type\":\"test\"}\n   Compiling a\n";
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(lines(&shown), lines(expected), "{shown}");
+    }
 }

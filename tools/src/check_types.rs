@@ -30,10 +30,10 @@ struct CheckTypesForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which type checker to use, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<TypeChecker>,
-    /// How long it may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -146,12 +146,9 @@ impl Tool for CheckTypesTool {
     fn description(&self) -> &str {
         "Runs the project's own type checker, or its compiler without building anything, and lists what it finds: file, \
          line, column, code and message. It is found from the files: cargo check, mypy, pyright, tsc, go, else the script \
-         `typecheck` of package.json or the target `typecheck` of a makefile; `tool` chooses where several fit. `path` \
-         names a project's folder, or a file or folder in it: mypy and pyright then look at that alone, the others at the \
-         whole project, and list what is there first. Faster than build or run_tests: use it after each change. Nothing \
+         `typecheck` of package.json or the target `typecheck` of a makefile; `tool` chooses where several fit. With `path` mypy and pyright look at that alone, the others at the whole project, and list what is there first. Faster than build or run_tests: use it after each change. Nothing \
          is changed. Verdict: passed (no error), found (errors are listed), failed (the checker could not work, and its \
-         output says why). There is no network: what is not installed on the host cannot be used. A run that takes \
-         longer than 45 seconds answers status \"running\" with a run_id for get_run."
+         output says why). There is no network: all must be installed on the host. After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {

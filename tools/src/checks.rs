@@ -8,6 +8,7 @@
 pub(crate) mod changed;
 pub(crate) mod choice;
 pub(crate) mod diagnostic;
+pub(crate) mod others;
 pub(crate) mod read;
 pub(crate) mod report;
 

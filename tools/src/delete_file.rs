@@ -17,7 +17,7 @@ pub(crate) struct DeleteFileTool;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DeleteFileForm {
-    /// What is deleted: a file, a link (not what it points to), or a folder with all that is in it.
+    /// What is deleted.
     #[schemars(with = "schema::PathText")]
     path: WorkspacePath,
 }

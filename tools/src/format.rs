@@ -3,6 +3,8 @@
 //! Both are done the same way, by letting it write in the sandbox; whether that comes back is the plan's. So what is told
 //! does not depend on what each formatter prints when it only checks.
 
+use std::collections::BTreeSet;
+
 use cofferdam_contract::{HandBack, Plan, Sandbox, Work, WorkspacePath};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,9 +17,12 @@ use crate::{
         self, PYTHON, SCRIPTS,
         changed::Mark,
         choice::{Chosen, Fit, Kind, PythonFiles, choose},
-        joined, read,
+        joined,
+        others::{Copies, Writing, was_forbidden},
+        read,
         report::{Ending, Errand, ReportOutput, Verdict},
     },
+    command_line::command_line,
     project_signs::Signs,
     schema,
 };
@@ -32,13 +37,13 @@ struct FormatForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which formatter to use, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<Formatter>,
     /// `write` formats; `check` changes nothing and lists the files that would change. Default: write.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<FormatMode>,
-    /// How long it may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -178,11 +183,9 @@ impl Tool for FormatTool {
         "Formats files with the project's own formatter and lists those that changed; they reach the workspace. With mode \
          \"check\" nothing is changed, and the files that would change are listed. The formatter is found from the files: \
          rustfmt, ruff, black, prettier, gofmt, else the script `format` of package.json or the target `format` of a \
-         makefile; `tool` chooses where several fit. `path` names a project's folder, or a file or folder in it; then \
-         only what lies there comes back. Without path, source and text files of the formatter's kinds come back, \
-         nothing else. Verdict: passed (all is formatted now), found (mode check: some files are not formatted), failed \
-         (the formatter could not work, often because of a syntax error, which is listed; then nothing comes back). A \
-         run that takes longer than 45 seconds answers status \"running\" with a run_id for get_run."
+         makefile; `tool` chooses where several fit. With `path` only what lies there comes back. Without path, source and text files of the formatter's kinds come back, \
+         nothing else. Verdict: passed (all is formatted now), found (some files are not formatted), failed \
+         (the formatter could not work, often because of a syntax error, which is listed; then nothing comes back). After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {
@@ -227,6 +230,20 @@ impl Tool for FormatTool {
             return Err(Failure::new("no_program", text));
         };
         let mut report = errand(&chosen).run(sandbox)?;
+        let mut formatted_copies = None;
+        if report.verdict == Verdict::Failed && was_forbidden(report.printed()) {
+            // What it wrote before it came to such a file.
+            let written = mark.changed_of(sandbox, rewritten(chosen.tool))?.unwrap_or_default();
+            if let Some(copies) = Copies::make(sandbox, rewritten(chosen.tool))? {
+                let mut errand = errand(&chosen);
+                errand.command.directory = copies.of(&chosen.directory);
+                report = report.again(errand.run(sandbox)?, Copies::without);
+                formatted_copies = Some((copies, written));
+            }
+        }
+        if let (FormatMode::Check, Some(words)) = (mode, check_words(&chosen)) {
+            report.equivalent = command_line(report.argv.iter().take(1).chain(&words));
+        }
         report.notes.extend(checks::others_note(&chosen, form.tool));
         match chosen.tool {
             Formatter::Rustfmt | Formatter::Npm | Formatter::Make => report.notes.extend(chosen.whole_only()),
@@ -246,7 +263,20 @@ impl Tool for FormatTool {
                 .push("nothing is formatted: what the formatter wrote before it failed is thrown away".to_owned());
             return Ok(report.output(Written::ThrownAway));
         }
-        report.changed = mark.changed_of(sandbox, rewritten(chosen.tool))?;
+        report.changed = match formatted_copies {
+            None => mark.changed_of(sandbox, rewritten(chosen.tool))?,
+            Some((copies, written)) => {
+                let writing = if mode == FormatMode::Check { Writing::Told } else { Writing::Done };
+                let (changed, left) = copies.bring_back(sandbox, rewritten(chosen.tool), writing)?;
+                // Not all is formatted, and what could be comes back.
+                if !left.is_empty() {
+                    report.verdict = Verdict::Found;
+                }
+                report.notes.extend(left);
+                let all: BTreeSet<String> = changed.into_iter().chain(written).collect();
+                Some(all.into_iter().collect())
+            }
+        };
         match (mode, &report.changed) {
             (FormatMode::Check, Some(changed)) if !changed.is_empty() => {
                 report.verdict = Verdict::Found;
@@ -291,7 +321,30 @@ fn errand(chosen: &Chosen<Formatter>) -> Errand<'_> {
         Formatter::Make => checks::command(chosen, &[chosen.signs.first_target(NAMES).unwrap_or("format")]),
     };
     let first = chosen.part.as_ref().map(|part| part.path());
-    Errand { tool: chosen.tool.name(), command, read: read::lines, first, ending: Ending::Make }
+    let read: read::Reader = match chosen.tool {
+        Formatter::Rustfmt => read::rustfmt,
+        Formatter::Ruff
+        | Formatter::Black
+        | Formatter::Prettier
+        | Formatter::Gofmt
+        | Formatter::Npm
+        | Formatter::Make => read::lines,
+    };
+    Errand { tool: chosen.tool.name(), command, read, first, ending: Ending::Make }
+}
+
+/// The words with which the formatter itself only checks, for a person's terminal; `None` where the project's own command
+/// formats.
+fn check_words(chosen: &Chosen<Formatter>) -> Option<Vec<String>> {
+    let target = chosen.target();
+    let words: &[&str] = match chosen.tool {
+        Formatter::Rustfmt => &["fmt", "--all", "--check"],
+        Formatter::Ruff => &["format", "--no-cache", "--check", &target],
+        Formatter::Black | Formatter::Prettier => &["--check", &target],
+        Formatter::Gofmt => &["-l", &target],
+        Formatter::Npm | Formatter::Make => return None,
+    };
+    Some(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
 #[cfg(test)]

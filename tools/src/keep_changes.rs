@@ -36,6 +36,9 @@ impl Form for KeepChangesForm {
 struct KeepChangesOutput {
     /// The call that had written it.
     call: String,
+    /// What was asked for and is there already as the run wrote it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    already_there: Vec<String>,
 }
 
 impl Tool for KeepChangesTool {

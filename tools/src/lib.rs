@@ -95,6 +95,13 @@ pub trait Tool: Send + Sync {
         schema.get("properties").and_then(Value::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
     }
 
+    /// The standard names of the arguments that no call can be without.
+    fn required_arguments(&self) -> BTreeSet<String> {
+        let schema = self.input_schema();
+        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        required.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
     /// Parses `arguments` and says what the call wants. The same arguments give the same plan everywhere.
     ///
     /// # Errors

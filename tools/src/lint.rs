@@ -32,13 +32,13 @@ struct LintForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which linter to use, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<Linter>,
     /// `report` changes nothing; `fix` also lets the linter mend what it can. Default: report.
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<LintMode>,
-    /// How long it may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -157,12 +157,10 @@ impl Tool for LintTool {
     fn description(&self) -> &str {
         "Runs the project's own linter and lists what it finds: file, line, column, severity, code and message. The \
          linter is found from the files: clippy, ruff, eslint, go vet, else the script `lint` of package.json or the \
-         target `lint` of a makefile; `tool` chooses where several fit. `path` names a project's folder, or a file or \
-         folder in it. Nothing is changed, unless mode is \"fix\": then what the linter can mend by itself is mended, \
+         target `lint` of a makefile; `tool` chooses where several fit. Nothing is changed, unless mode is \"fix\": then what the linter can mend by itself is mended, \
          those files reach the workspace, and what is left is listed. Verdict: passed (in order by the project's own \
          settings; warnings may still be listed), found (something to mend), failed (the linter could not work, and its \
-         output says why). There is no network: what is not installed on the host cannot be used. A run that takes \
-         longer than 45 seconds answers status \"running\" with a run_id for get_run."
+         output says why). There is no network: all must be installed on the host. After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {

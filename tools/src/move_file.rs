@@ -17,7 +17,7 @@ pub(crate) struct MoveFileTool;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MoveFileForm {
-    /// What is moved: a file, a link, or a folder with all that is in it.
+    /// What is moved.
     #[schemars(with = "schema::PathText")]
     source: WorkspacePath,
     /// The new path, its name included. It must not exist; missing folders are made.

@@ -11,6 +11,7 @@ mod javascript;
 mod nextest;
 mod node;
 pub(crate) mod node_script;
+mod package_script;
 pub(crate) mod projects;
 mod python;
 mod recorded;
@@ -73,14 +74,14 @@ struct RunTestsForm {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::PathText>")]
     path: Option<WorkspacePath>,
-    /// Which runner to use, when several fit. Default: found from the files, in the order of this list.
+    /// Default: found from the files, in this order.
     #[serde(skip_serializing_if = "Option::is_none")]
     runner: Option<Runner>,
     /// Globs of files written by the tests to keep in the workspace, such as `tests/snapshots/**`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     keep: Option<Vec<String>>,
-    /// How long the run may take, in seconds. Default 600.
+    /// Seconds it may take. Default 600.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     timeout_seconds: Option<u64>,
@@ -110,13 +111,12 @@ impl Tool for RunTestsTool {
 
     fn description(&self) -> &str {
         "Runs the project's tests and reports each failure with its place, message and output. The runner is found from \
-         the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make test. Start narrow: `filter` takes a part of a test's name \
+         the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make test or the script `test` of package.json. Start narrow: `filter` takes a part of a test's name \
          (pytest: also an id such as tests/test_a.py::test_x), `path` a test file, a test folder or a project's folder. \
          The verdict says what happened: passed, failed, build_failed (compile errors are listed), no_tests, timed_out. \
          Only passed means that tests ran and none failed. There is no network but the run's own loopback: tests that \
          need other hosts fail, and dependencies must be installed on the host beforehand. Files that tests write are \
-         thrown away unless `keep` names them by globs. A run that takes longer than 45 seconds answers status \
-         \"running\" with a run_id for get_run."
+         thrown away unless `keep` names them by globs. After 45 seconds it answers status \"running\" and a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {
@@ -227,6 +227,7 @@ pub fn report(plan: &Plan, sandbox: &mut dyn Sandbox) -> Result<Report, Failure>
         Runner::Vitest | Runner::Jest | Runner::Mocha => run_javascript(sandbox, &detected, &form)?,
         Runner::Go => run_go(sandbox, &detected, &form)?,
         Runner::Make => run_make(sandbox, &detected, &form)?,
+        Runner::Npm => run_package_script(sandbox, &detected, &form)?,
         Runner::Pytest | Runner::Unittest => run_python(sandbox, &detected, &form)?,
         Runner::Node => run_node(sandbox, &detected, &form)?,
     };
@@ -447,6 +448,29 @@ fn run_go(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -
     Ok(Report::new(invocation(Runner::Go, &command), results, &transcript))
 }
 
+fn run_package_script(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
+    if form.filter.is_some() {
+        let text = "the package's script `test` runs all of its tests: leave filter out, or name another runner";
+        return Err(Failure::new("invalid_arguments", text));
+    }
+    let (command, note) = package_script::command(sandbox, detected.manager, &detected.directory)?;
+    sandbox.progress("running the script `test`");
+    let transcript = Transcript::execute(sandbox, &command)?;
+    let mut notes: Vec<String> = note.into_iter().collect();
+    notes.push(
+        "a script of package.json tells how it ended and nothing about single tests; its output is all there is"
+            .to_owned(),
+    );
+    // What a shell says of a program that it does not find (POSIX, "Exit Status for Commands").
+    if transcript.exit() == Some(cofferdam_contract::Exit::Code(127)) {
+        notes.push(
+            "a program of the script was not found: the package's dependencies must be installed on the host".into(),
+        );
+    }
+    let results = Results { complete: true, counting: Counting::ByStatus, notes, ..Results::default() };
+    Ok(Report::new(invocation(Runner::Npm, &command), results, &transcript))
+}
+
 fn run_make(sandbox: &mut dyn Sandbox, detected: &Detected, form: &RunTestsForm) -> Result<Report, Failure> {
     if form.filter.is_some() {
         let text = "make runs all tests of its target: leave filter out, or name another runner";
@@ -561,8 +585,11 @@ fn advice(report: &Report) -> Vec<String> {
              on the host or elsewhere are out of reach; a server that the test itself starts is not"
         ));
     }
-    let missing = told(&NOT_INSTALLED);
-    if missing > 0 {
+    // What a script printed is all there is of it.
+    let is_said = matches!(report.runner, Runner::Make | Runner::Npm)
+        && report.verdict != Verdict::Passed
+        && NOT_INSTALLED.iter().any(|sign| report.output.contains(sign));
+    if told(&NOT_INSTALLED) > 0 || is_said {
         notes.push(
             "something that is imported is not there; if it is a dependency, ask the person to install it on the host, \
              since nothing can be downloaded here"

@@ -40,9 +40,11 @@ pub(crate) fn input<T: JsonSchema>() -> Map<String, Value> {
     published(checked::<T>())
 }
 
-/// A schema as it is published: without path marks.
+/// A schema as it is published: without path marks, and without bounds that nobody comes to by writing. Arguments are
+/// checked against all of them, and a model reads the list of tools at every start.
 pub(crate) fn published(mut checked: Map<String, Value>) -> Map<String, Value> {
     checked.values_mut().for_each(drop_formats);
+    checked.values_mut().for_each(drop_bounds);
     checked
 }
 
@@ -156,6 +158,29 @@ fn close(map: &mut Map<String, Value>) {
     }
 }
 
+/// Drops what no text or number is meant to reach, and that what is written is not empty.
+fn drop_bounds(schema: &mut Value) {
+    const FAR: u64 = 1_000;
+    const VERY_FAR: u64 = 100_000;
+    match schema {
+        Value::Array(parts) => parts.iter_mut().for_each(drop_bounds),
+        Value::Object(map) => {
+            // A property may have such a name, and is a schema then, and no number.
+            let mut drop = |word: &str, drops: fn(u64) -> bool| {
+                if map.get(word).and_then(Value::as_u64).is_some_and(drops) {
+                    map.remove(word);
+                }
+            };
+            drop("minLength", |least| least <= 1);
+            drop("minItems", |least| least <= 1);
+            drop("maxLength", |most| most >= FAR);
+            drop("maximum", |most| most >= VERY_FAR);
+            map.values_mut().for_each(drop_bounds);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// Drops `format`: `uint32` and our own mark are no standard formats.
 fn drop_formats(schema: &mut Value) {
     match schema {
@@ -208,7 +233,7 @@ mod tests {
                 "properties": {
                     "count": {"type": "integer", "minimum": 1, "maximum": 9, "description": "How many."},
                     "choice": {"type": "string", "enum": ["one", "two"], "description": "Which."},
-                    "path": {"type": "string", "minLength": 1, "maxLength": 4095, "description": "Where."},
+                    "path": {"type": "string", "description": "Where."},
                 },
                 "required": ["path"],
                 "additionalProperties": false,

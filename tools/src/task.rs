@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use cofferdam_contract::{Command, Exit, HandBack, Need, Parameter, ParameterKind, Plan, Sandbox, Task, Word, Work};
+use cofferdam_contract::{
+    Command, Exit, HandBack, Need, Parameter, ParameterKind, Plan, Sandbox, Task, Word, Work, WorkspacePath,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Annotations, ArgumentError, Failure, Output, Project, Tool, Written, arguments,
+    Annotations, ArgumentError, Failure, Output, Project, Tool, Written, arguments, change,
     command_line::command_line,
     excerpt::{self, TEXT_BYTES},
     plain_text,
@@ -69,6 +71,7 @@ impl TaskTool {
         let words = task.words.iter().map(|word| match word {
             Word::Fixed(word) => word.clone(),
             Word::Filled { prefix, parameter } => format!("{prefix}{{{parameter}}}"),
+            Word::Pair { option, parameter } => format!("[{option} {{{parameter}}}]"),
         });
         let argv: Vec<String> = std::iter::once(task.program.clone()).chain(words).collect();
         let argv = argv.join(" ");
@@ -79,8 +82,7 @@ impl TaskTool {
             format!("When it succeeds, files that match {} come back.", excerpt::prefix(&globs, 200))
         };
         let description = format!(
-            "{} (A task of this workspace's owner: runs `{}` in `{}`, in a sandbox without a network. {comes_back} A run that \
-             takes longer than 45 seconds answers status \"running\" with a run_id for get_run.)",
+            "{} (A task of this workspace's owner: runs `{}` in `{}`, in a sandbox without a network. {comes_back} After 45 seconds it answers status \"running\" and a run_id for get_run.)",
             task.description,
             excerpt::prefix(&argv, 300),
             task.directory,
@@ -128,12 +130,17 @@ impl TaskTool {
 
     /// The words of the command for these values.
     fn words(&self, values: &Map<String, Value>, workspace: &str) -> Vec<String> {
-        let words = self.task.words.iter().filter_map(|word| match word {
-            Word::Fixed(word) => Some(word.clone()),
+        let value = |parameter: &String| {
+            let kind = &self.task.parameters.get(parameter)?.kind;
+            filled(kind, values.get(parameter)?, workspace)
+        };
+        let words = self.task.words.iter().flat_map(|word| match word {
+            Word::Fixed(word) => vec![word.clone()],
             Word::Filled { prefix, parameter } => {
-                let kind = &self.task.parameters.get(parameter)?.kind;
-                let value = values.get(parameter)?;
-                Some(format!("{prefix}{}", filled(kind, value, workspace)?))
+                value(parameter).map(|value| format!("{prefix}{value}")).into_iter().collect()
+            }
+            Word::Pair { option, parameter } => {
+                value(parameter).map_or_else(Vec::new, |value| vec![option.clone(), value])
             }
         });
         words.collect()
@@ -230,6 +237,7 @@ impl Tool for TaskTool {
             directory: self.task.directory.clone(),
             environment: BTreeMap::new(),
         };
+        self.find(sandbox)?;
         sandbox.progress(&format!("running {}", self.name()));
         let transcript = Transcript::execute(sandbox, &command)?;
         Ok(self.output(&command, &transcript))
@@ -237,6 +245,44 @@ impl Tool for TaskTool {
 }
 
 impl TaskTool {
+    /// Refuses where the program is not there, before anything is run, with what the owner can do.
+    fn find(&self, sandbox: &mut dyn Sandbox) -> Result<(), Failure> {
+        let (name, program) = (&self.task.name, &self.task.program);
+        let text = if let Some(below) = program.strip_prefix("./") {
+            let path = WorkspacePath::try_from(below.to_owned());
+            let path = path.map_err(|error| Failure::new("not_planned", error.to_string()))?;
+            if change::status(sandbox, &path)?.is_some() {
+                return Ok(());
+            }
+            format!(
+                "the task `{name}` runs `{program}`, and there is no such file in the workspace as this session sees it. Make \
+                 it, or ask the person to: the policy's [[task]] `{name}` names it in `argv`"
+            )
+        } else {
+            if sandbox.find_program(program)?.is_some() {
+                return Ok(());
+            }
+            let path = Command {
+                program: "printenv".to_owned(),
+                arguments: vec!["PATH".to_owned()],
+                directory: WorkspacePath::workspace(),
+                environment: BTreeMap::new(),
+            };
+            let path = match sandbox.find_program(&path.program)? {
+                Some(_) => plain_text::one_line(Transcript::execute(sandbox, &path)?.shown().trim()),
+                None => String::new(),
+            };
+            let path = if path.is_empty() { path } else { format!(" ({})", excerpt::prefix(&path, 1000)) };
+            format!(
+                "the task `{name}` runs `{program}`, and no folder of the sandbox's PATH has it{path}. Nothing can be \
+                 installed here: ask the person to install it on the host where sandboxes see it (`cofferdam doctor` lists the \
+                 folders), or to put it into the workspace and name it in the [[task]]'s `argv` by its path, \
+                 \"./tools/{program}\". `[env]` cannot change the PATH"
+            )
+        };
+        Err(Failure::new("no_program", text))
+    }
+
     fn output(&self, command: &Command, transcript: &Transcript) -> Output {
         let mut notes = Vec::new();
         let (verdict, told) = match transcript.end {
@@ -281,10 +327,10 @@ impl TaskTool {
 
 #[cfg(test)]
 mod tests {
-    use cofferdam_contract::{Lane, Limits, WorkspacePath};
+    use cofferdam_contract::{Lane, Limits};
 
     use super::*;
-    use crate::{Toolbox, portability_tests::assert_portable};
+    use crate::{Toolbox, folder_sandbox::FolderSandbox, portability_tests::assert_portable};
 
     fn parameter(kind: ParameterKind, need: Need) -> Parameter {
         Parameter { description: "What for.".to_owned(), kind, need }
@@ -299,6 +345,7 @@ mod tests {
             ("verbose", parameter(ParameterKind::Flag { word: "--verbose".into() }, Need::Optional)),
             ("file", parameter(ParameterKind::Path, Need::Optional)),
             ("label", parameter(ParameterKind::Text { max_length: 20 }, Need::Optional)),
+            ("level", parameter(ParameterKind::Integer { minimum: 0, maximum: 9 }, Need::Optional)),
         ];
         Task {
             name: "migrate".to_owned(),
@@ -311,6 +358,7 @@ mod tests {
                 filled("", "verbose"),
                 filled("--file=", "file"),
                 filled("", "label"),
+                Word::Pair { option: "--level".into(), parameter: "level".into() },
             ],
             directory: WorkspacePath::workspace(),
             parameters: kinds.map(|(name, parameter)| (name.to_owned(), parameter)).into(),
@@ -333,8 +381,8 @@ mod tests {
     #[test]
     fn values_fill_their_words_and_what_is_left_out_leaves_none() {
         assert_eq!(words(json!({"direction": "up"})), Ok("run up".into()));
-        let all = json!({"direction": "down", "steps": "3", "verbose": true, "file": "-x/a b", "label": "v1.2:a-b"});
-        assert_eq!(words(all), Ok("run down --steps=3 --verbose --file=/work/-x/a b v1.2:a-b".into()));
+        let all = json!({"direction": "down", "steps": "3", "verbose": true, "file": "-x/a b", "label": "v1.2:a-b", "level": 2});
+        assert_eq!(words(all), Ok("run down --steps=3 --verbose --file=/work/-x/a b v1.2:a-b --level 2".into()));
         assert_eq!(words(json!({"direction": "up", "verbose": false, "file": "."})), Ok("run up --file=/work".into()));
     }
 
@@ -371,7 +419,7 @@ mod tests {
         let tool = toolbox.find("migrate").unwrap();
         assert_portable(&tool.input_schema(), "migrate");
         assert_portable(&tool.output_schema(), "migrate output");
-        assert_eq!(tool.arguments().len(), 5);
+        assert_eq!(tool.arguments().len(), 6);
         assert!(
             tool.description().len() < 2000 && tool.description().contains("--steps={steps}"),
             "{}",
@@ -391,6 +439,25 @@ mod tests {
         };
         let tool = TaskTool::new(long);
         assert!(tool.description().len() + tool.title().len() < 2000, "{}", tool.description().len());
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_where_it_was_looked_for_and_what_can_be_done() {
+        let sandbox = FolderSandbox::new(&[("scripts/there", "")]);
+        let find = |program: &str| TaskTool::new(Task { program: program.into(), ..task() }).find(&mut &sandbox);
+        assert_eq!(find("./scripts/there"), Ok(()));
+        let missing = find("./scripts/gone").unwrap_err();
+        assert_eq!(missing.code, "no_program");
+        assert!(
+            missing.text.starts_with("the task `migrate` runs `./scripts/gone`, and there is no such file"),
+            "{missing:?}"
+        );
+        let missing = find("frobnicate").unwrap_err();
+        for part in
+            ["the task `migrate` runs `frobnicate`", "the sandbox's PATH", "cofferdam doctor", "./tools/frobnicate"]
+        {
+            assert!(missing.text.contains(part), "{part}: {}", missing.text);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use cofferdam_contract::{Command, Ended, Exit, Sandbox, SandboxError, Stream};
 
-use crate::{Failure, plain_text, run_tests::records};
+use crate::{Failure, cargo_messages, plain_text, run_tests::records};
 
 /// Lines of one stream that wait for the end of a line of the other.
 const WAITING: usize = 10_000;
@@ -98,12 +98,16 @@ impl Transcript {
         waiting.iter().for_each(|(stream, line)| hand_out(*stream, line));
     }
 
-    /// What a person would have seen: both streams without records, safe to show.
+    /// What a person would have seen: both streams without records and messages for machines, safe to show.
     pub(crate) fn shown(&self) -> String {
         let mut text = String::new();
         self.for_each_line(|stream, line| {
             match stream {
-                Stream::Stdout => text.push_str(&records::without(line)),
+                Stream::Stdout => match cargo_messages::told(line) {
+                    Some(told) if told.is_empty() => return,
+                    Some(told) => text.push_str(told.trim_end()),
+                    None => text.push_str(&records::without(line)),
+                },
                 Stream::Stderr => text.push_str(line),
             }
             text.push('\n');

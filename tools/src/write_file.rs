@@ -104,10 +104,11 @@ impl Tool for WriteFileTool {
             previous_bytes: written.previous_size,
         };
         let WriteFileOutput { path, bytes, lines, previous_bytes, .. } = &structured;
+        let lines = if *lines == 1 { "1 line".to_owned() } else { format!("{lines} lines") };
         let text = if structured.created {
-            format!("Created `{path}`: {bytes} bytes, {lines} lines.")
+            format!("Created `{path}`: {bytes} bytes, {lines}.")
         } else {
-            format!("Replaced `{path}`: {bytes} bytes, {lines} lines; it had {previous_bytes} bytes before.")
+            format!("Replaced `{path}`: {bytes} bytes, {lines}; it had {previous_bytes} bytes before.")
         };
         Ok(Output::new(text, &structured))
     }

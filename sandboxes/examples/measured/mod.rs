@@ -89,5 +89,8 @@ fn shapes() -> Result<Vec<ToolShape>, Box<dyn Error>> {
             _ => {}
         }
     }
-    Ok(names.into_iter().map(|name| ToolShape { name, arguments: arguments.iter().cloned().collect() }).collect())
+    Ok(names
+        .into_iter()
+        .map(|name| ToolShape { name, arguments: arguments.iter().cloned().collect(), required: BTreeSet::new() })
+        .collect())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     archive::Archive,
     beneath::{self, Found},
-    change::{Change, Held, Note, Reason, What},
+    change::{Change, Held, Note, Reason, Special, What},
     flush::Flush,
     journal::{Journal, Leftovers, Phase},
     layer::Ground,
@@ -157,6 +157,10 @@ impl Delivery<'_> {
         delivered.applied = finished.applied;
         delivered.held.extend(finished.held);
         delivered.notes.extend(finished.gone.into_iter().map(|file| Note::NotKept { file }));
+        delivered.notes.extend(finished.lost.into_iter().filter_map(|change| match change.what {
+            What::Special { special } => Some(not_restored(change.path, special)),
+            What::File { .. } | What::Folder { .. } | What::Link { .. } | What::Deleted => None,
+        }));
         Ok(delivered)
     }
 
@@ -195,6 +199,10 @@ impl Delivery<'_> {
                     Reason::Failed { error } => return Err(DeliveryError::Kernel(io::Error::other(error))),
                     reason => {
                         Leftovers::remove(self.workspace, std::slice::from_ref(&operation))?;
+                        if let What::Special { special } = operation.change.what {
+                            delivered.notes.push(not_restored(operation.change.path, special));
+                            continue;
+                        }
                         delivered.held.push(Held { change: operation.change.clone(), reason: reason.clone() });
                         match content {
                             // It stays held as it is, masked.
@@ -231,6 +239,10 @@ impl Delivery<'_> {
     }
 }
 
+fn not_restored(file: TreePath, special: Special) -> Note {
+    Note::NotRestored { file, what: special.to_string() }
+}
+
 /// Compares what was staged of a file with credentials with what was looked at: it may have been written to meanwhile, and what it
 /// holds now need not be masked where it goes.
 fn confirm(workspace: &Workspace, operation: &Operation, content: &Content<'_>) -> Result<(), Reason> {
@@ -248,7 +260,7 @@ pub(super) fn piece<'a>(
     content: Content<'a>,
 ) -> io::Result<Piece<'a>> {
     let host = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
-    Ok(Piece { held: HeldChange { change, reason, origin: origin.clone(), host }, content })
+    Ok(Piece { held: HeldChange { change, reason, origin: origin.clone(), host, told: None }, content })
 }
 
 /// How a delivery ended.
@@ -295,6 +307,11 @@ fn finish(
             // What is below it is held, and brings it along.
             (Reached::Undone(_), _) if operation.carries => undone.push(operation),
             (Reached::Undone(_), None) => finished.lost.push(change),
+            // A layer holds no such file.
+            (Reached::Undone(_), Some(_)) if matches!(change.what, What::Special { .. }) => {
+                finished.lost.push(change);
+                undone.push(operation);
+            }
             (Reached::Undone(reason), Some(content)) => {
                 finished.held.push(Held { change: change.clone(), reason: reason.clone() });
                 // A held change that a person wanted applied is still held, with its own reason and content.

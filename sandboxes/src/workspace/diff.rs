@@ -14,7 +14,7 @@ use super::{
     beneath::{self, Found, Kind},
     change::{Reason, What},
     notice::visible,
-    stack::HeldChange,
+    stack::{HeldChange, Since},
     tree_path::TreePath,
     version::{HostVersion, digest},
 };
@@ -35,8 +35,8 @@ pub struct Difference {
     /// The change.
     #[serde(flatten)]
     pub held: HeldChange,
-    /// Whether the workspace changed there since it was held, or since a person was told that it did.
-    pub changed_since: bool,
+    /// Whether the workspace changed there since it was held.
+    pub since: Since,
     /// What the workspace has there now, in a few words.
     pub workspace: String,
     /// What the session holds, in a few words.
@@ -53,7 +53,7 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "held {}: {}", self.held.change.path, self.held.reason)?;
-        if self.changed_since || self.held.reason == Reason::Conflict {
+        if self.since != Since::Same || self.held.reason == Reason::Conflict {
             writeln!(
                 formatter,
                 "both sides changed: `-` is the workspace's, `+` the agent's; applying puts the agent's in its place"
@@ -86,13 +86,13 @@ pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>)
         (Side::Summary(_), _) | (_, Side::Summary(_)) => None,
         (before, after) => Some(unified(path, before, after)),
     };
-    let changed_since = has_changed_since(held, host)?;
-    Ok(Difference { held: held.clone(), changed_since, workspace, session, diff, modes })
+    let since = since(held, host)?;
+    Ok(Difference { held: held.clone(), since, workspace, session, diff, modes })
 }
 
-/// Whether the host's side is not what it was when the change was held, or when a person was last told.
-pub(super) fn has_changed_since(held: &HeldChange, host: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(HostVersion::of(host, &held.change.path, &held.change.what)? != held.host)
+/// Whether the host's side is what it was when the change was held.
+pub(super) fn since(held: &HeldChange, host: BorrowedFd<'_>) -> io::Result<Since> {
+    Ok(held.since(&HostVersion::of(host, &held.change.path, &held.change.what)?))
 }
 
 impl Side {

@@ -241,7 +241,7 @@ impl Session {
                     let mut piece = piece(self.workspace(), change, reason, origin, content)?;
                     // What the host changed since the first of them is a conflict still, however often the agent went on.
                     if let Some(earlier) = stack.held.get(&piece.held.change.path) {
-                        piece.held.host = earlier.host.clone();
+                        (piece.held.host, piece.held.told) = (earlier.host.clone(), earlier.told.clone());
                     }
                     sorted.pieces.push(piece);
                 }

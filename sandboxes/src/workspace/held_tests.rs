@@ -11,6 +11,7 @@ use super::{
     change::{Reason, What},
     playground::{Playground, held_list, list, only, path, patient},
     session::{Session, SessionError},
+    stack::Since,
     tree_path::TreePath,
 };
 
@@ -214,6 +215,40 @@ fn applying_over_a_workspace_that_changed_since_is_told_first_and_done_second() 
     let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(released.held, []);
     assert_eq!(ground.tree(), [".envrc = held"]);
+}
+
+#[test]
+fn a_conflict_that_a_person_was_told_of_is_one_until_it_is_resolved() {
+    let ground = Playground::new();
+    ground.write(".envrc", "old");
+    let session = ground.session();
+    let edit = |text: &str| {
+        let (stamp, upper) = (ground.stamp(), ground.upper());
+        upper.write(".envrc", text);
+        ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    };
+    let since = || session.since(&session.held().unwrap()[0]).unwrap();
+    let tell = || session.apply(&[path(".envrc")], &super::playground::listed(), &patient(&|| false)).unwrap();
+    edit("held");
+    assert_eq!(since(), Since::Same);
+    ground.write(".envrc", "host");
+    ground.settle();
+    assert_eq!(since(), Since::Changed);
+    assert_eq!(tell().held.len(), 1);
+    assert_eq!(since(), Since::Told, "still a conflict");
+    let differences = session.differences(&session.layers().unwrap(), &path(".envrc")).unwrap();
+    assert!(differences[0].to_string().contains("both sides changed"), "{}", differences[0]);
+    edit("held again");
+    assert_eq!(since(), Since::Told, "the agent does not resolve it by going on");
+    ground.write(".envrc", "another");
+    ground.settle();
+    assert_eq!(since(), Since::Changed, "this one was not told");
+    assert_eq!(tell().held.len(), 1);
+    ground.write(".envrc", "old");
+    ground.settle();
+    assert_eq!(since(), Since::Same, "the person took the own edit back");
+    assert_eq!(tell().applied.len(), 1);
+    assert_eq!(ground.read(".envrc").as_deref(), Some("held again"));
 }
 
 #[test]

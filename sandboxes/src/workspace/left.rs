@@ -4,7 +4,13 @@
 //! back is a hand-back like any other, through the same gate; where the workspace is not as it was then, it is a
 //! conflict.
 
-use std::{collections::BTreeMap, fs, io, os::fd::AsFd, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    os::fd::AsFd,
+    sync::Arc,
+    time::Duration,
+};
 
 use cofferdam_policy::Secrets;
 use serde::{Deserialize, Serialize};
@@ -96,6 +102,8 @@ pub enum KeepError {
 pub struct Kept {
     /// What became of what the run left; what was not asked for this time is still left.
     pub handed_back: HandedBack,
+    /// What the run wrote and the session sees already: in the workspace, or held. Whatever was asked for.
+    pub already: Vec<TreePath>,
     /// Changes of the run that were more than is kept, and are gone.
     pub omitted: usize,
 }
@@ -129,6 +137,8 @@ impl Session {
         let changeset = Changeset::walk(layer.as_fd(), Marks::User, Bounds::of_bytes(MOST_BYTES * 2), &[])?;
         let masked = record.entries.iter().filter_map(|entry| Some((entry.change.path.clone(), entry.masked.clone()?)));
         let masked = masked.collect();
+        let files = record.entries.iter().filter(|entry| !matches!(entry.change.what, What::Folder { .. }));
+        let mut already: BTreeSet<TreePath> = files.map(|entry| entry.change.path.clone()).collect();
         let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
         let order = Order {
             changeset: &changeset,
@@ -140,7 +150,13 @@ impl Session {
             masked_then: Some(&masked),
             origin: keep.origin,
         };
-        Ok(Kept { handed_back: self.hand_back(&order, patience)?, omitted: record.omitted })
+        let handed_back = self.hand_back(&order, patience)?;
+        let HandedBack { applied, held, dropped, left, notes: _ } = &handed_back;
+        let changed = applied.iter().chain(left).chain(held.iter().map(|held| &held.change)).map(|change| &change.path);
+        for path in changed.chain(dropped.iter().map(|dropped| &dropped.path)) {
+            already.remove(path);
+        }
+        Ok(Kept { handed_back, already: already.into_iter().collect(), omitted: record.omitted })
     }
 }
 

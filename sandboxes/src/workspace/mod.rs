@@ -92,7 +92,7 @@ pub use masking::{Look, MaskError, Masks, OnTop};
 pub use merge::Unmerged;
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
-pub use stack::{Bond, HeldChange, Layers, Origin};
+pub use stack::{Bond, HeldChange, Layers, Origin, Since};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;
 pub use undo::{UndoError, Undoable, Undone};

@@ -12,14 +12,14 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     beneath::{self, Entry, Kind, Time},
-    change::{Change, Note, Reason, What},
+    change::{Change, Note, Reason, Special, What},
     changeset::TEMPORARY_PREFIX,
     flush::Flush,
     layer::copy_file,
@@ -45,7 +45,23 @@ pub(super) struct Operation {
     pub(super) staged: u64,
     /// Whether it is a folder that is only made for what is below it: then it is not held when it cannot be made.
     pub(super) carries: bool,
+    /// What the workspace itself had there, if this brings it back.
+    #[serde(default)]
+    pub(super) own: Option<Own>,
 }
+
+/// What an undo knows of something that the workspace itself had: no call can say this of what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Own {
+    /// All mode bits.
+    pub(super) mode: u32,
+    pub(super) owner: u32,
+    pub(super) group: u32,
+}
+
+/// Set-group-id and sticky: what a folder that comes back may have besides its permission bits, where owner and group are
+/// what they were. A file's set-id bits never come back: they would lend an identity to bytes that lay in another place.
+pub(super) const FOLDER_BITS: u32 = 0o3000;
 
 /// What must be at a path for an operation to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +145,7 @@ impl Operation {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let temporary = folder.join(format!("{TEMPORARY_PREFIX}{}{end}", hexadecimal(&random)).as_ref());
-        Ok(Self { change, expected, temporary, staged: 0, carries: false })
+        Ok(Self { change, expected, temporary, staged: 0, carries: false, own: None })
     }
 
     /// An operation that makes the folder `change` for what is below it.
@@ -144,6 +160,10 @@ impl Operation {
                 Way::Mode { mode: *mode }
             }
             (What::Deleted, Expected::Entry(there)) => Way::Remove(there),
+            (What::Special { special: Special::Fifo }, Expected::Absent) if self.own.is_some() => Way::Place,
+            (What::Special { special: Special::Fifo }, Expected::Entry(there)) if self.own.is_some() => {
+                Way::Exchange(there)
+            }
             (What::Deleted, Expected::Absent) | (What::Special { .. }, _) => Way::Nothing,
             (What::File { .. } | What::Link { .. } | What::Folder { .. }, Expected::Entry(there)) => {
                 Way::Exchange(there)
@@ -186,7 +206,15 @@ impl Operation {
                     rustix::fs::mkdirat(&folder, name, Mode::RWXU)?;
                     let made = made(folder.as_fd(), name, Kind::Folder)?;
                     owner.give(made.as_fd())?;
-                    beneath::set_mode(made.as_fd(), *mode)?;
+                    set_folder_mode(made.as_fd(), *mode, self.own)?;
+                    beneath::entry_of(made)?.inode
+                }
+                What::Special { special: Special::Fifo } => {
+                    let mode = self.own.map_or(0o600, |own| own.mode & 0o777);
+                    rustix::fs::mknodat(&folder, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+                    let made = made(folder.as_fd(), name, Kind::Fifo)?;
+                    owner.give(made.as_fd())?;
+                    beneath::set_mode(made.as_fd(), mode)?;
                     beneath::entry_of(made)?.inode
                 }
                 What::Deleted | What::Special { .. } => 0,
@@ -215,7 +243,7 @@ impl Operation {
         match self.way() {
             Way::Nothing => Ok(()),
             Way::Make { mode } => self.make(workspace, mode),
-            Way::Mode { mode } => self.set_folder_mode(workspace, mode),
+            Way::Mode { mode } => self.change_folder_mode(workspace, mode),
             Way::Place => {
                 let (parent, staging) = self.folders(root)?;
                 let placed = traced(workspace, &paths, || {
@@ -402,7 +430,7 @@ impl Operation {
                 Ok(()) => {
                     let folder = made(parent.as_fd(), path.name(), Kind::Folder)?;
                     owner.give(folder.as_fd())?;
-                    beneath::set_mode(folder.as_fd(), mode)?;
+                    set_folder_mode(folder.as_fd(), mode, self.own)?;
                     Ok(Some(beneath::entry_of(folder)?))
                 }
                 // Somebody made the same folder: what comes below it is judged by itself.
@@ -420,7 +448,7 @@ impl Operation {
         Ok(())
     }
 
-    fn set_folder_mode(&self, workspace: &Workspace, mode: u32) -> Result<(), Reason> {
+    fn change_folder_mode(&self, workspace: &Workspace, mode: u32) -> Result<(), Reason> {
         let folder = beneath::folder(workspace.fd(), self.change.path.as_path()).map_err(reason)?;
         let entry = beneath::entry_of(&folder).map_err(reason)?;
         match self.expected {
@@ -488,8 +516,8 @@ fn remember(recent: &mut Recent, folder: &TreePath, before: &Entry, after: &Entr
     }
 }
 
-/// Opens a link or folder that was just made. Whoever may write to the workspace may have put another thing there
-/// meanwhile, which must not be given to anybody: only what is ours, and is a link or holds nothing, is taken.
+/// Opens a link, pipe or folder that was just made. Whoever may write to the workspace may have put another thing there
+/// meanwhile, which must not be given to anybody: only what is ours, and is no folder or holds nothing, is taken.
 fn made(folder: BorrowedFd<'_>, name: &std::ffi::OsStr, kind: Kind) -> io::Result<OwnedFd> {
     let flags = match kind {
         Kind::Folder => OFlags::RDONLY | OFlags::DIRECTORY,
@@ -499,8 +527,15 @@ fn made(folder: BorrowedFd<'_>, name: &std::ffi::OsStr, kind: Kind) -> io::Resul
     let entry = beneath::entry_of(&opened)?;
     let is_ours = entry.kind == kind
         && entry.owner == rustix::process::geteuid().as_raw()
-        && (kind == Kind::Link || beneath::names(opened.as_fd())?.is_empty());
+        && (kind != Kind::Folder || beneath::names(opened.as_fd())?.is_empty());
     if is_ours { Ok(opened) } else { Err(Errno::STALE.into()) }
+}
+
+/// Sets the mode of a folder that was just made.
+fn set_folder_mode(folder: BorrowedFd<'_>, mode: u32, own: Option<Own>) -> io::Result<()> {
+    let made = beneath::entry_of(folder)?;
+    let had = own.filter(|own| (own.owner, own.group) == (made.owner, made.group));
+    beneath::set_mode(folder, mode | had.map_or(0, |own| own.mode & FOLDER_BITS))
 }
 
 /// Who a new file belongs to.

@@ -23,7 +23,7 @@ use super::{
     operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
     spared::{Merged, Moved, Spared},
-    stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Stack},
+    stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Since, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::HostVersion,
@@ -170,7 +170,9 @@ impl Session {
                     if reason == Reason::Conflict {
                         // Told now: the next order is about what is there now.
                         let (change, why) = (held.change.clone(), held.reason.clone());
-                        order.told.push(piece(self.workspace(), change, why, &held.origin, Content::None)?);
+                        let mut piece = piece(self.workspace(), change, why, &held.origin, Content::None)?;
+                        piece.held.told = Some(std::mem::replace(&mut piece.held.host, held.host.clone()));
+                        order.told.push(piece);
                     }
                     order.held.push(Held { change: held.change.clone(), reason });
                     continue;
@@ -275,8 +277,9 @@ impl Session {
         let workspace = self.workspace();
         let found = beneath::find(workspace.fd(), &change.path)?;
         // Read after it was looked at, so that a change in between is found by the operation.
-        if HostVersion::of(workspace.fd(), &change.path, &change.what)? != held.host {
-            return Err(PlaceError::Refused(Reason::Conflict));
+        match held.since(&HostVersion::of(workspace.fd(), &change.path, &change.what)?) {
+            Since::Same | Since::Told => {}
+            Since::Changed => return Err(PlaceError::Refused(Reason::Conflict)),
         }
         match found {
             Found::Entry(entry) if entry.device != workspace.device() => Err(PlaceError::Refused(Reason::OtherMount)),

@@ -21,7 +21,7 @@ use super::{
     left::{self, LEFT},
     masking::MaskError,
     shelf::{RETENTION, UNDO},
-    stack::{Content, HeldChange, Layers, Piece, Stack},
+    stack::{Content, HeldChange, Layers, Piece, Since, Stack},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
 };
@@ -179,13 +179,12 @@ impl Session {
         layers.held().filter(|held| held.change.path.is_within(path)).map(compare).collect()
     }
 
-    /// Whether the workspace changed at a held path since the change was held, or since a person was told of it: an order
-    /// to apply it then only says so.
+    /// Whether the workspace changed at a held path since the change was held, and whether a person was told of it.
     ///
     /// # Errors
     /// When the workspace cannot be read.
-    pub fn has_changed_since(&self, held: &HeldChange) -> Result<bool, LayersError> {
-        super::diff::has_changed_since(held, self.workspace.fd()).map_err(|source| self.layers_error(source))
+    pub fn since(&self, held: &HeldChange) -> Result<Since, LayersError> {
+        super::diff::since(held, self.workspace.fd()).map_err(|source| self.layers_error(source))
     }
 
     /// The other sessions of the workspace that hold something, by name, with the number of their changes. A session whose

@@ -17,7 +17,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, RenameFlags},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Uid},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,7 @@ use super::{
     change::Change,
     flush::Flush,
     layer::copy_file,
+    operation::FOLDER_BITS,
     stack::Origin,
     tree_path::TreePath,
     version::{HostVersion, MAX_ENTRIES},
@@ -179,7 +180,7 @@ impl Shelf {
         Ok((bytes <= self.room.get()).then_some(bytes))
     }
 
-    /// Copies files, folders and links; what else there is stays behind.
+    /// Copies files, folders, links and named pipes, with their permission bits; what else there is stays behind.
     fn copy(&self, from: BorrowedFd<'_>, name: &OsStr, number: &OsStr) -> io::Result<()> {
         let here = self.folder.as_fd();
         let mut pending = vec![(TreePath::root().join(name), TreePath::root().join(number))];
@@ -200,12 +201,23 @@ impl Shelf {
                 Kind::Folder => {
                     rustix::fs::mkdirat(&target_folder, target.name(), Mode::RWXU)?;
                     let made = beneath::folder(here, target.as_path())?;
-                    beneath::set_mode(made.as_fd(), entry.permissions() | 0o700)?;
+                    let (owner, group) = (Uid::from_raw(entry.owner), Gid::from_raw(entry.group));
+                    match rustix::fs::chownat(&made, "", Some(owner), Some(group), AtFlags::EMPTY_PATH) {
+                        // An ordinary user keeps it as his own.
+                        Ok(()) | Err(Errno::PERM) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    beneath::set_mode(made.as_fd(), entry.mode & FOLDER_BITS | entry.permissions() | 0o700)?;
                     let folder = beneath::open(from, source.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)?;
                     let names = beneath::names(folder.as_fd())?;
                     pending.extend(names.iter().map(|name| (source.join(name), target.join(name))));
                 }
-                Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => {}
+                Kind::Fifo => {
+                    let mode = Mode::from_raw_mode(entry.permissions());
+                    rustix::fs::mknodat(&target_folder, target.name(), FileType::Fifo, mode, 0)?;
+                    rustix::fs::chmodat(&target_folder, target.name(), mode, AtFlags::empty())?;
+                }
+                Kind::Character | Kind::Block | Kind::Socket => {}
             }
         }
         Ok(())

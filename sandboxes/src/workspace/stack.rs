@@ -41,8 +41,42 @@ pub struct HeldChange {
     pub reason: Reason,
     /// Where it comes from.
     pub origin: Origin,
-    /// What the workspace had there when it was held, or when a person was last told that this changed.
+    /// What the workspace had there when it was held.
     pub host: HostVersion,
+    /// What it had there instead when a person was last told so. It stays a conflict until it is applied, discarded, or
+    /// the workspace has again what it had; only the next order knows that the person knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<HostVersion>,
+}
+
+/// What the workspace has at a held path, beside what it had when the change was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Since {
+    /// The same.
+    Same,
+    /// Something else. An order to apply the change only says so.
+    Changed,
+    /// Something else, which a person was told of by an order. The next one applies the change.
+    Told,
+}
+
+impl HeldChange {
+    /// Judges what the workspace has there now.
+    pub(super) fn since(&self, now: &HostVersion) -> Since {
+        if *now == self.host {
+            Since::Same
+        } else if self.told.as_ref() == Some(now) {
+            Since::Told
+        } else {
+            Since::Changed
+        }
+    }
+
+    /// What the workspace had there when it was last compared.
+    fn last_known(&self) -> &HostVersion {
+        self.told.as_ref().unwrap_or(&self.host)
+    }
 }
 
 /// Where a held change comes from.
@@ -227,12 +261,13 @@ impl Stack {
 
     /// Whether what is below `folder` depends on a held change of it: it is not there yet, or not a folder yet.
     fn stands_on(&self, folder: &TreePath) -> bool {
-        self.held.get(folder).is_some_and(|held| match held.host {
+        self.held.get(folder).is_some_and(|held| match held.last_known() {
             HostVersion::Folder { .. } => false,
             HostVersion::Absent
             | HostVersion::File { .. }
             | HostVersion::Tree { .. }
             | HostVersion::Link { .. }
+            | HostVersion::Fifo { .. }
             | HostVersion::Unknown => true,
         })
     }

@@ -58,7 +58,7 @@ impl Place {
             };
             let change = Change { path: path.clone(), what: what.clone() };
             let (reason, host) = (Reason::Conflict, HostVersion::Absent);
-            Piece { held: HeldChange { change, reason, origin: origin("call"), host }, content }
+            Piece { held: HeldChange { change, reason, origin: origin("call"), host, told: None }, content }
         };
         let pieces: Vec<_> = added.iter().map(piece).collect();
         let next = self.stack.next(self.ledger.folder(), Ground::as_it_is(work.as_fd()), removed, &pieces).unwrap();

@@ -21,7 +21,7 @@ use super::{
     change::{Change, Held, Note, Reason, Special, What},
     delivery::{Delivery, Steps, Uninterrupted},
     masking::Masks,
-    operation::{EntryState, Expected, Operation},
+    operation::{EntryState, Expected, Operation, Own},
     session::{Session, SessionError},
     shelf::{self, Before, Recorded, Shelved},
     stack::{Content, Origin, Stack},
@@ -143,7 +143,7 @@ impl Session {
         let mut way = Way { session: self, shelved: &shelved, selected, named, stack: &stack, back: Back::default() };
         way.find().map_err(failed)?;
         // What was opened for reading stays open until it was copied.
-        let Back { operations, refused, stay, gone, notes: mut not_restored, opened: _opened } = way.back;
+        let Back { operations, refused, stay, gone, notes: mut not_restored, bits, opened: _opened } = way.back;
         let origin = Origin::order("undo").map_err(failed)?;
         let order = origin.call.clone();
         if !refused.is_empty() || operations.is_empty() {
@@ -162,6 +162,13 @@ impl Session {
         };
         let delivered = self.deliver(delivery, steps)?;
         not_restored.extend(delivered.notes);
+        for (file, wanted) in bits {
+            let Ok(Found::Entry(entry)) = beneath::find(self.workspace().fd(), &file) else { continue };
+            let missing = wanted & !entry.mode;
+            if missing != 0 {
+                not_restored.push(Note::NotRestored { file, what: format!("the mode bits {missing:o} of it") });
+            }
+        }
         Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, gone, notes: not_restored })
     }
 
@@ -192,6 +199,8 @@ struct Back<'a> {
     stay: Vec<TreePath>,
     gone: Vec<TreePath>,
     notes: Vec<Note>,
+    /// Folders that had more than permission bits, with those.
+    bits: Vec<(TreePath, u32)>,
     opened: Vec<Opened<'a>>,
 }
 
@@ -367,13 +376,16 @@ impl<'a> Way<'a> {
             let Some(entry) = beneath::entry(folder.as_fd(), kept.name())? else { continue };
             self.back.opened.extend(Opened::open(shelf, &kept, (entry.kind, entry.mode & 0o7777))?);
             let not_restored = match entry.kind {
-                Kind::File | Kind::Folder if entry.mode & 0o7000 != 0 => {
+                Kind::File if entry.mode & 0o7000 != 0 => {
                     Some(format!("the mode bits {:o} of it", entry.mode & 0o7000))
                 }
-                Kind::File | Kind::Folder | Kind::Link => None,
+                Kind::Folder if entry.mode & 0o7000 != 0 => {
+                    self.back.bits.push((path.clone(), entry.mode & 0o7000));
+                    None
+                }
+                Kind::File | Kind::Folder | Kind::Link | Kind::Fifo => None,
                 Kind::Character => Some(Special::CharacterDevice.to_string()),
                 Kind::Block => Some(Special::BlockDevice.to_string()),
-                Kind::Fifo => Some(Special::Fifo.to_string()),
                 Kind::Socket => Some(Special::Socket.to_string()),
             };
             let note = not_restored.map(|what| Note::NotRestored { file: path.clone(), what });
@@ -393,9 +405,13 @@ impl<'a> Way<'a> {
                     pending.extend(below);
                     (What::Folder { mode: entry.permissions(), opaque: false }, Content::None)
                 }
-                Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => continue,
+                Kind::Fifo => (What::Special { special: Special::Fifo }, Content::None),
+                Kind::Character | Kind::Block | Kind::Socket => continue,
             };
             self.push(path, what, expected, nearest, content)?;
+            if let Some((operation, _)) = self.back.operations.last_mut() {
+                operation.own = Some(Own { mode: entry.mode, owner: entry.owner, group: entry.group });
+            }
         }
         Ok(())
     }

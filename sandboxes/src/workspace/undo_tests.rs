@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use cofferdam_contract::HandBack;
+use rustix::fs::{FileType, Mode};
 
 use super::{
     Reason, Retention, Session, UndoError, Undone,
@@ -103,7 +104,9 @@ fn what_an_undo_cannot_bring_back_is_named_and_bits_that_forbid_reading_are_kept
     ground.write("tree/set", "x");
     ground.write("tree/shut/in", "x");
     let root = ground.workspace.root().to_owned();
-    sh("mkfifo tree/pipe; chmod 4755 tree/set; chmod 000 tree/shut/in; chmod 300 tree/shut", &root);
+    sh("chmod 4755 tree/set; chmod 000 tree/shut/in; chmod 300 tree/shut", &root);
+    let socket = rustix::fs::mknodat(rustix::fs::CWD, root.join("tree/door"), FileType::Socket, Mode::RUSR, 0);
+    socket.unwrap();
     // The playground's calls are of 2023.
     let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
     let stamp = ground.stamp();
@@ -114,13 +117,47 @@ fn what_an_undo_cannot_bring_back_is_named_and_bits_that_forbid_reading_are_kept
         let undone = undo(&session, "call-1", &[]);
         let mut notes: Vec<_> = undone.notes.iter().map(|note| format!("{note:?}")).collect();
         notes.sort();
-        let [pipe, set] = &notes[..] else { panic!("{notes:?}") };
-        assert!(pipe.contains("tree/pipe") && pipe.contains("a named pipe"), "{notes:?}");
+        let [door, set] = &notes[..] else { panic!("{notes:?}") };
+        assert!(door.contains("tree/door") && door.contains("a socket"), "{notes:?}");
         assert!(set.contains("tree/set") && set.contains("4000"), "{notes:?}");
         let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode("tree/set"), mode("tree/shut/in"), mode("tree/shut")), (0o755, 0o000, 0o300));
         // The shelf has the bits that it had: the second time is as the first.
         undo(&session, &undone.order, &[]);
+    }
+}
+
+#[test]
+fn pipes_and_the_bits_of_folders_that_the_workspace_had_come_back_as_often_as_wanted() {
+    for ground in [Playground::new(), Playground::on_two_file_systems()] {
+        ground.write("tree/shared/x", "x");
+        let root = ground.workspace.root().to_owned();
+        sh("mkfifo -m 640 tree/pipe lone; chmod 3771 tree/shared", &root);
+        let list = || sh("find . -mindepth 1 -printf '%p %y %m\n' | sort", &root);
+        let before = list();
+        let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
+        let (stamp, upper) = (ground.stamp(), ground.upper());
+        upper.delete("tree").write("lone", "a file");
+        let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+        assert_eq!(back.held.len(), 1, "a person says whether a file takes the place of a pipe: {:?}", back.held);
+        session.apply(&[path("lone")], &super::playground::listed(), &patient(&|| false)).unwrap();
+        let (call, order) = ("call-1".to_owned(), newest(&session));
+        let after = list();
+        let (mut tree, mut lone) = (call, order);
+        for _ in 0..2 {
+            for order in [&mut tree, &mut lone] {
+                let undone = undo(&session, order, &[]);
+                assert_eq!(undone.refused, []);
+                *order = undone.order;
+            }
+            assert_eq!(list(), before);
+            for order in [&mut tree, &mut lone] {
+                let again = undo(&session, order, &[]);
+                assert_eq!(again.refused, []);
+                *order = again.order;
+            }
+            assert_eq!(list(), after);
+        }
     }
 }
 

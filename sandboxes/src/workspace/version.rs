@@ -49,7 +49,12 @@ pub enum HostVersion {
         /// SHA-256 of its target, in hexadecimal.
         sha256: String,
     },
-    /// Something that cannot be compared: a device, a path behind a link, a folder with too many entries.
+    /// A named pipe.
+    Fifo {
+        /// Permission bits (`0o777` part).
+        mode: u32,
+    },
+    /// Something that cannot be compared: a device or socket, a path behind a link, a folder with too many entries.
     Unknown,
 }
 
@@ -83,7 +88,8 @@ impl HostVersion {
                 let target = beneath::link_target(parent.as_fd(), path.name())?;
                 Ok(Self::Link { sha256: hexadecimal(&Sha256::digest(target.as_encoded_bytes())) })
             }
-            Kind::Character | Kind::Block | Kind::Fifo | Kind::Socket => Ok(Self::Unknown),
+            Kind::Fifo => Ok(Self::Fifo { mode: entry.permissions() }),
+            Kind::Character | Kind::Block | Kind::Socket => Ok(Self::Unknown),
         }
     }
 }

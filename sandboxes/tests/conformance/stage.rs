@@ -408,6 +408,10 @@ fn policy(operator: &str) -> Policy {
         Layer { name: LayerName::Builtin, file: "builtin", text: ONE_TOOL },
         Layer { name: LayerName::Operator, file: "operator", text: operator },
     ];
-    let tools = [ToolShape { name: "probe".to_owned(), arguments: std::collections::BTreeSet::new() }];
+    let tools = [ToolShape {
+        name: "probe".to_owned(),
+        arguments: std::collections::BTreeSet::new(),
+        required: std::collections::BTreeSet::new(),
+    }];
     Policy::load(&layers, &tools).unwrap()
 }

@@ -32,7 +32,8 @@ use crate::{
 Examples:
   cofferdam audit show --since 2h
   cofferdam audit show --tool run_tests --last 5
-  cofferdam audit show --call 5bd475a9          all that is known of a call, or of an order such as apply-1a36fab0")]
+  cofferdam audit show --call 5bd475a9    all that is known of a call, or of an
+                                          order such as apply-1a36fab0")]
 pub(in crate::cli) struct Show {
     /// How many calls and orders
     #[arg(long, default_value = "20", value_name = "N")]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use cofferdam_sandboxes::{Change, Difference, HeldChange, TreePath, Undoable, What};
+use cofferdam_sandboxes::{Change, Difference, HeldChange, Reason, Since, TreePath, Undoable, What};
 use serde::Serialize;
 use serde_json::json;
 
@@ -65,12 +65,9 @@ impl Desk {
             .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
             .map(|shown| AsOf { shown, generation })
             .collect();
-        let listed = listed.into_iter().map(|shown| {
-            Ok(Listed {
-                changed_since: self.session.has_changed_since(shown.shown).map_err(|error| failed(&error))?,
-                shown,
-            })
-        });
+        let listed = listed
+            .into_iter()
+            .map(|shown| Ok(Listed { since: self.session.since(shown.shown).map_err(|error| failed(&error))?, shown }));
         let listed: Vec<Listed<'_>> = listed.collect::<Result<_, Exit>>()?;
         if *json {
             print(plain::json(&json!(listed)));
@@ -88,7 +85,7 @@ impl Desk {
         if listed.is_empty() {
             return Ok(nothing_there(&paths));
         }
-        let is_conflict = listed.iter().any(|held| held.changed_since);
+        let is_conflict = listed.iter().any(|held| held.since == Since::Changed);
         let is_secret = listed.iter().any(|held| held.shown.shown.reason.is_about_secrets());
         print(closing_line(generation, &paths, Exceptions { is_conflict, is_secret }, self.colour));
         Ok(Exit::Success)
@@ -115,7 +112,7 @@ impl Desk {
         for difference in &differences {
             difference.to_string().lines().for_each(|line| print(diff_line(line, self.colour)));
         }
-        let is_conflict = differences.iter().any(|shown| shown.changed_since);
+        let is_conflict = differences.iter().any(|shown| shown.since == Since::Changed);
         let is_secret = differences.iter().any(|shown| shown.held.reason.is_about_secrets());
         print(closing_line(generation, &paths, Exceptions { is_conflict, is_secret }, self.colour));
         Ok(Exit::Success)
@@ -159,7 +156,7 @@ struct Listed<'a> {
     #[serde(flatten)]
     shown: AsOf<&'a HeldChange>,
     /// Whether the workspace changed there since.
-    changed_since: bool,
+    since: Since,
 }
 
 /// What of the shown changes one order does not apply.
@@ -182,10 +179,13 @@ fn when(at_ms: u64) -> String {
     audit::time::rfc3339(UNIX_EPOCH + Duration::from_millis(at_ms))
 }
 
-fn held_line(Listed { shown: AsOf { shown: held, .. }, changed_since }: &Listed<'_>, colour: Colour) -> String {
-    let conflict = match changed_since {
-        true => format!("{} you changed it since; ", colour.paint(Mark::Warn, "conflict:")),
-        false => String::new(),
+fn held_line(Listed { shown: AsOf { shown: held, .. }, since }: &Listed<'_>, colour: Colour) -> String {
+    let mark = colour.paint(Mark::Warn, "conflict:");
+    let conflict = match since {
+        Since::Changed => format!("{mark} you changed it since; "),
+        Since::Told => format!("{mark} you changed it since, as you were told; "),
+        Since::Same if held.reason == Reason::Conflict => format!("{mark} "),
+        Since::Same => String::new(),
     };
     format!(
         "{} ({}): {conflict}{}  {}",

@@ -22,7 +22,8 @@ use crate::{plain, server::Setup};
 #[command(after_help = "\
 Examples:
   cofferdam policy diff policy.toml candidate.toml
-  git show main:.cofferdam.toml > /tmp/before.toml; cofferdam policy diff --as repository /tmp/before.toml .cofferdam.toml")]
+  git show main:.cofferdam.toml > /tmp/before.toml
+  cofferdam policy diff --as repository /tmp/before.toml .cofferdam.toml")]
 pub(in super::super) struct Diff {
     /// The file as it is
     before: PathBuf,

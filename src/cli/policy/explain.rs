@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cofferdam policy explain '{\"tool\": \"delete_file\", \"args\": {\"path\": \"tests/a.rs\"}}'
+  cofferdam policy explain '{\"tool\": \"delete_file\", \"args\": {\"path\": \"a.rs\"}}'
   cofferdam policy explain '{\"tool\": \"run_tests\"}' --policy candidate.toml")]
 pub(in super::super) struct Explain {
     /// The call: `{"tool": NAME, "args": {…}}`

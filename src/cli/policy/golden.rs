@@ -36,7 +36,9 @@ A file of golden calls:
   tool = \"delete_file\"
   args = { path = \"tests/a.rs\" }
   decision = \"deny\"
-  rule = \"no-deleting-tests\"     # optional, as are network = \"off\" and lane = \"routine\"")]
+  rule = \"no-deleting-tests\"
+
+The rule is optional, as are network = \"off\" and lane = \"routine\".")]
 pub(in super::super) struct Test {
     /// The file; without it `policy-tests.toml` beside your policy file, else in the workspace
     file: Option<PathBuf>,

@@ -43,6 +43,13 @@ pub enum Word {
         /// The parameter's name.
         parameter: String,
     },
+    /// Two words: an option, and a parameter's value. Both are left out with the parameter.
+    Pair {
+        /// The first word, as it is.
+        option: String,
+        /// The parameter's name.
+        parameter: String,
+    },
 }
 
 /// Something that an agent may choose.

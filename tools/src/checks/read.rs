@@ -238,6 +238,37 @@ pub(crate) fn lines(transcript: &Transcript, place: Place<'_>, tool: &str) -> Ve
     lines_of(&transcript.shown(), place, tool)
 }
 
+/// What rustfmt says of a file that it cannot read, as rustc shows it: `error: message`, and below it `  --> path:line:column`
+/// and an explanation until an empty line.
+pub(crate) fn rustfmt(transcript: &Transcript, place: Place<'_>, tool: &str) -> Vec<Diagnostic> {
+    let text = transcript.shown();
+    let mut found: Vec<Diagnostic> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some(message) = line.strip_prefix("error: ") else { continue };
+        let Some(at) = lines.peek().and_then(|next| next.trim_start().strip_prefix("--> ")) else { continue };
+        let at = format!("{at}: -");
+        let Some(Line { file, numbers, .. }) = Line::read(&at) else { continue };
+        let mut detail = format!("{line}\n");
+        while let Some(more) = lines.next_if(|more| !more.trim().is_empty()) {
+            detail.push_str(&format!("{more}\n"));
+        }
+        let diagnostic = Diagnostic {
+            file: Some(shown(file, place)),
+            line: numbers.first().copied(),
+            column: numbers.get(1).copied(),
+            detail: Some(detail),
+            ..Diagnostic::new(tool, Severity::Error, plain_text::one_line(message))
+        };
+        // A module that two targets have is read twice.
+        if seen.insert(diagnostic.line()) {
+            found.push(diagnostic);
+        }
+    }
+    found
+}
+
 /// The same of a text that is safe to show.
 pub(crate) fn lines_of(text: &str, place: Place<'_>, tool: &str) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = Vec::new();
@@ -329,6 +360,15 @@ mod tests {
             read(lines, Stream::Stdout, text),
             ["sub/src/a.c:3:7: warning: unused variable", "b.go:4: error: undefined: x", "sub/c.go:1:2: error: no"]
         );
+    }
+
+    #[test]
+    fn what_rustfmt_cannot_read_is_listed_with_its_place() {
+        let text = "error: an inner attribute is not permitted\n  --> /work/sub/src/lib.rs:5:1\n   |\n 5 | / #![allow(\n\n\
+                    error: an inner attribute is not permitted\n  --> /work/sub/src/lib.rs:5:1\n   |\n\n\
+                    error: no such command\nError writing files: io error\n";
+        let told = read(rustfmt, Stream::Stderr, text);
+        assert_eq!(told, ["sub/src/lib.rs:5:1: error: an inner attribute is not permitted"]);
     }
 
     #[test]

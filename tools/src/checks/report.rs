@@ -208,6 +208,29 @@ fn shown_program(program: &str, directory: &WorkspacePath) -> String {
 }
 
 impl Report {
+    /// What the same run showed elsewhere, as if it had been here; `told` turns what was said there into that.
+    pub(crate) fn again(self, elsewhere: Self, told: fn(&str) -> String) -> Self {
+        let diagnostics = elsewhere.diagnostics.into_iter().map(|diagnostic| Diagnostic {
+            file: diagnostic.file.as_deref().map(told),
+            message: told(&diagnostic.message),
+            detail: diagnostic.detail.as_deref().map(told),
+            ..diagnostic
+        });
+        Self {
+            argv: self.argv,
+            equivalent: self.equivalent,
+            directory: self.directory,
+            diagnostics: diagnostics.collect(),
+            output: told(&elsewhere.output),
+            ..elsewhere
+        }
+    }
+
+    /// What the program printed, safe to show.
+    pub(crate) fn printed(&self) -> &str {
+        &self.output
+    }
+
     /// The result of the call.
     pub(crate) fn output(self, written: Written) -> Output {
         let numbers = Numbers::of(&self.diagnostics);

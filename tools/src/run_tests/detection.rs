@@ -16,6 +16,7 @@ use crate::{
 use super::{
     node,
     node_script::{self, Script},
+    package_script::Manager,
     projects::{self, Language, Project},
     runner::Runner,
     script_runner::{self, ScriptRunner},
@@ -35,6 +36,8 @@ pub(super) struct Detected {
     pub(super) script: Script,
     /// The makefile's target that runs tests.
     pub(super) make: Option<&'static str>,
+    /// What runs the package's scripts.
+    pub(super) manager: Manager,
     /// What the package's test script gives vitest, jest or mocha.
     pub(super) script_runner: ScriptRunner,
     /// Whether the project's files say pytest.
@@ -58,7 +61,7 @@ impl Detected {
 const LOOKED_FOR: &str = "looked for: Cargo.toml (cargo test); pytest.ini, [tool.pytest], conftest.py, test_*.py or *_test.py \
                           (pytest, unittest); package.json whose scripts.test runs `node --test`, or *.test.js, test-*.js, \
                           test/*.js (node:test), or that runs or needs vitest, jest or mocha; go.mod with *_test.go (go test); \
-                          a makefile with the target test or check (make)";
+                          a makefile with the target test or check (make); package.json with another scripts.test (npm)";
 
 /// Finds the project that `path` belongs to: at the path, else in the nearest folder above it.
 pub(super) fn detect(
@@ -103,6 +106,7 @@ pub(super) fn detect(
                 part: (!whole).then_some(part),
                 others: others.to_vec(),
                 make: signs.make,
+                manager: signs.manager,
                 script_runner: signs.script_runner(*runner),
                 says_pytest: signs.pytest,
                 script: signs.script,
@@ -182,6 +186,7 @@ struct TestSigns {
     go: bool,
     /// The makefile's target that runs tests.
     pub(super) make: Option<&'static str>,
+    manager: Manager,
     /// JavaScript test files beside or below, outside `node_modules`, in a folder that a package can begin in.
     node_files: Vec<String>,
     /// Projects in folders below.
@@ -207,6 +212,7 @@ impl TestSigns {
         let scripted = signs.package().and_then(script_runner::of_package);
         let go = has("go.mod") && !names(sandbox, directory, Some("*_test.go"), 12)?.is_empty();
         let make = signs.first_target(&["test", "check"]);
+        let manager = Manager::of(&signs);
         // A folder of tests is no project: run there, its tests would not find what they import.
         let has_mark = signs.has_python_mark();
         let begins_python = directory.is_workspace() || has_mark;
@@ -244,6 +250,7 @@ impl TestSigns {
             nextest,
             go,
             make,
+            manager,
             cargo_workspace,
             pytest,
             unittest,
@@ -260,7 +267,7 @@ impl TestSigns {
         let stays = match runner {
             Runner::Cargo | Runner::Nextest => !self.cargo_workspace,
             Runner::Unittest | Runner::Go => true,
-            Runner::Make => return Vec::new(),
+            Runner::Make | Runner::Npm => return Vec::new(),
             Runner::Pytest | Runner::Vitest | Runner::Jest | Runner::Mocha | Runner::Node => false,
         };
         let language = Language::of(runner);
@@ -317,6 +324,12 @@ impl TestSigns {
         }
         if self.make.is_some() && matches!(scope, Scope::Whole) {
             fitting.push(Runner::Make);
+        }
+        // A script that comes to no known runner; asked for by name, any.
+        let is_unknown = matches!(self.script, Script::Other { .. }) && self.scripted.is_none();
+        let is_asked_for = wanted == Some(Runner::Npm) && self.script != Script::Missing;
+        if (is_unknown || is_asked_for) && matches!(scope, Scope::Whole) {
+            fitting.push(Runner::Npm);
         }
         fitting
     }
@@ -450,6 +463,22 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_comes_to_no_known_runner_is_run_as_it_is() {
+        let package = |script: &str| format!(r#"{{"scripts":{{"test":"{script}"}}}}"#);
+        assert_eq!(runner(&[("package.json", &package("ava")), ("a.test.js", "")]), Runner::Npm);
+        assert_eq!(runner(&[("package.json", &package("./run.sh && xo")), ("pnpm-lock.yaml", "")]), Runner::Npm);
+        let both = [("package.json", &*package("tap")), ("Makefile", "test:\n")];
+        let found = detected(&both, ".", None).unwrap();
+        assert_eq!((found.runner, found.others), (Runner::Make, vec![Runner::Npm]));
+        let jest = [("package.json", &*package("jest"))];
+        assert_eq!(detected(&jest, ".", None).unwrap().others, []);
+        assert_eq!(detected(&jest, ".", Some(Runner::Npm)).unwrap().runner, Runner::Npm);
+        let placeholder = package("echo no test specified && exit 1");
+        assert!(detected(&[("package.json", &placeholder)], ".", None).is_err());
+        assert!(detected(&[("package.json", &placeholder)], ".", Some(Runner::Npm)).is_err());
+    }
+
+    #[test]
     fn go_and_make_are_told_by_their_files() {
         assert_eq!(runner(&[("go.mod", ""), ("a/a_test.go", "")]), Runner::Go);
         assert_eq!(runner(&[("Makefile", "check:\n\ttrue\n")]), Runner::Make);
@@ -497,10 +526,10 @@ mod tests {
 
     #[test]
     fn a_place_without_tests_says_what_was_looked_for_and_what_is_below() {
-        let files = [("package.json", r#"{"scripts":{"test":"ava"}}"#), ("a.test.js", ""), ("b/Cargo.toml", "")];
-        let failure = detected(&files, ".", None).unwrap_err();
+        let files = [("package.json", r#"{"scripts":{"test":"ava"}}"#), ("sub/a.js", ""), ("sub/b/Cargo.toml", "")];
+        let failure = detected(&files, "sub", None).unwrap_err();
         assert_eq!(failure.code, "nothing_to_run");
-        for part in ["Cargo.toml (cargo test)", "scripts.test runs `ava`", "`b` (cargo)"] {
+        for part in ["Cargo.toml (cargo test)", "scripts.test runs `ava`", "`sub/b` (cargo)"] {
             assert!(failure.text.contains(part), "{}", failure.text);
         }
         assert_eq!(detected(&files, "nowhere", None).unwrap_err().code, "not_found");

@@ -47,6 +47,7 @@ impl Language {
             Runner::Vitest | Runner::Jest | Runner::Mocha | Runner::Node => Some(Self::JavaScript),
             Runner::Go => Some(Self::Go),
             Runner::Make => None,
+            Runner::Npm => Some(Self::JavaScript),
         }
     }
 

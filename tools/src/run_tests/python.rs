@@ -81,7 +81,8 @@ impl Interpreter {
             | Runner::Mocha
             | Runner::Node
             | Runner::Go
-            | Runner::Make => (UNITTEST_RECORDER, "unittest"),
+            | Runner::Make
+            | Runner::Npm => (UNITTEST_RECORDER, "unittest"),
         };
         let told = format!("<the recorder of {module}'s results>");
         let argv = [self.program.clone(), "-c".to_owned(), told].into_iter().chain(arguments.clone()).collect();

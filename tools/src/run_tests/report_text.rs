@@ -152,7 +152,19 @@ impl Report {
             Verdict::TimedOut => "TIMED OUT",
             Verdict::LimitReached => "LIMIT REACHED",
         };
-        let mut text = format!("{verdict}: {}\n", told.join(", "));
+        let mut text = match self.runner {
+            // They tell no numbers, and "0 passed" would be one.
+            Runner::Make | Runner::Npm => format!("{verdict}\n"),
+            Runner::Cargo
+            | Runner::Nextest
+            | Runner::Pytest
+            | Runner::Unittest
+            | Runner::Vitest
+            | Runner::Jest
+            | Runner::Mocha
+            | Runner::Node
+            | Runner::Go => format!("{verdict}: {}\n", told.join(", ")),
+        };
         let end =
             self.exit.map_or_else(|| "was ended with its sandbox".to_owned(), |exit| format!("ended {}", ending(exit)));
         let time = self.duration_ms.map_or_else(String::new, |time| format!(", tests took {time} ms"));
@@ -302,6 +314,12 @@ mod tests {
         assert_eq!(output.structured["tests_omitted"], 2000 - listed);
         let whole = output.whole.unwrap().to_json();
         assert_eq!((whole["tests"].as_array().unwrap().len(), &whole["omitted"]), (2000, &Value::from(0)));
+    }
+
+    #[test]
+    fn a_script_that_tells_no_numbers_is_told_without_some() {
+        let script = Report { runner: Runner::Npm, counts: Counts::default(), ..report(0, Verdict::Passed) };
+        assert!(script.output().text.starts_with("PASSED\nnpm ended with status 0"), "{}", script.output().text);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum Runner {
     Go,
     /// `make test` or `make check`.
     Make,
+    /// The script `test` of `package.json`.
+    Npm,
 }
 
 impl Runner {
@@ -44,6 +46,7 @@ impl Runner {
             Self::Node => "node",
             Self::Go => "go",
             Self::Make => "make",
+            Self::Npm => "npm",
         }
     }
 
@@ -60,6 +63,7 @@ impl Runner {
             Self::Node => "a package.json whose scripts.test runs `node --test`, or *.test.js, test-*.js, test/*.js",
             Self::Go => "go.mod and *_test.go",
             Self::Make => "a makefile with the target test or check",
+            Self::Npm => "a package.json with a script `test`",
         }
     }
 }
