@@ -45,6 +45,7 @@ fn formatting_comes_back_and_a_check_of_it_does_not() {
         let place = project(&person);
         let (status, value) = place.call("format", &json!({"mode": "check"}));
         assert_eq!((status, &value["structured"]["verdict"]), (6, &json!("found")), "{value}");
+        assert_eq!(value["structured"]["equivalent_command"], "cargo fmt --all --check", "{value}");
         assert_eq!(place.read("src/main.rs"), CODE);
         let (status, value) = place.call("format", &json!({}));
         assert_eq!((status, &value["structured"]["verdict"]), (0, &json!("passed")), "{value}");
