@@ -53,6 +53,11 @@ fn hand_back(ground: &Playground, upper: &Upper) -> HandedBack {
     ground.hand_back(&ground.session(), upper, &HandBack::Tree, &ground.stamp())
 }
 
+/// The paths of a call's changes that are held.
+pub(super) fn held_names(ground: &Playground, upper: &Upper) -> Vec<String> {
+    hand_back(ground, upper).held.iter().map(|held| held.change.path.to_string()).collect()
+}
+
 /// Why a new version of the file at `path` is held, if it is.
 pub(super) fn why(ground: &Playground, path: &str) -> Option<Reason> {
     let upper = ground.upper();
@@ -198,6 +203,27 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
             By(&[&["symbolic-ref", "HEAD", "refs/heads/main"], &["fetch"]]),
         ),
         ("[core] hooksPath = ci/husky/_", "ci/husky/pre-commit", "core.hooksPath", No),
+        ("[core] hooksPath = /proc/self/cwd/ci", "ci/pre-commit", "core.hooksPath", By(COMMIT)),
+        ("[gitflow \"path\"] hooks = ci", "ci/pre-flow-feature-start", "gitflow.path.hooks", No),
+        (
+            "[alias] x = !git -C . -c sequence.editor=true rebase -ix 'cd tools && ./run' --root",
+            "tools/run",
+            "alias.x",
+            By(&[&["add", "-A"], &["commit", "-m", "x"], &["x"]]),
+        ),
+        (
+            "[alias] x = \"!GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.hooksPath GIT_CONFIG_VALUE_0=ci git commit -m x\"",
+            "ci/pre-commit",
+            "alias.x",
+            By(&[&["add", "-A"], &["x"]]),
+        ),
+        ("[alias] x = \"!find tools -name run -exec sh {} ';'\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!ls tools/* | xargs -n1 sh\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!run-parts tools\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !node tools/x", "tools/x.js", "alias.x", No),
+        ("[alias] x = clone --template=ci . ../copy", "ci/hooks/post-checkout", "alias.x", No),
+        ("[alias] x = !git clone --template=ci . ../copy", "ci/hooks/post-checkout", "alias.x", No),
+        ("[alias] x = clone --config=core.hooksPath=ci . ../copy", "ci/post-checkout", "alias.x", No),
         ("[core] attributesFile = ci/attributes", "ci/attributes", "core.attributesFile", No),
         ("[core] excludesFile = ci/ignore", "ci/ignore", "core.excludesFile", No),
         ("[init] templateDir = template", "template/hooks/post-checkout", "init.templateDir", No),
