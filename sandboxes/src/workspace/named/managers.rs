@@ -1,8 +1,8 @@
-//! What the files of hook managers have run: pre-commit's, lefthook's, overcommit's. The files have protected names; here are the
-//! files of the workspace that they name.
+//! What the files of hook managers have run: pre-commit's, lefthook's, overcommit's. The files have protected names;
+//! here are the files of the workspace that they name.
 //!
-//! They are read by their lines, in YAML, TOML and JSON alike: a line with a key that is known to say what runs counts from there on,
-//! with the lines below it that are indented deeper.
+//! They are read by their lines, in YAML, TOML and JSON alike: a line with a key that is known to say what runs counts
+//! from there on, with the lines below it that are indented deeper.
 
 use std::collections::BTreeMap;
 

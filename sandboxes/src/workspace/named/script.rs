@@ -1,9 +1,10 @@
 //! Which words of a text that a shell reads may be paths of something that it runs.
 //!
-//! A shell's grammar is not followed to the letter. A text is divided into lines, and these into commands. Words of a command that is
-//! known to run nothing that they name (`grep x src`, `eslint src`) do not count, unless the line hands on what such a command
-//! says to one that is not known so (`cat x | sh`), or the text runs what a variable says. Expansions are kept as gaps in a word:
-//! `hooks/$name` may be any file of `hooks`. What is not understood counts.
+//! A shell's grammar is not followed to the letter. A text is divided into lines, and these into commands. Words of a
+//! command that is known to run nothing that they name (`grep x src`, `eslint src`) do not count, unless the line
+//! hands on what such a command says to one that is not known so (`cat x | sh`), or the text runs what a variable
+//! says. Expansions are kept as gaps in a word: `hooks/$name` may be any file of `hooks`. What is not understood
+//! counts.
 //!
 //! All work is bounded by the length of the text.
 

@@ -15,7 +15,7 @@ use super::super::{
     playground::{Playground, Upper},
     tree_path::TreePath,
 };
-use super::Nature;
+use super::{Far, MOST_THROUGH, NamedPath, Nature};
 
 /// The machine's git, as a person runs it, with no settings but the repository's.
 pub(super) fn git(folder: &Path, arguments: &[&str]) {
@@ -736,4 +736,22 @@ fn folders_that_an_agent_makes_push_out_none_that_was_there_before() {
         fs::create_dir(ground.host(&format!("a{number}"))).unwrap();
     }
     assert_eq!(why(&ground, "scripts/pre"), Some(by_link("pkg/.husky/pre-commit")));
+}
+
+#[test]
+fn a_path_that_is_named_often_is_looked_at_as_fast_as_one_that_is_named_once() {
+    let ground = Playground::new();
+    let path = TreePath::new("src/a").unwrap();
+    let mut guard = ground.workspace.naming().guard(&ground.workspace, &ground.protect, [&path].into_iter());
+    let by = Namer::Link { link: "x".into() };
+    let through = |number: usize| {
+        let link = TreePath::new(format!("f{number}/.cargo")).unwrap();
+        NamedPath { path: TreePath::new("src").unwrap(), far: Far::Through(link), by: by.clone() }
+    };
+    guard.add(&(0..MOST_THROUGH).map(through).collect::<Vec<_>>());
+    assert!(guard.contains(&path, Nature::Other).is_none(), "a few are told apart");
+    assert!(guard.contains(&TreePath::new("src/config.toml").unwrap(), Nature::Other).is_some());
+    guard.add(&(0..5000).map(through).collect::<Vec<_>>());
+    assert!(guard.contains(&path, Nature::Other).is_some(), "of more everything counts");
+    assert_eq!(guard.named[&vec!["src".to_owned()]].through.len(), MOST_THROUGH);
 }
