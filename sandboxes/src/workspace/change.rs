@@ -261,7 +261,7 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "named_by", rename_all = "snake_case")]
 pub enum Namer {
-    /// A setting of git's.
+    /// A setting of git's, or of a manager of its hooks.
     Setting {
         /// Its name, as it is written: `core.hooksPath`.
         setting: String,

@@ -53,7 +53,7 @@ impl View<'_> {
             if !visited.insert((place.at.clone(), place.names.clone())) {
                 continue;
             }
-            if visited.len() > MOST_PLACES || !guard.visits(1 + place.names.len()) {
+            if visited.len() > MOST_PLACES || !guard.visits(1 + place.at.depth() + place.names.len()) {
                 return Ok(Leads::Out);
             }
             if let Some(end) = place.end()

@@ -12,12 +12,17 @@
 //! What cannot be read holds every change: a path that may run code is not told from one that does not.
 
 mod alias;
+mod calls;
 mod config;
 mod links;
 mod look;
+mod managers;
 mod repository;
+mod script;
 mod words;
 
+#[cfg(test)]
+mod calls_tests;
 #[cfg(test)]
 mod hook_tests;
 #[cfg(test)]
@@ -47,7 +52,11 @@ const MOST_REPOSITORIES: usize = 100;
 /// Paths that are looked at for the repositories of one hand-back. An ordinary one takes about a hundred.
 const MOST_LOOKS: usize = 400_000;
 
-/// What the links of one hand-back may take: for each place that they lead over one, and one for each name that follows.
+/// Links to one folder that are told apart. With more everything in it counts: each takes as long as a look at the list.
+const MOST_THROUGH: usize = 20;
+
+/// What the links of one hand-back may take: for each place that they lead over one, and one for each name above it and that
+/// follows. A look at the list takes about 10 µs of a core for each (optimised build: 5,000 links in a row, 2 s).
 const MOST_PLACES: usize = 100_000;
 
 /// A path that something of the host names.
@@ -118,10 +127,23 @@ struct State {
 pub(super) struct Guard<'a> {
     protect: &'a Protect,
     /// By folded names, so that another spelling is found.
-    named: BTreeMap<Vec<String>, Vec<NamedPath>>,
+    named: BTreeMap<Vec<String>, Place>,
     unread: Option<Unread>,
     /// What links may still take.
     places: Cell<usize>,
+}
+
+/// What is named at one path, each kind once: to ask about a path takes the same time however often it is named.
+#[derive(Debug, Default)]
+struct Place {
+    /// It and all below it.
+    tree: Option<Namer>,
+    /// What has this very name.
+    name: Option<Namer>,
+    /// What is protected below these links, by their folded names.
+    through: BTreeMap<Vec<String>, (TreePath, Namer)>,
+    /// What lies in it, by how a name begins, and then by how it ends.
+    between: BTreeMap<String, BTreeMap<String, Namer>>,
 }
 
 /// Why a path is protected.
@@ -295,10 +317,12 @@ fn folded(path: &TreePath) -> Vec<String> {
 
 impl<'a> Guard<'a> {
     fn add(&mut self, named: &[NamedPath]) {
-        for named in named {
+        for NamedPath { path, far, by } in named {
+            let names = folded(path);
+            let is_known = self.named.get(&names).is_some_and(|place| place.tree.is_some());
             // The list says it already, in words that people know.
-            if self.protect.contains(named.path.as_path()).is_none() {
-                self.named.entry(folded(&named.path)).or_default().push(named.clone());
+            if !is_known && (self.named.contains_key(&names) || self.protect.contains(path.as_path()).is_none()) {
+                self.named.entry(names).or_default().add(far, by, self.protect);
             }
         }
     }
@@ -347,22 +371,18 @@ impl<'a> Guard<'a> {
         }
         let names = folded(path);
         for depth in (0..=names.len()).rev() {
-            let is_itself = depth == names.len();
-            let counts = |named: &&NamedPath| match &named.far {
-                Far::Name => is_itself && nature == Nature::Other,
-                Far::Tree | Far::Whole => true,
-                Far::Through(link) => {
-                    let below: PathBuf = path.as_path().iter().skip(depth).collect();
-                    self.protect.contains(&link.as_path().join(below)).is_some()
-                }
-                Far::Between(before, after) => match names.get(depth) {
-                    Some(name) => depth + 1 == names.len() && name.starts_with(before) && name.ends_with(after),
-                    None => nature == Nature::Other,
-                },
+            let Some(place) = self.named.get(&names[..depth]) else { continue };
+            let below = || path.as_path().iter().skip(depth).collect::<PathBuf>();
+            let found = match names.get(depth) {
+                None => place.at(nature).or_else(|| place.through(&below(), self.protect)),
+                Some(name) => place
+                    .tree
+                    .as_ref()
+                    .or_else(|| Some(name).filter(|_| depth + 1 == names.len()).and_then(|name| place.between(name)))
+                    .or_else(|| place.through(&below(), self.protect)),
             };
-            let found = self.named.get(&names[..depth]).and_then(|named| named.iter().find(counts));
             if let Some(found) = found {
-                return Some(Protection::Named(found.by.clone()));
+                return Some(Protection::Named(found.clone()));
             }
         }
         None
@@ -374,7 +394,56 @@ impl<'a> Guard<'a> {
             return None;
         }
         let (found, named) = self.named.range(names.clone()..).find(|(found, _)| **found != names)?;
-        let named = found.starts_with(&names).then(|| named.first()).flatten()?;
-        Some(Protection::Named(named.by.clone()))
+        let named = found.starts_with(&names).then(|| named.any()).flatten()?;
+        Some(Protection::Named(named.clone()))
+    }
+}
+
+impl Place {
+    fn add(&mut self, far: &Far, by: &Namer, protect: &Protect) {
+        match far {
+            Far::Name => _ = self.name.get_or_insert_with(|| by.clone()),
+            Far::Tree | Far::Whole => _ = self.tree.get_or_insert_with(|| by.clone()),
+            // All below the link is protected, or the links are too many to be told apart.
+            Far::Through(link) if self.through.len() >= MOST_THROUGH || protect.contains(link.as_path()).is_some() => {
+                self.tree.get_or_insert_with(|| by.clone());
+            }
+            Far::Through(link) => _ = self.through.entry(folded(link)).or_insert_with(|| (link.clone(), by.clone())),
+            Far::Between(before, after) => {
+                let ends = self.between.entry(before.clone()).or_default();
+                ends.entry(after.clone()).or_insert_with(|| by.clone());
+            }
+        }
+    }
+
+    /// Who names the path itself.
+    fn at(&self, nature: Nature) -> Option<&Namer> {
+        let by_name = || self.name.as_ref().or_else(|| self.by_what_is_between());
+        self.tree.as_ref().or_else(|| by_name().filter(|_| nature == Nature::Other))
+    }
+
+    /// Who names what is in it and has this folded name.
+    fn between(&self, name: &str) -> Option<&Namer> {
+        if self.between.is_empty() {
+            return None;
+        }
+        let begins = name.char_indices().map(|(at, _)| &name[..at]).chain([name]);
+        let ends = begins.filter_map(|begin| self.between.get(begin));
+        ends.flatten().find(|(end, _)| name.ends_with(end.as_str())).map(|(_, by)| by)
+    }
+
+    fn by_what_is_between(&self) -> Option<&Namer> {
+        self.between.values().flat_map(BTreeMap::values).next()
+    }
+
+    /// Who names what is so far below it.
+    fn through(&self, below: &Path, protect: &Protect) -> Option<&Namer> {
+        let is_protected = |link: &TreePath| protect.contains(&link.as_path().join(below)).is_some();
+        self.through.values().find(|(link, _)| is_protected(link)).map(|(_, by)| by)
+    }
+
+    fn any(&self) -> Option<&Namer> {
+        let through = || self.through.values().map(|(_, by)| by).next();
+        self.tree.as_ref().or(self.name.as_ref()).or_else(through).or_else(|| self.by_what_is_between())
     }
 }

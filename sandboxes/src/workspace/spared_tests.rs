@@ -84,6 +84,17 @@ fn a_file_that_came_after_a_deletion_was_held_goes_only_by_its_name() {
 }
 
 #[test]
+fn a_folder_that_stays_costs_no_file_with_credentials_in_it() {
+    let ground = Playground::in_mode(cofferdam_policy::Mode::Draft);
+    ground.write("d/.env", REAL);
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| _ = upper.folder("d").mode("d", 0o750));
+    let released = apply(&session, &["d"]);
+    assert_eq!((applied(&released), reasons(&released.held)), (vec!["d".to_owned()], vec![]));
+    assert_eq!(ground.read("d/.env").as_deref(), Some(REAL));
+}
+
+#[test]
 fn a_file_that_came_where_an_edit_is_held_is_replaced_only_by_its_name() {
     let ground = Playground::in_mode(cofferdam_policy::Mode::Draft);
     ground.write("a/b", "x");

@@ -1,6 +1,8 @@
 //! What aliases of git say besides paths: the settings that they make (`-c name=value`), and the command lines that they
 //! have git run (`rebase --exec`, `bisect run`). Git's own options, `git.c` and `Documentation/git-*` of 2.47.
 
+use std::collections::BTreeSet;
+
 use super::{
     config::Setting,
     words::{self, Reach, Word, Words},
@@ -38,6 +40,10 @@ const HARMLESS_COMMANDS: &[&str] = &[
     "switch",
     "tag",
 ];
+
+/// Options of git's own that take the word that follows, `git.c`.
+const TAKING_ONE: &[&str] =
+    &["-C", "--attr-source", "--config-env", "--git-dir", "--namespace", "--super-prefix", "--work-tree"];
 
 /// Which words of a command of git's are command lines.
 #[derive(Debug, Clone, Copy)]
@@ -92,9 +98,9 @@ pub(super) fn made_by(line: &[u8], written: &str) -> Vec<Setting> {
     while let Some((line, depth)) = pending.pop() {
         let mut before: Vec<u8> = Vec::new();
         for word in words::shell_words(line.strip_prefix(b"!").unwrap_or(&line)) {
-            if before == b"-c" || before == b"--config" {
-                made.extend(setting(&word, written));
-            }
+            let own = [&b"-c"[..], b"--config="].iter().find_map(|option| word.strip_prefix(*option));
+            let value = if before == b"-c" || before == b"--config" { Some(word.as_slice()) } else { own };
+            made.extend(value.and_then(|value| setting(value, written)));
             // `-c alias.x='-c core.hooksPath=…'` and `sh -c 'git -c …'`.
             if depth < DEPTH && word.iter().any(u8::is_ascii_whitespace) {
                 let name = word.iter().position(|byte| *byte == b'=' || byte.is_ascii_whitespace());
@@ -135,11 +141,21 @@ pub(super) fn words_of(line: &[u8]) -> Option<Words> {
         match word.as_slice() {
             // What it makes is a setting.
             b"-c" => _ = spoken.next(),
+            option if TAKING_ONE.iter().any(|known| known.as_bytes() == option) => _ = spoken.next(),
             option if option.starts_with(b"-") => {}
             _ => break word,
         }
     };
     let rest: Vec<Vec<u8>> = spoken.collect();
+    for (at, word) in rest.iter().enumerate() {
+        // Its hooks are copied, and run.
+        let folder = match value_of(word, None, &["template"]).filter(|_| word.starts_with(b"--t")) {
+            Some(Value::Own(folder)) => Some(folder),
+            Some(Value::Next) => rest.get(at + 1).map(Vec::as_slice),
+            None => None,
+        };
+        words.words.extend(folder.map(|folder| Word { text: folder.to_vec(), reach: Reach::Tree }));
+    }
     for (_, runs) in RUNS.iter().filter(|(name, _)| name.as_bytes() == command) {
         for line in runs.lines(&rest) {
             words.extend(words::of_command(&line)?);
@@ -149,12 +165,16 @@ pub(super) fn words_of(line: &[u8]) -> Option<Words> {
         // Of what another command does with its words nothing is known, but that it is no shell: a folder counts not with
         // all below it.
         let joined = rest.join(&b' ');
-        for line in rest.iter().chain([&joined]) {
+        let lines: BTreeSet<&Vec<u8>> = rest.iter().chain([&joined]).collect();
+        for line in lines {
+            if !words.is_of_one_value() {
+                return None;
+            }
             let named = words::of_command(line)?.words;
             words.words.extend(named.into_iter().map(|word| Word { reach: Reach::Name, ..word }));
         }
     }
-    words.is_bounded().then_some(words)
+    words.is_of_one_value().then_some(words)
 }
 
 impl Runs {

@@ -20,22 +20,31 @@ pub(super) struct Setting {
     pub(super) value: Vec<u8>,
 }
 
-/// The line, counted from 1, that git would refuse the file for.
+/// Why a file's settings are not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed(pub(super) usize);
+pub(super) enum Refused {
+    /// Git would refuse the file for this line, counted from 1.
+    Malformed(usize),
+    /// Each setting keeps its section's name, and they are too long for that.
+    TooMuch,
+}
+
+/// Bytes of the names of sections that are kept, for each setting once more. The longest file with one name of 64 bytes has
+/// as many.
+const MOST_OF_SECTIONS: usize = 16 << 20;
 
 /// Reads a file's text.
 ///
 /// # Errors
-/// [`Malformed`] where git dies of "bad config line".
-pub(super) fn parse(text: &[u8]) -> Result<Vec<Setting>, Malformed> {
+/// [`Refused`], where git dies of "bad config line".
+pub(super) fn parse(text: &[u8]) -> Result<Vec<Setting>, Refused> {
     let mut reader = Reader { rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text), line: 1, ended: false };
     let mut settings = Vec::new();
     let mut section = Vec::new();
-    let mut in_comment = false;
+    let (mut in_comment, mut kept) = (false, 0);
     loop {
         let line = reader.line;
-        let malformed = |()| Malformed(line);
+        let malformed = |()| Refused::Malformed(line);
         match reader.next() {
             b'\n' if reader.ended => return Ok(settings),
             b'\n' => in_comment = false,
@@ -45,9 +54,13 @@ pub(super) fn parse(text: &[u8]) -> Result<Vec<Setting>, Malformed> {
             b'[' => section = reader.section().map_err(malformed)?,
             c if c.is_ascii_alphabetic() => {
                 let (key, value) = reader.value(c).map_err(malformed)?;
+                kept += section.len();
+                if kept > MOST_OF_SECTIONS {
+                    return Err(Refused::TooMuch);
+                }
                 settings.push(setting(&section, &key, value));
             }
-            _ => return Err(Malformed(line)),
+            _ => return Err(Refused::Malformed(line)),
         }
     }
 }
@@ -280,7 +293,7 @@ mod tests {
     fn a_nul_ends_a_value_and_nothing_makes_a_reader_fail() {
         let settings = parse(b"[core]\nhooksPath = tools\0/x\n").unwrap();
         assert_eq!(settings[0].value, b"tools");
-        assert_eq!(parse(b"[a]\n\0"), Err(Malformed(2)));
+        assert_eq!(parse(b"[a]\n\0"), Err(Refused::Malformed(2)));
         let line = [b"[a]\nb = ".as_slice(), &vec![b'x'; 1 << 20]].concat();
         assert_eq!(parse(&line).unwrap()[0].value.len(), 1 << 20);
     }

@@ -66,7 +66,8 @@ fn files_that_a_hook_calls_by_a_path_are_held() {
     }
     assert_eq!(why(&ground, "push/link"), Some(by_link("template/hooks/pre-push")));
     assert_eq!(why(&ground, "push/part"), Some(by_hook("template/hooks/pre-push.d/part")));
-    for path in ["scripts/data", "src/main.py", "scripts/absent", "scripts/other"] {
+    assert_eq!(why(&ground, "scripts/absent"), Some(by_hook(".git/hooks/pre-commit")), "it may come");
+    for path in ["scripts/data", "src/main.py", "scripts/other"] {
         assert_eq!(why(&ground, path), None, "{path}");
     }
 }

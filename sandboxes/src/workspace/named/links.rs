@@ -269,8 +269,8 @@ impl Linked {
                     }
                 },
             };
-            for name in names {
-                let (path, link) = (folder.join(&name), link.join(&name));
+            for name in names.iter() {
+                let (path, link) = (folder.join(name), link.join(name));
                 if protect.matches(link.as_path()).is_none() {
                     continue;
                 }

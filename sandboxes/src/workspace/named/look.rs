@@ -5,12 +5,13 @@
 //! the host later: if all of it is the same, so is what was concluded.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ffi::{OsStr, OsString},
     fs::{self, File, Metadata},
     io::{self, Read},
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Component, Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -23,6 +24,9 @@ use super::{
 
 /// The longest file that is read, in bytes. Git has no bound; the largest configurations in use are a hundredth of this.
 const FILE_BYTES: u64 = 1 << 20;
+
+/// Bytes of all files that are read for one repository. To take one MiB of the worst text apart takes half a second.
+const MOST_BYTES: usize = 4 << 20;
 
 /// Files and folders that are read for one repository.
 const MOST_READ: usize = 2000;
@@ -87,6 +91,10 @@ pub(super) struct Looks {
     root: (u64, u64),
     seen: BTreeMap<PathBuf, Seen>,
     read: BTreeMap<PathBuf, Version>,
+    /// The names of folders that were read.
+    listed: HashMap<PathBuf, Arc<[OsString]>>,
+    /// How much was read.
+    bytes: usize,
     /// When they began.
     now: SystemTime,
     /// Something that was read is so new that it may change and look the same.
@@ -98,8 +106,8 @@ pub(super) struct Looks {
 impl Looks {
     /// Looks at a host on which the workspace is the folder of this device and inode. `now` is not after the first look.
     pub(super) fn new(device: u64, inode: u64, now: SystemTime) -> Self {
-        let (seen, read) = (BTreeMap::new(), BTreeMap::new());
-        Self { root: (device, inode), seen, read, now, restless: false, failed: None }
+        let (seen, read, listed) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
+        Self { root: (device, inode), seen, read, listed, bytes: 0, now, restless: false, failed: None }
     }
 
     /// Whether the host is still as it was seen.
@@ -221,6 +229,10 @@ impl Looks {
         if text.len() as u64 > FILE_BYTES {
             return Err(unread(format!("it is larger than {FILE_BYTES} bytes")));
         }
+        self.bytes += text.len();
+        if self.bytes > MOST_BYTES {
+            return Err(unread(format!("with it more than {MOST_BYTES} bytes are to be read")));
+        }
         Ok(Some(text))
     }
 
@@ -231,18 +243,31 @@ impl Looks {
         forbidden
     }
 
+    /// Whether a file begins as a text that names its interpreter, however large it is.
+    pub(super) fn is_script(&self, path: &Path) -> bool {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        let mut begin = [0; 2];
+        file.is_ok_and(|mut file| {
+            file.metadata().is_ok_and(|status| status.is_file()) && file.read_exact(&mut begin).is_ok()
+        }) && begin == *b"#!"
+    }
+
     /// The names in a folder, sorted; none when there is no folder.
     ///
     /// # Errors
     /// When they cannot be read, or are too many.
-    pub(super) fn names(&mut self, folder: &Path) -> Result<Vec<OsString>, Unread> {
+    pub(super) fn names(&mut self, folder: &Path) -> Result<Arc<[OsString]>, Unread> {
+        if let Some(names) = self.listed.get(folder) {
+            return Ok(Arc::clone(names));
+        }
         let unread = |why: String| Unread::unknown(folder.display().to_string(), why);
         let failed = |error: io::Error| unread(error.to_string());
         let status = match fs::metadata(folder) {
             Ok(status) if status.is_dir() => status,
-            Ok(_) => return Ok(Vec::new()),
+            Ok(_) => return Ok(Arc::default()),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(Vec::new());
+                return Ok(Arc::default());
             }
             Err(error) => return Err(failed(error)),
         };
@@ -255,6 +280,8 @@ impl Looks {
             }
         }
         names.sort();
+        let names: Arc<[OsString]> = names.into();
+        self.listed.insert(folder.to_owned(), Arc::clone(&names));
         Ok(names)
     }
 

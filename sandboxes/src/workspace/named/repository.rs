@@ -11,12 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cofferdam_policy::fold_name;
-
 use super::{
     super::{change::Namer, notice::visible, tree_path::TreePath},
     Cause, Far, NamedPath, Unread, alias,
-    config::{self, Setting},
+    config::{self, Refused, Setting},
     look::{End, Looks, Way},
     words::{self, Meaning, Reach, Word, Words},
 };
@@ -27,8 +25,12 @@ const MOST_INCLUDES: usize = 10;
 /// Settings that are kept for one repository, of those that may matter. A person has tens.
 const MOST_SETTINGS: usize = 20_000;
 
-/// Times that a path is named in one repository. Each takes microseconds.
-const MOST_NAMED: usize = 200_000;
+/// Characters of a setting's name that people are shown.
+const LONGEST_NAME: usize = 200;
+
+/// Times that a path is named in one repository. Each takes up to 30 µs of a core (optimised build, 1,000 values of hostile text
+/// in a file of 1 MiB); an ordinary repository has hundreds.
+const MOST_NAMED: usize = 50_000;
 
 /// Settings files of a person and the machine: each repository of theirs obeys them.
 #[derive(Debug, Clone, Default)]
@@ -54,28 +56,30 @@ impl Personal {
 
 /// A repository that is being read.
 pub(super) struct Repository<'a> {
-    looks: &'a mut Looks,
-    personal: &'a Personal,
+    pub(super) looks: &'a mut Looks,
+    pub(super) personal: &'a Personal,
     /// The workspace's own path.
-    workspace: &'a Path,
+    pub(super) workspace: &'a Path,
     /// Where its files lie.
-    top: PathBuf,
+    pub(super) top: PathBuf,
     /// Folders of the repository itself.
     own: Vec<PathBuf>,
     /// Where git runs what its settings name.
-    bases: Vec<PathBuf>,
-    named: Vec<NamedPath>,
+    pub(super) bases: Vec<PathBuf>,
+    pub(super) named: Vec<NamedPath>,
     /// Settings that were kept.
     settings: usize,
     /// How often a path was named.
-    names: usize,
+    pub(super) names: usize,
+    /// Hooks that were read.
+    pub(super) called: BTreeSet<PathBuf>,
 }
 
 /// A settings file.
-struct File {
-    path: PathBuf,
+pub(super) struct File {
+    pub(super) path: PathBuf,
     /// What of it may matter here.
-    settings: Vec<Setting>,
+    pub(super) settings: Vec<Setting>,
 }
 
 impl<'a> Repository<'a> {
@@ -91,7 +95,8 @@ impl<'a> Repository<'a> {
     ) -> Result<Vec<NamedPath>, Unread> {
         let top = top.to_owned();
         let (bases, own, named) = (vec![top.clone()], Vec::new(), Vec::new());
-        let mut repository = Self { looks, personal, workspace, top, own, bases, named, settings: 0, names: 0 };
+        let called = BTreeSet::new();
+        let mut repository = Self { looks, personal, workspace, top, own, bases, named, settings: 0, names: 0, called };
         repository.find_own()?;
         let mut files = Vec::new();
         for path in &personal.files {
@@ -99,8 +104,9 @@ impl<'a> Repository<'a> {
         }
         repository.add_files_of_own(&mut files)?;
         repository.obey(&files)?;
+        repository.managers()?;
         for module in repository.modules()? {
-            (repository.own, repository.bases) = (vec![module], Vec::new());
+            (repository.own, repository.bases, repository.called) = (vec![module], Vec::new(), BTreeSet::new());
             let mut files = Vec::new();
             repository.add_files_of_own(&mut files)?;
             repository.obey(&files)?;
@@ -112,14 +118,14 @@ impl<'a> Repository<'a> {
 
     /// # Errors
     /// When more was to be looked at than is, or something was not seen.
-    fn check(&self) -> Result<(), Unread> {
+    pub(super) fn check(&self) -> Result<(), Unread> {
         if self.names > MOST_NAMED {
             return Err(self.unread("more paths are named than are looked at"));
         }
         self.looks.check(&self.top)
     }
 
-    fn unread(&self, why: &str) -> Unread {
+    pub(super) fn unread(&self, why: &str) -> Unread {
         Unread::unknown(self.shown(&self.top), why.to_owned())
     }
 
@@ -164,7 +170,7 @@ impl<'a> Repository<'a> {
         let mut found = Vec::new();
         let mut pending: Vec<PathBuf> = self.own.iter().map(|own| own.join("modules")).collect();
         while let Some(folder) = pending.pop() {
-            for name in self.looks.names(&folder)? {
+            for name in self.looks.names(&folder)?.iter() {
                 let below = folder.join(name);
                 if self.looks.way(&below).kind != End::Folder {
                     continue;
@@ -219,10 +225,11 @@ impl<'a> Repository<'a> {
             let why = format!("more than {MOST_INCLUDES} files include one another");
             return Err(Unread { file: shown, why, cause: Cause::Git });
         }
-        let mut settings = config::parse(&text).map_err(|config::Malformed(line)| Unread {
-            file: shown.clone(),
-            why: format!("git would refuse its line {line}"),
-            cause: Cause::Git,
+        let mut settings = config::parse(&text).map_err(|refused| match refused {
+            Refused::Malformed(line) => {
+                Unread { file: shown.clone(), why: format!("git would refuse its line {line}"), cause: Cause::Git }
+            }
+            Refused::TooMuch => Unread::unknown(shown.clone(), "its sections have names too long to keep".to_owned()),
         })?;
         let lines =
             settings.iter().filter(|setting| matches!(words::meaning(setting), Meaning::Command | Meaning::Words));
@@ -237,7 +244,7 @@ impl<'a> Repository<'a> {
         let includes: Vec<Setting> = includes.cloned().collect();
         files.push(File { path: path.to_owned(), settings });
         for setting in includes {
-            let by = Namer::Setting { setting: visible(&setting.written), file: shown.clone() };
+            let by = Namer::Setting { setting: written(&setting), file: shown.clone() };
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
             for text in words::of_path(&setting.value) {
                 let homes = text.starts_with(b"~");
@@ -258,7 +265,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Names what the settings name.
-    fn obey(&mut self, files: &[File]) -> Result<(), Unread> {
+    pub(super) fn obey(&mut self, files: &[File]) -> Result<(), Unread> {
         let worktrees = files.iter().flat_map(|file| &file.settings);
         for setting in worktrees.filter(|setting| words::meaning(setting) == Meaning::WorkTree) {
             let bases = self.own.iter().map(|own| own.join(path_of(&setting.value)));
@@ -268,7 +275,7 @@ impl<'a> Repository<'a> {
         for file in files {
             let shown = self.shown(&file.path);
             for setting in &file.settings {
-                let by = Namer::Setting { setting: visible(&setting.written), file: shown.clone() };
+                let by = Namer::Setting { setting: written(setting), file: shown.clone() };
                 let value = &setting.value;
                 match words::meaning(setting) {
                     Meaning::None | Meaning::Include | Meaning::WorkTree => {}
@@ -312,11 +319,13 @@ impl<'a> Repository<'a> {
     }
 
     fn name_words(&mut self, words: &Words, by: &Namer) -> Result<(), Unread> {
-        let mut bases = self.bases.clone();
+        let mut bases: BTreeSet<PathBuf> = self.bases.iter().cloned().collect();
         for entered in &words.entered {
-            bases.extend(self.places(entered, &self.bases));
+            let places = self.places(entered, &self.bases);
+            self.count(places.len())?;
+            bases.extend(places);
         }
-        bases.dedup();
+        let bases: Vec<PathBuf> = bases.into_iter().collect();
         for Word { text, reach } in &words.words {
             let far = match reach {
                 Reach::Tree => Far::Tree,
@@ -324,65 +333,30 @@ impl<'a> Repository<'a> {
             };
             for place in self.places(text, &bases) {
                 self.name(&place, by, far.clone())?;
+                if *reach == Reach::Tree {
+                    self.name_ends(&place, by)?;
+                }
             }
         }
         self.name_modules(words, &bases, by)?;
+        self.name_roots(words, &bases, by)?;
         for pattern in &words.patterns {
-            for place in self.matching(pattern, &bases)? {
-                self.name(&place, by, Far::Tree)?;
-            }
+            self.name_pattern(pattern, &bases, (by, Far::Tree))?;
         }
         Ok(())
     }
 
-    /// Names the files that a module of Python may be in.
-    fn name_modules(&mut self, words: &Words, bases: &[PathBuf], by: &Namer) -> Result<(), Unread> {
-        for place in words.modules.iter().flat_map(|module| self.places(module, bases)).collect::<Vec<_>>() {
-            let (Some(folder), Some(name)) = (place.parent(), place.file_name()) else { continue };
-            let name = name.to_string_lossy();
-            self.name(&folder.join(format!("{name}.py")), by, Far::Name)?;
-            if let Some(folder) = self.looks.way(folder).end {
-                let before = fold_name(&format!("{name}.x")).trim_end_matches('x').to_owned();
-                self.named.extend(words::MODULE_ENDS.map(|after| NamedPath {
-                    path: folder.clone(),
-                    far: Far::Between(before.clone(), after.to_owned()),
-                    by: by.clone(),
-                }));
-            }
-        }
-        Ok(())
-    }
-
-    /// What there is that a pattern of a shell means, in the workspace. `[…]` means any one name here.
-    fn matching(&mut self, pattern: &[u8], bases: &[PathBuf]) -> Result<Vec<PathBuf>, Unread> {
-        let is_wild = |part: &OsStr| part.as_bytes().iter().any(|byte| b"*?[".contains(byte));
-        let mut found = Vec::new();
-        for place in self.places(pattern, bases) {
-            let mut places = vec![PathBuf::new()];
-            for part in place.iter() {
-                if !is_wild(part) {
-                    places.iter_mut().for_each(|place| place.push(part));
-                    continue;
-                }
-                let mut next = Vec::new();
-                for place in places {
-                    if self.looks.way(&place).end.is_none() {
-                        continue;
-                    }
-                    let names = self.looks.names(&place)?.into_iter().filter(|name| is_between(name, part));
-                    next.extend(names.map(|name| place.join(name)));
-                }
-                places = next;
-                self.names += places.len();
-                self.check()?;
-            }
-            found.extend(places);
-        }
-        Ok(found)
+    /// Counts that so many paths are about to be looked at.
+    ///
+    /// # Errors
+    /// When they are more than are looked at.
+    pub(super) fn count(&mut self, paths: usize) -> Result<(), Unread> {
+        self.names += paths;
+        self.check()
     }
 
     /// The absolute paths that a word may mean, from folders in which it may be read.
-    fn places(&self, text: &[u8], bases: &[PathBuf]) -> Vec<PathBuf> {
+    pub(super) fn places(&self, text: &[u8], bases: &[PathBuf]) -> Vec<PathBuf> {
         let mut places = Vec::new();
         let mut from = |bases: &mut dyn Iterator<Item = &Path>, rest: &[u8]| {
             let rest = path_of(rest);
@@ -393,6 +367,8 @@ impl<'a> Repository<'a> {
         };
         // Another user's home, or one that a variable names, can only matter if it is above the workspace.
         let mut above = self.workspace.ancestors();
+        // The folder that the program is started in, proc(5).
+        let text = text.strip_prefix(b"/proc/self/cwd/").unwrap_or(text);
         if let Some(rest) = text.strip_prefix(b"~") {
             let rest = rest.iter().position(|byte| *byte == b'/').map(|slash| &rest[slash..]).unwrap_or_default();
             from(&mut std::iter::once(self.personal.home.as_path()), rest);
@@ -413,9 +389,8 @@ impl<'a> Repository<'a> {
     ///
     /// # Errors
     /// When more is named than is looked at.
-    fn name(&mut self, place: &Path, by: &Namer, far: Far) -> Result<(), Unread> {
-        self.names += 1;
-        self.check()?;
+    pub(super) fn name(&mut self, place: &Path, by: &Namer, far: Far) -> Result<(), Unread> {
+        self.count(1)?;
         let way = self.looks.way(place);
         let far = match (far, way.kind) {
             // A bare word that is a folder is an argument far more often than a program.
@@ -461,90 +436,9 @@ impl<'a> Repository<'a> {
         Ok(())
     }
 
-    /// Names what hooks lead to: links, and what a hook of many parts calls (`pre-commit.d`).
-    fn hooks_in(&mut self, folder: &Path) -> Result<(), Unread> {
-        self.links_in(folder)?;
-        self.calls_in(folder)?;
-        for name in self.looks.names(folder)? {
-            let part = folder.join(name);
-            if self.looks.way(&part).kind == End::Folder {
-                self.links_in(&part)?;
-                self.calls_in(&part)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Names the files of the workspace that hooks call. A hook is a program and may call more; what is not a text, or too
-    /// large to be read, says nothing here.
-    fn calls_in(&mut self, folder: &Path) -> Result<(), Unread> {
-        for name in self.looks.names(folder)? {
-            let path = folder.join(&name);
-            if name.as_bytes().ends_with(b".sample") || self.looks.way(&path).kind != End::File {
-                continue;
-            }
-            let Ok(Some(text)) = self.looks.text(&path) else { continue };
-            if text.contains(&0) {
-                continue;
-            }
-            let by = Namer::Hook { hook: self.shown(&path) };
-            let mut called = Words::default();
-            for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
-                // The first may name an interpreter.
-                let line = line.strip_prefix(b"#!").unwrap_or(line);
-                if !line.starts_with(b"#") {
-                    let words = words::of_command(line);
-                    called.extend(words.ok_or_else(|| self.unread(&format!("a line has too many words: {by}")))?);
-                }
-            }
-            self.name_called(&called, folder, &by)?;
-        }
-        Ok(())
-    }
-
-    /// Names what a hook in this folder calls, of what is there.
-    fn name_called(&mut self, called: &Words, folder: &Path, by: &Namer) -> Result<(), Unread> {
-        let mut bases: Vec<PathBuf> = self.bases.iter().cloned().chain([folder.to_owned()]).collect();
-        // `cd a`, then `cd b`.
-        for _ in 0..2 {
-            for place in called.entered.iter().flat_map(|text| self.places(text, &bases)).collect::<BTreeSet<_>>() {
-                let way = self.looks.way(&place);
-                if way.kind == End::Folder && way.end.is_some() && !bases.contains(&way.real) {
-                    bases.push(way.real);
-                }
-                self.check()?;
-            }
-        }
-        let paths = called.words.iter().map(|word| &word.text).filter(|text| text.contains(&b'/'));
-        let paths = paths.chain(&called.entered).chain(&called.programs);
-        let mut places: BTreeSet<PathBuf> = paths.flat_map(|text| self.places(text, &bases)).collect();
-        for pattern in &called.patterns {
-            places.extend(self.matching(pattern, &bases)?);
-        }
-        for place in places {
-            if self.looks.way(&place).kind == End::File {
-                self.name(&place, by, Far::Name)?;
-            }
-            self.check()?;
-        }
-        // An interpreter starts what is in a folder that it is given; what a module is, is not told by what is there.
-        for place in called.programs.iter().flat_map(|text| self.places(text, &bases)).collect::<BTreeSet<_>>() {
-            if self.looks.way(&place).kind == End::Folder {
-                self.name(&place, by, Far::Tree)?;
-            }
-        }
-        for place in called.modules.iter().flat_map(|text| self.places(text, &bases)).collect::<BTreeSet<_>>() {
-            if !place.ends_with("__init__") {
-                self.name(&place.join("__main__.py"), by, Far::Name)?;
-                self.name(&place.join("__init__.py"), by, Far::Name)?;
-            }
-        }
-        self.name_modules(called, &bases, by)
-    }
-
-    fn links_in(&mut self, folder: &Path) -> Result<(), Unread> {
+    pub(super) fn links_in(&mut self, folder: &Path) -> Result<(), Unread> {
         self.looks.way(folder);
-        for name in self.looks.names(folder)? {
+        for name in self.looks.names(folder)?.iter() {
             let path = folder.join(name);
             if self.looks.is_link(&path) {
                 let way = self.looks.way(&path);
@@ -556,20 +450,19 @@ impl<'a> Repository<'a> {
     }
 
     /// A path for people: relative to the workspace, where it lies in that.
-    fn shown(&self, path: &Path) -> String {
+    pub(super) fn shown(&self, path: &Path) -> String {
         let path = path.strip_prefix(self.workspace).unwrap_or(path);
         visible(&path.to_string_lossy())
     }
 }
 
-/// Whether a name begins and ends as a pattern of a shell does.
-fn is_between(name: &OsStr, pattern: &OsStr) -> bool {
-    let (name, pattern) = (name.as_bytes(), pattern.as_bytes());
-    let is_wild = |byte: &u8| b"*?[]".contains(byte);
-    let first = pattern.iter().position(is_wild).unwrap_or(pattern.len());
-    let last = pattern.iter().rposition(is_wild).map_or(0, |last| last + 1);
-    let is_hidden = name.starts_with(b".") && !pattern.starts_with(b".");
-    !is_hidden && name.starts_with(&pattern[..first]) && name.ends_with(&pattern[last..])
+/// A setting's name for people.
+fn written(setting: &Setting) -> String {
+    let text = visible(&setting.written);
+    match text.char_indices().nth(LONGEST_NAME) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 fn path_of(bytes: &[u8]) -> &Path {

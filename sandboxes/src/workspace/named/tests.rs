@@ -15,7 +15,7 @@ use super::super::{
     playground::{Playground, Upper},
     tree_path::TreePath,
 };
-use super::Nature;
+use super::{Far, MOST_THROUGH, NamedPath, Nature};
 
 /// The machine's git, as a person runs it, with no settings but the repository's.
 pub(super) fn git(folder: &Path, arguments: &[&str]) {
@@ -51,6 +51,11 @@ pub(super) fn set(ground: &Playground, text: &str) {
 
 fn hand_back(ground: &Playground, upper: &Upper) -> HandedBack {
     ground.hand_back(&ground.session(), upper, &HandBack::Tree, &ground.stamp())
+}
+
+/// The paths of a call's changes that are held.
+pub(super) fn held_names(ground: &Playground, upper: &Upper) -> Vec<String> {
+    hand_back(ground, upper).held.iter().map(|held| held.change.path.to_string()).collect()
 }
 
 /// Why a new version of the file at `path` is held, if it is.
@@ -198,6 +203,27 @@ fn what_git_runs_by_a_setting_is_held_and_the_setting_is_named() {
             By(&[&["symbolic-ref", "HEAD", "refs/heads/main"], &["fetch"]]),
         ),
         ("[core] hooksPath = ci/husky/_", "ci/husky/pre-commit", "core.hooksPath", No),
+        ("[core] hooksPath = /proc/self/cwd/ci", "ci/pre-commit", "core.hooksPath", By(COMMIT)),
+        ("[gitflow \"path\"] hooks = ci", "ci/pre-flow-feature-start", "gitflow.path.hooks", No),
+        (
+            "[alias] x = !git -C . -c sequence.editor=true rebase -ix 'cd tools && ./run' --root",
+            "tools/run",
+            "alias.x",
+            By(&[&["add", "-A"], &["commit", "-m", "x"], &["x"]]),
+        ),
+        (
+            "[alias] x = \"!GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.hooksPath GIT_CONFIG_VALUE_0=ci git commit -m x\"",
+            "ci/pre-commit",
+            "alias.x",
+            By(&[&["add", "-A"], &["x"]]),
+        ),
+        ("[alias] x = \"!find tools -name run -exec sh {} ';'\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!ls tools/* | xargs -n1 sh\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = \"!run-parts tools\"", "tools/run", "alias.x", By(&[&["x"]])),
+        ("[alias] x = !node tools/x", "tools/x.js", "alias.x", No),
+        ("[alias] x = clone --template=ci . ../copy", "ci/hooks/post-checkout", "alias.x", No),
+        ("[alias] x = !git clone --template=ci . ../copy", "ci/hooks/post-checkout", "alias.x", No),
+        ("[alias] x = clone --config=core.hooksPath=ci . ../copy", "ci/post-checkout", "alias.x", No),
         ("[core] attributesFile = ci/attributes", "ci/attributes", "core.attributesFile", No),
         ("[core] excludesFile = ci/ignore", "ci/ignore", "core.excludesFile", No),
         ("[init] templateDir = template", "template/hooks/post-checkout", "init.templateDir", No),
@@ -710,4 +736,22 @@ fn folders_that_an_agent_makes_push_out_none_that_was_there_before() {
         fs::create_dir(ground.host(&format!("a{number}"))).unwrap();
     }
     assert_eq!(why(&ground, "scripts/pre"), Some(by_link("pkg/.husky/pre-commit")));
+}
+
+#[test]
+fn a_path_that_is_named_often_is_looked_at_as_fast_as_one_that_is_named_once() {
+    let ground = Playground::new();
+    let path = TreePath::new("src/a").unwrap();
+    let mut guard = ground.workspace.naming().guard(&ground.workspace, &ground.protect, [&path].into_iter());
+    let by = Namer::Link { link: "x".into() };
+    let through = |number: usize| {
+        let link = TreePath::new(format!("f{number}/.cargo")).unwrap();
+        NamedPath { path: TreePath::new("src").unwrap(), far: Far::Through(link), by: by.clone() }
+    };
+    guard.add(&(0..MOST_THROUGH).map(through).collect::<Vec<_>>());
+    assert!(guard.contains(&path, Nature::Other).is_none(), "a few are told apart");
+    assert!(guard.contains(&TreePath::new("src/config.toml").unwrap(), Nature::Other).is_some());
+    guard.add(&(0..5000).map(through).collect::<Vec<_>>());
+    assert!(guard.contains(&path, Nature::Other).is_some(), "of more everything counts");
+    assert_eq!(guard.named[&vec!["src".to_owned()]].through.len(), MOST_THROUGH);
 }

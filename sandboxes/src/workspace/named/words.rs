@@ -6,10 +6,41 @@
 
 use std::collections::BTreeSet;
 
-use super::config::Setting;
+use super::{
+    config::Setting,
+    script::{self, Feeds, GAP, Part},
+};
 
 /// Parts of one value that are looked at. A value with more holds everything.
 const MOST_PARTS: usize = 4000;
+
+/// Parts of one hook that are looked at. A hook with more holds everything.
+const MOST_OF_HOOK: usize = 20_000;
+
+/// The longest path that programs can ask Linux for, in bytes (`PATH_MAX` of `limits.h`).
+const LONGEST: usize = 4096;
+
+/// How deep the values that a line gives to variables may hold others, on the average of its letters.
+const MOST_NESTED: usize = 8;
+
+/// Variables that name folders from which programs or modules are taken, or files with more settings.
+const TAKING: &[&str] = &[
+    "BASH_ENV",
+    "CDPATH",
+    "ENV",
+    "GEM_PATH",
+    "GIT_EXEC_PATH",
+    "GIT_TEMPLATE_DIR",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "NODE_PATH",
+    "PATH",
+    "PERL5LIB",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "RUBYLIB",
+    "ZDOTDIR",
+];
 
 /// Sections whose values are executed nowhere, git-config(1). Some hold paths: those of repositories that a person uses
 /// (`safe.directory`, `maintenance.repo`), of templates and lists.
@@ -68,7 +99,7 @@ const HARMLESS_OF_OTHERS: &[&str] = &[
 ];
 
 /// Words after which a bare name is a folder that the words after it may be relative to.
-const GOING: &[&str] = &["-C", "--chdir", "--directory", "--prefix", "cd", "pushd"];
+const GOING: &[&str] = &["-C", "--chdir", "--directory", "--prefix", "--template", "cd", "pushd"];
 
 /// Words after which a bare name is a program, or a folder with one, though a folder of that name is there.
 const STARTING: &[&str] = &[
@@ -78,38 +109,6 @@ const STARTING: &[&str] = &[
 
 /// Options of those that take the word that follows.
 const VALUED: &[&str] = &["-o", "-O", "-W", "-X", "-r", "-I", "-M", "-u"];
-
-/// Programs that run and change nothing that their arguments name, and write it nowhere but to their output.
-const READING: &[&str] = &[
-    "[",
-    "cat",
-    "clang-format",
-    "cmp",
-    "diff",
-    "du",
-    "echo",
-    "egrep",
-    "false",
-    "fgrep",
-    "gofmt",
-    "grep",
-    "head",
-    "ls",
-    "mkdir",
-    "printf",
-    "rm",
-    "rmdir",
-    "rustfmt",
-    "stat",
-    "tail",
-    "test",
-    "touch",
-    "true",
-    "wc",
-];
-
-/// Words of a shell before which no program is named.
-const KEYWORDS: &[&str] = &["!", "do", "elif", "else", "exec", "if", "then", "until", "while", "{"];
 
 /// What a module of Python may be stored as: its name, a dot, and what ends with one of these.
 pub(super) const MODULE_ENDS: [&str; 4] = [".py", ".pyc", ".so", ".pyd"];
@@ -163,6 +162,10 @@ pub(super) struct Words {
     pub(super) modules: BTreeSet<Vec<u8>>,
     /// Patterns of a shell, for files that it does not itself name.
     pub(super) patterns: BTreeSet<Vec<u8>>,
+    /// Folders and files of which everything counts: programs and modules are looked for in them.
+    pub(super) roots: BTreeSet<Vec<u8>>,
+    /// A pattern is longer than any path, and may mean a short one.
+    is_overlong: bool,
 }
 
 pub(super) fn meaning(setting: &Setting) -> Meaning {
@@ -170,6 +173,8 @@ pub(super) fn meaning(setting: &Setting) -> Meaning {
     match (setting.section.as_str(), setting.key.as_str()) {
         ("include" | "includeif", "path") => Meaning::Include,
         ("core", "hookspath") => Meaning::Hooks,
+        // git-flow's own hooks.
+        ("gitflow", "hooks") if setting.subsection == b"path" => Meaning::Hooks,
         ("core", "worktree") => Meaning::WorkTree,
         ("core", "attributesfile" | "excludesfile") | ("init", "templatedir") => Meaning::Path,
         ("alias", _) if !setting.value.starts_with(b"!") || of_git(&setting.value).is_some() => Meaning::Words,
@@ -208,19 +213,32 @@ pub(super) fn of_command(line: &[u8]) -> Option<Words> {
     for whole in of_path(line.trim_ascii()) {
         words.add(&whole, Reach::Name);
     }
-    let line = line.trim_ascii().strip_prefix(b"!").unwrap_or(line);
-    let line = &without_reading(line);
-    for spoken in [shell_words(line), pieces(line)] {
-        words.add_spoken(&spoken);
-        if !words.is_bounded() {
+    words.extend(of_text(line.trim_ascii().strip_prefix(b"!").unwrap_or(line), MOST_PARTS)?);
+    words.is_bounded(MOST_PARTS).then_some(words)
+}
+
+/// Takes a hook's text apart; `None` when it has too many parts.
+pub(super) fn of_hook(text: &[u8]) -> Option<Words> {
+    of_text(text, MOST_OF_HOOK)
+}
+
+fn of_text(text: &[u8], most: usize) -> Option<Words> {
+    let mut words = Words::default();
+    for Part { text, feeds } in script::parts(text) {
+        let mut part = Words::default();
+        for spoken in [shell_words(&text), pieces(&text)] {
+            part.add_spoken(&spoken, feeds);
+            if !part.is_bounded(MOST_PARTS) {
+                return None;
+            }
+        }
+        part.add_assigned(&text)?;
+        words.extend(part);
+        if !words.is_bounded(most) {
             return None;
         }
     }
-    for value in assigned(line) {
-        let values = pieces(&value).into_iter().chain(shell_words(&value));
-        words.entered.extend(values.filter(|value| !value.starts_with(b"-")));
-    }
-    words.is_bounded().then_some(words)
+    Some(words)
 }
 
 /// A whole value that is one path. What git puts before it is left out: `:(optional)` (git 2.52), and `%(prefix)`, which
@@ -233,9 +251,23 @@ pub(super) fn of_path(value: &[u8]) -> BTreeSet<Vec<u8>> {
 }
 
 impl Words {
-    /// Whether it has no more parts than are looked at.
-    pub(super) fn is_bounded(&self) -> bool {
-        self.words.len() <= MOST_PARTS
+    /// Whether it has no more parts than `most`, and no pattern that is longer than what it may mean.
+    fn is_bounded(&self, most: usize) -> bool {
+        let sets = [&self.entered, &self.programs, &self.modules, &self.patterns, &self.roots];
+        !self.is_overlong && self.words.len() + sets.iter().map(|set| set.len()).sum::<usize>() <= most
+    }
+
+    /// Bytes of all parts.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let sets = [&self.entered, &self.programs, &self.modules, &self.patterns, &self.roots];
+        let of_sets = sets.iter().flat_map(|set| set.iter()).map(Vec::len).sum::<usize>();
+        of_sets + self.words.iter().map(|word| word.text.len()).sum::<usize>()
+    }
+
+    /// Whether it has no more parts than are looked at for one value.
+    pub(super) fn is_of_one_value(&self) -> bool {
+        self.is_bounded(MOST_PARTS)
     }
 
     /// Adds what another part of the same value says.
@@ -245,27 +277,38 @@ impl Words {
         self.programs.extend(other.programs);
         self.modules.extend(other.modules);
         self.patterns.extend(other.patterns);
+        self.roots.extend(other.roots);
+        self.is_overlong |= other.is_overlong;
     }
 
     /// Adds the words of a line in turn.
-    fn add_spoken(&mut self, spoken: &[Vec<u8>]) {
+    fn add_spoken(&mut self, spoken: &[Vec<u8>], feeds: Feeds) {
         // What the word before says of the next one, and how many words that may be.
         let mut enters: Option<(Enters, usize)> = None;
         let mut is_module = false;
         for word in spoken {
-            let entered = enters.filter(|_| !word.starts_with(b"-"));
+            if !self.is_bounded(MOST_PARTS) {
+                return;
+            }
+            if feeds == Feeds::Interpreter && !word.starts_with(b"-") {
+                self.keep(|words| &mut words.programs, word);
+                self.add(word, Reach::Tree);
+            }
+            let entered = enters.filter(|_| !word.starts_with(b"-") && !word.starts_with(b"+"));
             self.add(word, if enters.is_some() { Reach::Tree } else { Reach::Name });
             if let Some((how, _)) = entered {
-                self.entered.insert(word.clone());
+                self.keep(|words| &mut words.entered, word);
                 // A path behind a variable or a command is a piece of the word.
-                self.entered.extend(pieces(word).into_iter().filter(|piece| piece.starts_with(b"/")));
+                for piece in pieces(word).into_iter().filter(|piece| piece.starts_with(b"/")) {
+                    self.keep(|words| &mut words.entered, &piece);
+                }
                 if how == Enters::Program {
-                    self.programs.insert(word.clone());
+                    self.keep(|words| &mut words.programs, word);
                 }
             }
             if let Some(folder) = word.strip_prefix(b"-C").filter(|folder| !folder.is_empty()) {
                 self.add(folder, Reach::Tree);
-                self.entered.insert(folder.to_vec());
+                self.keep(|words| &mut words.entered, folder);
             }
             if is_module {
                 self.add_module(word);
@@ -277,9 +320,11 @@ impl Words {
                 (Some(how), _) => Some((how, 1)),
                 // `bash -c 'x'` and `perl -e 'x'` give a text, no file.
                 (None, Some(_)) if is_text_next(word) => None,
-                (None, Some((how, left))) if word.starts_with(b"-") => {
+                (None, Some((how, left))) if word.starts_with(b"-") || word.starts_with(b"+") => {
                     let takes_one = VALUED.iter().any(|option| option.as_bytes() == word);
-                    Some((how, left + usize::from(takes_one)))
+                    // `bash -euo pipefail`.
+                    let ends_with_one = !word.starts_with(b"--") && word.len() > 2 && word.ends_with(b"o");
+                    Some((how, left + usize::from(takes_one || ends_with_one)))
                 }
                 (None, Some((how, left))) if left > 1 => Some((how, left - 1)),
                 (None, _) => None,
@@ -294,7 +339,7 @@ impl Words {
                 part.first().is_some_and(|first| first.is_ascii_alphabetic() || *first == b'_' || *first >= 0x80);
             begins && part.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80)
         };
-        if !name.split(|byte| *byte == b'.').all(is_name) {
+        if name.len() > LONGEST || !name.split(|byte| *byte == b'.').all(is_name) {
             return;
         }
         let mut path: Vec<u8> = Vec::new();
@@ -323,11 +368,16 @@ impl Words {
     }
 
     fn add_one(&mut self, word: &[u8], reach: Reach) {
-        if word.iter().any(|byte| b"*?[".contains(byte)) && !word.contains(&0) {
-            self.patterns.insert(word.to_vec());
+        let is_wild = |byte: &u8| b"*?[".contains(byte) || *byte == GAP;
+        if word.len() > LONGEST {
+            self.is_overlong |= word.iter().any(is_wild);
+            return;
+        }
+        if let Some(pattern) = pattern_of(word, reach) {
+            self.patterns.insert(pattern);
         }
         // A pattern means any name in its folder.
-        let text = match word.iter().position(|byte| b"*?[".contains(byte)) {
+        let text = match word.iter().position(is_wild) {
             Some(pattern) => match word[..pattern].iter().rposition(|byte| *byte == b'/') {
                 Some(slash) => &word[..=slash],
                 None => return,
@@ -340,6 +390,55 @@ impl Words {
         let reach = if text.contains(&b'/') { Reach::Tree } else { reach };
         self.words.insert(Word { text: text.to_vec(), reach });
     }
+
+    /// Keeps a word, if it can be a path.
+    fn keep(&mut self, set: impl FnOnce(&mut Self) -> &mut BTreeSet<Vec<u8>>, word: &[u8]) {
+        if !word.is_empty() && word.len() <= LONGEST && !word.contains(&0) {
+            set(self).insert(word.to_vec());
+        }
+    }
+
+    /// Adds the values that variables are given in a line: `d=tools`, `D="$ROOT/tools"`. `None` when they are too many.
+    fn add_assigned(&mut self, line: &[u8]) -> Option<()> {
+        for (name, value) in assigned(line)? {
+            if TAKING.iter().any(|taking| taking.as_bytes() == name) || name.starts_with(b"GIT_CONFIG_VALUE_") {
+                for folder in shell_words(&value).iter().flat_map(|word| word.split(|byte| *byte == b':')) {
+                    let is_gap = |word: &[u8]| word.iter().all(|byte| *byte == GAP || *byte == b'$');
+                    // What it was before.
+                    if !is_gap(folder) && !folder.starts_with(b"$") {
+                        self.keep(|words| &mut words.roots, folder);
+                    }
+                }
+            }
+            for value in pieces(&value).iter().chain(&shell_words(&value)).filter(|value| !value.starts_with(b"-")) {
+                self.keep(|words| &mut words.entered, value);
+            }
+        }
+        Some(())
+    }
+}
+
+/// The pattern that a word is, with its gaps; `None` for one that means any name anywhere.
+fn pattern_of(word: &[u8], reach: Reach) -> Option<Vec<u8>> {
+    let is_glob = word.iter().any(|byte| b"*?[".contains(byte));
+    let has_gap = word.contains(&GAP);
+    // A bare word with a gap is a text far more often than a path.
+    let counts = is_glob || (has_gap && (word.contains(&b'/') || reach == Reach::Tree));
+    let mut pattern: Vec<u8> = word.iter().map(|byte| if *byte == GAP { b'*' } else { *byte }).collect();
+    pattern.dedup_by(|one, other| *one == b'*' && *other == b'*');
+    // What stands behind a variable may be in any folder.
+    let behind = pattern.strip_prefix(b"*").filter(|rest| has_gap && rest.starts_with(b"/"));
+    let pattern = behind.map(<[u8]>::to_vec).unwrap_or(pattern);
+    (counts && (pattern.contains(&b'/') || has_literal(&pattern)) && !pattern.contains(&0)).then_some(pattern)
+}
+
+/// Whether a pattern says anything of the names that it means. `[…]` stands for one letter, whatever is in it.
+pub(super) fn has_literal(pattern: &[u8]) -> bool {
+    let mut in_brackets = false;
+    pattern.iter().any(|byte| {
+        in_brackets = if in_brackets { *byte != b']' } else { *byte == b'[' };
+        !in_brackets && !b"*?]./".contains(byte)
+    })
 }
 
 /// What a word says of the one that follows.
@@ -375,53 +474,9 @@ fn module_of(word: &[u8]) -> Option<&[u8]> {
     flags[..at].iter().all(|flag| b"bBdEhiIOPqRsStuvVx?".contains(flag)).then(|| &flags[at + 1..])
 }
 
-/// The line without the commands that run nothing that their arguments name. In a line that hands on what they say, all count.
-fn without_reading(line: &[u8]) -> Vec<u8> {
-    let text = String::from_utf8_lossy(line).replace(">/dev/null", "").replace("> /dev/null", "").replace("2>&1", "");
-    let words = shell_words(line);
-    let hands_on = text.replace("||", "").contains(['|', '`', '>'])
-        || ["$(", "<("].iter().any(|part| text.contains(part))
-        || words.iter().any(|word| word == b"eval" || word == b"xargs");
-    if hands_on {
-        return line.to_vec();
-    }
-    let mut kept = Vec::new();
-    for command in line.split_inclusive(|byte| b";&|\n".contains(byte)) {
-        let mut words = shell_words(command.trim_ascii_start()).into_iter();
-        let mut first = words.find(|word| !KEYWORDS.iter().any(|known| known.as_bytes() == word)).unwrap_or_default();
-        while first.last().is_some_and(|last| b";&|".contains(last)) {
-            first.pop();
-        }
-        let mut rest = words;
-        let is_read = READING.iter().any(|known| known.as_bytes() == first);
-        let is_run_by_cargo = first == b"cargo"
-            && rest.next().is_some_and(|word| [&b"run"[..], b"r", b"test", b"t"].contains(&word.as_slice()));
-        let is_made = first == b"make";
-        // The first word after git is a command of git's that starts nothing that its words name.
-        let is_git = first == b"git"
-            && shell_words(command).iter().skip_while(|word| *word != b"git").nth(1).is_some_and(|word| {
-                ["add", "diff", "ls-files", "rev-parse", "status"].iter().any(|known| known.as_bytes() == word)
-            });
-        if is_read || is_git {
-            kept.push(b';');
-        } else if is_run_by_cargo {
-            // What follows `--` are arguments of a program that is built from the sources.
-            let end = command.windows(4).position(|four| four == b" -- ").unwrap_or(command.len());
-            kept.extend(&command[..end]);
-            kept.push(b';');
-        } else if is_made && !command.iter().any(|byte| *byte == b'-' || *byte == b'=') {
-            // Targets: what they run is what its file of rules says.
-            kept.extend(b"make;");
-        } else {
-            kept.extend(command);
-        }
-    }
-    kept
-}
-
-/// The values that variables are given in a line: `d=tools`, `D="$ROOT/tools"`.
-fn assigned(line: &[u8]) -> Vec<Vec<u8>> {
-    let mut values = Vec::new();
+/// The variables that are given a value in a line, and the values; `None` when there are too many.
+fn assigned(line: &[u8]) -> Option<Vec<(&[u8], Vec<u8>)>> {
+    let (mut values, mut kept) = (Vec::new(), 0);
     for (equal, _) in line.iter().enumerate().filter(|(_, byte)| **byte == b'=') {
         let name = line[..equal].iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
         let begin = equal - name;
@@ -442,11 +497,16 @@ fn assigned(line: &[u8]) -> Vec<Vec<u8>> {
             }
             false
         };
-        let value = &line[equal + 1..];
+        // A value may hold others: without these bounds the work would grow with the square of the line.
+        let value = &line[equal + 1..line.len().min(equal + 1 + LONGEST)];
         let end = value.iter().position(ends).unwrap_or(value.len());
-        values.push(value[..end].to_vec());
+        values.push((&line[begin..equal], value[..end].to_vec()));
+        kept += end;
+        if values.len() > MOST_PARTS || kept > MOST_NESTED * line.len() {
+            return None;
+        }
     }
-    values
+    Some(values)
 }
 
 /// The words of a line as a shell divides it, quotes and backslashes taken away; an open quote ends with the line.
@@ -472,7 +532,7 @@ pub(super) fn shell_words(line: &[u8]) -> Vec<Vec<u8>> {
 /// The line, divided at everything that a shell gives a meaning to: what is in `sh -c '…'`, behind `$VARIABLE`, `--file=` or
 /// a redirection. A path after a variable begins with its slash.
 fn pieces(line: &[u8]) -> Vec<Vec<u8>> {
-    let divides = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`;|&()<>{}$=,:\\".contains(byte);
+    let divides = |byte: &u8| byte.is_ascii_whitespace() || b"\"'`;|&()<>{}$=,:\\\x01".contains(byte);
     let mut pieces: Vec<Vec<u8>> = line.split(divides).filter(|piece| !piece.is_empty()).map(<[u8]>::to_vec).collect();
     // `$HOME/x`: the variable's name is part of its piece.
     let behind: Vec<Vec<u8>> = line
