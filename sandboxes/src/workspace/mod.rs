@@ -35,6 +35,7 @@ mod masking;
 mod named;
 mod notice;
 mod operation;
+mod plain;
 #[cfg(test)]
 mod playground;
 mod recent;
@@ -87,6 +88,7 @@ pub use diff::Difference;
 pub use hand_back::{Admission, Order};
 pub use left::{Keep, KeepError, Kept};
 pub use masking::{Look, MaskError, Masks, OnTop};
+pub(crate) use plain::{Identity, Plain};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
 pub use stack::{Bond, HeldChange, Layers, Origin};
