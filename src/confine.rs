@@ -155,7 +155,8 @@ fn unseen(output: Output, closed: &Closed, plan: &Plan) -> Result<Output, Failur
         // What a run was given is not asked for again lightly; its output is searched for what the new files hold.
         (Work::Execute, Ok(_)) => return Ok(output),
         (Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Ok(Appeared::Stirred)) => {
-            "a file with credentials, or a folder above one, was moved or changed while it ran".to_owned()
+            "a file with credentials, or a folder above one or of a large workspace, was moved or changed while it ran"
+                .to_owned()
         }
         (Work::ReadFiles | Work::WriteFiles | Work::ReadRepository | Work::Commit, Ok(Appeared::Files(appeared))) => {
             let paths: Vec<String> = appeared.iter().take(MASKED).map(|path| format!("`{path}`")).collect();

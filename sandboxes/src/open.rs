@@ -96,7 +96,8 @@ pub struct Closed {
 pub enum Appeared {
     /// These came, or came to light; mostly none.
     Files(Vec<TreePath>),
-    /// Something happened to the name of one, or to a folder above one: it may have lain elsewhere for a moment.
+    /// Something happened to the name of one, or to a folder above one: it may have lain elsewhere for a moment. Or a folder
+    /// that the view shows as it is was moved: it may have shown what is nowhere in the workspace.
     Stirred,
 }
 
@@ -157,6 +158,12 @@ impl OpenSandbox {
         &self.ready.enforced
     }
 
+    /// The host's process id of its first process.
+    #[cfg(test)]
+    pub(crate) fn pid(&self) -> u32 {
+        self.ready.guard.pid().as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// What it has in place of files with credentials.
     #[must_use]
     pub fn masks(&self) -> &Arc<Masks> {
@@ -179,6 +186,9 @@ impl OpenSandbox {
         let stage = std::mem::take(&mut ready.stage);
         let masks = Arc::clone(&ready.masks);
         let on_top = masks.on_top(&ready.layers);
+        // After the last answer, and before the look for secrets below.
+        let plain = stage.plain().clone();
+        let stands = plain.stands(&workspace);
         match permit.plan().work {
             // What is walked below stands still, and volumes can be lent again, when every process is gone.
             Work::Execute | Work::WriteFiles | Work::Commit => ready.guard.end(),
@@ -207,7 +217,8 @@ impl OpenSandbox {
         let (appeared, redactor) = match workspace.look_for_secrets(permit.secrets()) {
             Ok(now) => {
                 let beyond = now.masks.beyond(&masks);
-                let stirred = now.quiet != look.quiet && beyond.is_empty();
+                let moved = !stands || plain.may_have_come_back(&workspace, &look);
+                let stirred = (now.quiet != look.quiet || moved) && beyond.is_empty();
                 let appeared = if stirred { Appeared::Stirred } else { Appeared::Files(beyond) };
                 (Ok(appeared), masks.redactor().and(now.masks.redactor()))
             }

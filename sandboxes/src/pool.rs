@@ -1,8 +1,9 @@
 //! Sandboxes prepared ahead, so that a file tool does not wait for namespaces.
 //!
 //! What is kept is started and never used; a call takes one, uses it once, and it is destroyed. A prepared sandbox has
-//! looked up nothing below its view's root, so later edits of the host are seen by it. It is kept for one key, which
-//! holds everything that its making depended on; when any of it changes, the sandbox is never taken again.
+//! looked up nothing below its view's root, so later edits of the host are seen by it; the folders of the workspace that
+//! its view shows as they are, and those above them, are compared when it is taken. It is kept for one key, which holds
+//! everything else that its making depended on; when any of it changes, the sandbox is never taken again.
 //! Sandboxes that execute programs are not kept: their scratch volumes belong to one call at a time, and a test run takes
 //! longer than a start.
 
@@ -13,7 +14,7 @@ use std::sync::{
 
 use cofferdam_contract::Limits;
 
-use crate::ready::Ready;
+use crate::{ready::Ready, workspace::Workspace};
 
 /// Prepared sandboxes that a server keeps at most, of all keys together. One holds about 1 MiB.
 const MOST: usize = 16;
@@ -54,15 +55,15 @@ impl Pool {
         Self { size, closed: AtomicBool::new(false), shelf: Mutex::default() }
     }
 
-    /// Takes a prepared sandbox out.
-    pub(crate) fn take(&self, key: &Key) -> Option<Ready> {
+    /// Takes a prepared sandbox out whose view shows the workspace as it is now.
+    pub(crate) fn take(&self, key: &Key, workspace: &Workspace) -> Option<Ready> {
         loop {
             let taken = {
                 let mut shelf = self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
                 let position = shelf.iter().position(|(kept, _)| kept == key)?;
                 shelf.remove(position).1
             };
-            if taken.lives() {
+            if taken.lives() && taken.stage.plain().stands(workspace) {
                 return Some(taken);
             }
         }

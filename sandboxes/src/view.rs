@@ -18,7 +18,7 @@ use crate::{
     call_folder::CallFolder,
     namespace::{StartError, Upper, View, Writes},
     pool::Access,
-    workspace::{Copied, CopyBounds, CopyError, Layers, Masks, TreePath, Workspace},
+    workspace::{Copied, CopyBounds, CopyError, Layers, Masks, Plain, TreePath, Workspace},
 };
 
 /// Files, folders and links that are copied for each MiB of disk budget: what a tmpfs of that size holds.
@@ -57,6 +57,8 @@ pub(crate) struct Stage {
     upper: Option<OwnedFd>,
     /// What a copy was that takes writes.
     copied: Option<Copied>,
+    /// Folders of the workspace that are shown as they are, over the overlay.
+    plain: Plain,
 }
 
 /// Why the host's part of a view was not prepared.
@@ -150,7 +152,7 @@ impl Stage {
                 let folder = CallFolder::make(workspace.state(), &["upper", "work"])?;
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let upper = rustix::fs::open(folder.join("upper"), flags, Mode::empty()).map_err(io::Error::from)?;
-                Ok(Self { folder: Some(folder), upper: Some(upper), copied: None })
+                Ok(Self { folder: Some(folder), upper: Some(upper), ..Self::default() })
             }
             (ViewMechanism::Copy, Access::Read | Access::Write) => {
                 let folder = CallFolder::make(workspace.state(), &["view"])?;
@@ -159,16 +161,28 @@ impl Stage {
                 sources.push(workspace.fd());
                 let copied = Copied::make(&sources, &folder.join("view"), copy_bounds(limits), points, ended)?;
                 let copied = (access == Access::Write).then_some(copied);
-                Ok(Self { folder: Some(folder), upper: None, copied })
+                Ok(Self { folder: Some(folder), copied, ..Self::default() })
             }
         }
+    }
+
+    /// Lets an overlay that is only read show folders of the workspace as they are, where that pays.
+    pub(crate) fn show_plainly(&mut self, access: Access, workspace: &Workspace, layers: &Layers, masks: &Masks) {
+        if access == Access::Read && !self.is_copy() {
+            self.plain = Plain::find(workspace, layers, masks);
+        }
+    }
+
+    /// The folders of the workspace that are shown as they are.
+    pub(crate) fn plain(&self) -> &Plain {
+        &self.plain
     }
 
     /// What is seen of the workspace.
     pub(crate) fn view<'a>(&'a self, access: Access, held: &'a [PathBuf]) -> View<'a> {
         match (&self.folder, access) {
             (None, Access::Write) => View::Private { held, upper: Upper::Temporary },
-            (None, Access::Read) => View::ReadOnly { held },
+            (None, Access::Read) => View::ReadOnly { held, plain: &self.plain },
             (Some(folder), _) if self.upper.is_some() => View::Private { held, upper: Upper::Folder(folder.join("")) },
             (Some(folder), Access::Write) => View::Copied { copy: folder.join("view"), writes: Writes::Kept },
             (Some(folder), Access::Read) => View::Copied { copy: folder.join("view"), writes: Writes::Refused },

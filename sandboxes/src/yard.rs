@@ -449,7 +449,7 @@ impl Yard {
         let (stamp, look) = self.look(permit, session)?;
         let masks = &look.masks;
         let key = self.ground.key(session, session.layers()?.generation(), masks, access, limits);
-        let ready = match self.ground.pool.take(&key) {
+        let ready = match self.ground.pool.take(&key, session.workspace()) {
             Some(ready) => ready,
             None => self.ground.prepare(session, masks, access, limits, &|| ended(deadline, cancel))?.1,
         };
@@ -608,7 +608,8 @@ impl Ground {
         let layers = session.layers()?;
         let key = self.key(session, layers.generation(), masks, access, limits);
         let held = view::between(&layers, masks);
-        let stage = Stage::make(mechanism, (&**workspace, &layers, masks), access, limits, &[], ended)?;
+        let mut stage = Stage::make(mechanism, (&**workspace, &layers, masks), access, limits, &[], ended)?;
+        stage.show_plainly(access, workspace, &layers, masks);
         let place = Place {
             workspace: workspace.root(),
             workspace_id: workspace.id(),

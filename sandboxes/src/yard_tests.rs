@@ -793,5 +793,8 @@ fn a_copy_is_never_made_ahead_and_shows_the_workspace_as_it_is_when_the_call_beg
 #[path = "yard_secrets_tests.rs"]
 mod secrets;
 
+#[path = "yard_plain_tests.rs"]
+mod plain;
+
 #[path = "yard_repository_tests.rs"]
 mod repository;

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::{conversation::Conversation, table::Row};
@@ -33,6 +33,18 @@ pub(crate) struct Bench {
     /// Rounds; each measures every contestant ten times
     #[arg(long, default_value_t = 30)]
     rounds: usize,
+    /// What to measure
+    #[arg(long, value_enum, default_value_t = Part::All)]
+    part: Part,
+}
+
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Everything
+    All,
+    /// What the size of a workspace costs, with nothing, a masked file or a held change over it
+    Size,
 }
 
 /// Calls of each contestant in one round.
@@ -44,6 +56,15 @@ const CALLS: usize = 10;
 /// When a contestant cannot be built, installed or started: a table with a row missing compares nothing.
 pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
     execute(cargo().args(["build", "--release", "--locked", "--package", "cofferdam"]))?;
+    let place = Place::make()?;
+    match bench.part {
+        Part::All => {}
+        Part::Size => {
+            let sizes = size::measure(bench.rounds, &place)?;
+            table::print(&borrowed(&sizes), &[]);
+            return Ok(());
+        }
+    }
     execute(cargo().args([
         "build",
         "--release",
@@ -56,30 +77,19 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Error> {
         hand_back::EXAMPLE,
     ]))?;
     let reference = install_reference()?;
-    let place = Place::make()?;
     let exec = measure_exec(bench.rounds, &place)?;
     let calls = measure_calls(bench.rounds, &place, &reference)?;
     let steps = measure_steps(&place)?;
     let handed_back = hand_back::measure(&place.folder)?;
-    let (small, large) = (size::tree(&place, 1_000)?, size::tree(&place, 100_000)?);
-    let small_searches = size::measure_searches(bench.rounds, &place, &place.workspace())?;
-    let searches = size::measure_searches(bench.rounds, &place, &large)?;
-    let views = size::measure_views(bench.rounds * CALLS, &place, [&small, &large])?;
-    size::hide_one(&large)?;
-    let masked_searches = size::measure_searches(bench.rounds, &place, &large)?;
-    table::print(
-        &[
-            ("Executing an empty program", &exec, 1),
-            ("Calls over stdio, end to end", &calls, 0),
-            ("Searching 5,000 files", &small_searches, 0),
-            ("Searching 100,000 files", &searches, 0),
-            ("Searching 100,000 files, another of which is masked", &masked_searches, 0),
-            ("Fresh sandboxes", &views, 0),
-        ],
-        &steps,
-    );
+    let sizes = size::measure(bench.rounds, &place)?;
+    let first = [("Executing an empty program", exec.as_slice(), 1), ("Calls over stdio, end to end", &calls, 0)];
+    table::print(&[&first[..], &borrowed(&sizes)].concat(), &steps);
     table::print_differences(&handed_back);
     Ok(())
+}
+
+fn borrowed(sizes: &[(String, Vec<Row>)]) -> Vec<(&str, &[Row], usize)> {
+    sizes.iter().map(|(title, rows)| (title.as_str(), rows.as_slice(), 0)).collect()
 }
 
 /// A folder with everything that is measured on. Dropping it removes it.

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     root::{EtcEntry, HOME, HostRoot, Kind, Written},
     submount::Mounts,
+    workspace::Identity,
 };
 
 /// Where the temporary file system lies while the sandbox is built, with the layers attached below.
@@ -250,7 +251,7 @@ impl Layout<'_> {
         let at = relative(place.workspace)?;
         self.tree.steps.push(Step::Folder(at.clone(), 0o755));
         let (held, upper) = match &place.view {
-            View::ReadOnly { held } => (*held, None),
+            View::ReadOnly { held, .. } => (*held, None),
             View::Private { held, upper } => (*held, Some(upper)),
             View::Copied { copy, writes } => return self.copied(place, copy, *writes, writable),
         };
@@ -262,7 +263,8 @@ impl Layout<'_> {
         for (number, layer) in held.iter().enumerate() {
             lowers.push(self.layer(layer, &format!("h{number}"), READ_ONLY | NO_SETUID | NO_DEVICES)?);
         }
-        lowers.push(self.layer(place.workspace, "w", READ_ONLY | NO_SETUID | NO_DEVICES)?);
+        let workspace = self.layer(place.workspace, "w", READ_ONLY | NO_SETUID | NO_DEVICES)?;
+        lowers.push(workspace.clone());
         // Mount points of scratch volumes, below everything: they show only where the workspace has nothing of the name.
         let points = format!("{LAYERS}/n");
         self.folder(&points)?;
@@ -297,6 +299,17 @@ impl Layout<'_> {
             None => self.overlay(at, &format!("lowerdir={lowers},userxattr"), u64::from(libc::MS_RDONLY as u32))?,
         }
         self.tree.view_steps = first..self.tree.steps.len();
+        if let View::ReadOnly { plain, .. } = &place.view {
+            for (folder, Identity { device, inode }) in plain.folders() {
+                self.tree.steps.push(Step::Plain {
+                    mount: c_text(&workspace)?,
+                    below: c_path(folder.as_path())?,
+                    over: relative(place.workspace)?,
+                    device,
+                    inode,
+                });
+            }
+        }
         match place.holding {
             Holding::Nothing | Holding::Folders { .. } => {}
             Holding::Image(mount) => {

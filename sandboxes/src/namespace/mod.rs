@@ -48,7 +48,7 @@ pub(crate) use layout::{Root, Seed};
 pub(crate) use loop_mount::{LoopMount, LoopMountError, mount_file, mount_file_to_read};
 pub(crate) use restriction::Restriction;
 
-use crate::{guest_program::GuestProgram, view::ViewMechanism};
+use crate::{guest_program::GuestProgram, view::ViewMechanism, workspace::Plain};
 use cgroup::Cgroup;
 use contain::{Containment, Facility, Failure};
 use idmap::IdMaps;
@@ -96,6 +96,8 @@ pub(crate) enum View<'a> {
     ReadOnly {
         /// Held layers, the newest first.
         held: &'a [PathBuf],
+        /// Folders of the workspace that are shown as they are, over those layers.
+        plain: &'a Plain,
     },
     /// The same below a private layer that takes all writes.
     Private {

@@ -73,6 +73,10 @@ pub(super) enum Step {
     /// Shows the folder `below` of the mount at `mount`, made before, at `at` too. Its name was looked up long before: a link
     /// that the host has put there since is not followed, and fails the step.
     Again { mount: CString, below: CString, at: CString },
+    /// Shows the folder `below` of the mount at `mount` as it is, over the same folder of the mount at `over`. The host may have
+    /// moved it since it was found: where it is another one than `device` and `inode` say, or either place is none any more, it
+    /// is left out, and `over` shows what it has.
+    Plain { mount: CString, below: CString, over: CString, device: u64, inode: u64 },
     /// Mounts the new process namespace's proc.
     Processes(CString),
     /// Mounts the new ipc namespace's POSIX message queues.
@@ -122,6 +126,7 @@ impl Step {
             Self::Temporary { at, .. } => ("the temporary file system", at),
             Self::Part { at, .. } => ("the temporary folder", at),
             Self::Again { at, .. } => ("the folder", at),
+            Self::Plain { below, .. } => ("the workspace's own folder", below),
             Self::Processes(at) => ("the process list", at),
             Self::Queues(at) => ("the message queues", at),
             Self::Overlay { at, .. } => ("the overlay", at),
@@ -211,6 +216,7 @@ impl Tree {
                 rustix::mount::mount_bind(name.as_c_str(), at.as_c_str())
             }
             Step::Again { mount, below, at } => show_again(mount, below, at),
+            Step::Plain { mount, below, over, device, inode } => show_plainly(mount, over, below, (*device, *inode)),
             Step::Processes(at) => kernel_files(c"proc", at),
             // Without it POSIX message queues still work by themselves, but Landlock refuses them: its rules need a place.
             Step::Queues(at) => kernel_files(c"mqueue", at),
@@ -343,6 +349,40 @@ fn show_again(mount: &CStr, below: &CStr, at: &CStr) -> Result<(), Errno> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     // With the attributes of the mount, which NO_XDEV did not let us leave.
     attach(rustix::mount::open_tree(&folder, c"", clone)?, at)
+}
+
+fn show_plainly(mount: &CStr, over: &CStr, below: &CStr, identity: (u64, u64)) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let open = |at: &CStr| {
+        let top = rustix::fs::open(at, flags, Mode::empty())?;
+        match rustix::fs::openat2(&top, below, flags, Mode::empty(), resolve) {
+            Ok(folder) => Ok(Some(folder)),
+            // AGAIN: something was moved meanwhile.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::ACCESS | Errno::AGAIN) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    };
+    let Some(folder) = open(mount)? else { return Ok(()) };
+    let status = rustix::fs::fstat(&folder)?;
+    if (status.st_dev as u64, status.st_ino as u64) != identity {
+        return Ok(());
+    }
+    let Some(place) = open(over)? else { return Ok(()) };
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    // With the attributes of the mount, which NO_XDEV did not let us leave.
+    let clone = match rustix::mount::open_tree(&folder, c"", clone) {
+        // Something is mounted below it, which may not be uncovered.
+        Err(Errno::INVAL) => return Ok(()),
+        clone => clone?,
+    };
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    match rustix::mount::move_mount(&clone, c"", &place, c"", flags) {
+        // It was deleted meanwhile.
+        Err(Errno::NOENT) => Ok(()),
+        result => result,
+    }
 }
 
 fn settle(made: &CStr, folder: &CStr, name: &CStr) -> Result<(), Errno> {

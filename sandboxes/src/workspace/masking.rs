@@ -38,6 +38,7 @@ use self::{
     kept::Kept,
     layer::Built,
     shown::Shown,
+    watch::Arrivals,
 };
 use super::{
     authored::Authored, change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace,
@@ -84,6 +85,8 @@ pub struct Look {
     pub quiet: u64,
     /// How many names of the workspace are on the list.
     pub listed: usize,
+    /// When it was, in the count of folders that are new.
+    pub(super) moment: u64,
 }
 
 /// Which of the layers over a workspace lie on top in a view.
@@ -204,6 +207,11 @@ impl Masks {
     /// Folders that are absent since the server cannot look into them, sorted.
     pub fn sealed(&self) -> impl Iterator<Item = &TreePath> {
         self.sealed.iter()
+    }
+
+    /// Links that lead to the files by a listed name.
+    pub(super) fn links(&self) -> &BTreeSet<TreePath> {
+        &self.links
     }
 
     /// Takes the values that the files hold out of text.
@@ -385,7 +393,8 @@ impl Workspace {
                 State { secrets: Arc::clone(secrets), finder, kept, masks, quiet }
             }
         };
-        let look = Look { masks: Arc::clone(&state.masks), quiet: state.quiet, listed: state.finder.listed() };
+        let (masks, listed) = (Arc::clone(&state.masks), state.finder.listed());
+        let look = Look { masks, quiet: state.quiet, listed, moment: Arrivals::now() };
         *kept = Some(state);
         Ok(look)
     }
@@ -395,6 +404,25 @@ impl Workspace {
     pub fn redactor(&self) -> Redactor {
         let kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().map_or_else(Redactor::default, |known| known.masks.redactor().clone())
+    }
+
+    /// The folders that were made, or moved to where they are, between two looks, where files with credentials are looked for; `None`
+    /// where that is not known of all.
+    pub(super) fn folders_new_since(&self, look: &Look) -> Option<BTreeSet<TreePath>> {
+        let kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = kept.as_ref()?.finder.arrivals().after(look.moment)?;
+        Some(new.cloned().collect())
+    }
+
+    /// Whether new names in a folder are told of, where the workspace is watched.
+    pub(super) fn watches(folder: &TreePath) -> bool {
+        find::is_looked_into(folder)
+    }
+
+    /// How many names the workspace has where files with credentials are looked for, about; `None` where that is not watched.
+    pub(super) fn watched_names(&self) -> Option<usize> {
+        let kept = self.masking().state.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().and_then(|known| known.finder.watched_names())
     }
 
     /// Makes masks, of what was made `before` where that is true still.

@@ -37,6 +37,7 @@ mod merge;
 mod named;
 mod notice;
 mod operation;
+mod plain;
 #[cfg(test)]
 mod playground;
 mod recent;
@@ -90,6 +91,7 @@ pub use hand_back::{Admission, Order};
 pub use left::{Keep, KeepError, Kept};
 pub use masking::{Look, MaskError, Masks, OnTop};
 pub use merge::Unmerged;
+pub(crate) use plain::{Identity, Plain};
 pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
 pub use stack::{Bond, HeldChange, Layers, Origin, Since};

@@ -12,23 +12,54 @@ use std::{
 
 use serde_json::json;
 
-use super::{Place, conversation::Conversation, table::Row, time, write};
+use super::{CALLS, Place, conversation::Conversation, table::Row, time, write};
 use crate::step::{Error, error, program};
 
 /// What is searched for: in one file of a thousand.
 const NEEDLE: &str = "a needle in the hay";
 
+/// The file that is masked.
+const HIDDEN: &str = ".env";
+
 /// Lines of each file.
 const LINES: usize = 40;
 
-/// Folders for each hundred files.
+/// Files in each folder.
 const FILES_PER_FOLDER: usize = 100;
 
+/// Folders in each folder of the top: 20 for 100,000 files, as a repository of that size has them.
+const FOLDERS_PER_TOP: usize = 50;
+
+/// Measures all of it. Each table's ratios are to its first row.
+pub(super) fn measure(rounds: usize, place: &Place) -> Result<Vec<(String, Vec<Row>)>, Error> {
+    let (small, large) = (tree(place, 1_000)?, tree(place, 100_000)?);
+    let trees = [small.as_path(), large.as_path()];
+    let mut tables = vec![("Searching 5,000 files".to_owned(), searches(rounds, place, &place.workspace())?)];
+    let mut over = |what: &str, place: &Place| {
+        tables.push((format!("Searching 100,000 files, {what}"), searches(rounds, place, &large)?));
+        tables.push((format!("Fresh sandboxes, {what}"), views(rounds * CALLS, place, trees)?));
+        Ok(())
+    };
+    over("nothing masked or held", place)?;
+    for tree in trees {
+        hide_one(tree)?;
+    }
+    over("another of which is masked", place)?;
+    for tree in trees {
+        let hidden = tree.join(HIDDEN);
+        fs::remove_file(&hidden).map_err(|source| error(format!("remove {}: {source}", hidden.display())))?;
+        hold_one(place, tree)?;
+    }
+    over("with one held change", place)?;
+    Ok(tables)
+}
+
 /// Makes a tree of `files` files in the place's folder.
-pub(super) fn tree(place: &Place, files: usize) -> Result<PathBuf, Error> {
+fn tree(place: &Place, files: usize) -> Result<PathBuf, Error> {
     let root = place.folder.join(format!("tree-{files}"));
     for number in 0..files {
-        let folder = root.join(format!("part{}", number / FILES_PER_FOLDER));
+        let part = number / FILES_PER_FOLDER;
+        let folder = root.join(format!("area{}/part{part}", part / FOLDERS_PER_TOP));
         if number.is_multiple_of(FILES_PER_FOLDER) {
             fs::create_dir_all(&folder).map_err(|source| error(format!("make {}: {source}", folder.display())))?;
         }
@@ -43,13 +74,19 @@ pub(super) fn tree(place: &Place, files: usize) -> Result<PathBuf, Error> {
     Ok(root)
 }
 
-/// Adds a file that views have a masked copy of. Then they are overlays, and each lookup in one costs more.
-pub(super) fn hide_one(tree: &Path) -> Result<(), Error> {
-    write(&tree.join(".env"), "API_KEY=x\n")
+/// Adds a file that views have a masked copy of. Then they are overlays, with the tree's own folders over them.
+fn hide_one(tree: &Path) -> Result<(), Error> {
+    write(&tree.join(HIDDEN), "API_KEY=x\n")
+}
+
+/// Has a change held, of a file that programs act on: then views are overlays too.
+fn hold_one(place: &Place, tree: &Path) -> Result<(), Error> {
+    let change = json!({ "path": ".envrc", "content": "export A=1\n" });
+    Conversation::open(place.serve_on(tree, "0"))?.call("write_file", &change)
 }
 
 /// Searches of a tree, by ripgrep and by us, in turns.
-pub(super) fn measure_searches(rounds: usize, place: &Place, tree: &Path) -> Result<Vec<Row>, Error> {
+fn searches(rounds: usize, place: &Place, tree: &Path) -> Result<Vec<Row>, Error> {
     let mut theirs = Row::new("ripgrep outside");
     let mut ours = Row::new("search_files");
     let mut conversation = Conversation::open(place.serve_on(tree, "2"))?;
@@ -72,7 +109,7 @@ pub(super) fn measure_searches(rounds: usize, place: &Place, tree: &Path) -> Res
 }
 
 /// Reads in fresh sandboxes, on a small and on a large tree, in turns.
-pub(super) fn measure_views(rounds: usize, place: &Place, trees: [&Path; 2]) -> Result<Vec<Row>, Error> {
+fn views(rounds: usize, place: &Place, trees: [&Path; 2]) -> Result<Vec<Row>, Error> {
     let read = json!({ "path": "read.txt" });
     let mut contestants = [
         (Row::new("read_file, 1,000 files"), Conversation::open(place.serve_on(trees[0], "0"))?),

@@ -28,7 +28,7 @@ use super::{
         tree_path::TreePath,
     },
     MaskError,
-    watch::{News, Watch},
+    watch::{Arrivals, News, Watch},
     way::{Resolved, Way, open_to_look, outermost_closed, resolve},
 };
 
@@ -53,6 +53,9 @@ pub(super) struct Finder {
     /// What they were when the masks were made.
     seen: Seen,
     begun: bool,
+    /// Names in the folders that were looked through, each time that one was.
+    names: usize,
+    arrivals: Arrivals,
 }
 
 /// What was at the places that masks were made of. Equal means that nothing changed.
@@ -114,7 +117,8 @@ pub(super) struct Place {
 
 impl Finder {
     pub(super) fn new() -> Self {
-        Self { watch: None, named: BTreeSet::new(), sealed: BTreeSet::new(), seen: Seen::default(), begun: false }
+        let (named, sealed, seen) = (BTreeSet::new(), BTreeSet::new(), Seen::default());
+        Self { watch: None, named, sealed, seen, begun: false, names: 0, arrivals: Arrivals::new() }
     }
 
     /// Finds out what is there now.
@@ -131,6 +135,7 @@ impl Finder {
                 for new in names {
                     stirred |= any_within(&reached, &new.path) || any_within(&self.named, &new.path);
                     if new.is_folder {
+                        self.arrivals.add(new.path.clone());
                         self.folder(root, secrets, &new.path)?;
                         new_folders.push(new.path.clone());
                     } else {
@@ -141,6 +146,7 @@ impl Finder {
             }
             News::Missed => {
                 stirred = self.watch.is_some();
+                self.arrivals = Arrivals::new();
                 self.everything(root, secrets)?;
             }
         }
@@ -186,6 +192,16 @@ impl Finder {
         self.named.len()
     }
 
+    /// How many names there are, about; `None` where they are not watched.
+    pub(super) fn watched_names(&self) -> Option<usize> {
+        self.watch.as_ref().map(|_| self.names)
+    }
+
+    /// The folders that were new lately.
+    pub(super) fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
     /// Folders that could not be looked into.
     pub(super) fn sealed(&self) -> BTreeSet<TreePath> {
         self.seen.sealed.union(&self.seen.closed).cloned().collect()
@@ -224,6 +240,7 @@ impl Finder {
         self.watch = Watch::new(root);
         self.named.clear();
         self.sealed.clear();
+        self.names = 0;
         self.folder(root, secrets, &TreePath::root())
     }
 
@@ -247,7 +264,9 @@ impl Finder {
                 Err(error) => return Err(failed(error)),
             };
             self.watch_folder(opened.as_fd(), &path);
-            for (name, kind) in entries(&opened).map_err(failed)? {
+            let entries = entries(&opened).map_err(failed)?;
+            self.names = self.names.saturating_add(entries.len());
+            for (name, kind) in entries {
                 let below = path.join(&name);
                 if kind != FileType::Directory {
                     self.name(root, secrets, &below, kind);
@@ -436,7 +455,12 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
 
 /// Whether files in the folder of `path` are looked at.
 pub(super) fn is_looked_at(path: &TreePath) -> bool {
-    match Depth::of(&path.parent().unwrap_or_else(TreePath::root)) {
+    is_looked_into(&path.parent().unwrap_or_else(TreePath::root))
+}
+
+/// Whether files in a folder are looked at.
+pub(super) fn is_looked_into(folder: &TreePath) -> bool {
+    match Depth::of(folder) {
         Depth::Whole | Depth::Top => true,
         Depth::PassedOver => false,
     }

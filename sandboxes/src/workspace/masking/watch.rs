@@ -5,7 +5,7 @@
 //! they share is not told; nothing is watched there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     ffi::OsStr,
     io,
     mem::MaybeUninit,
@@ -13,6 +13,7 @@ use std::{
         fd::{AsRawFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::{
@@ -27,6 +28,13 @@ const SHARED: [i64; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546,
 
 /// What is told of a folder: new names. That a listed file changed or went is seen by looking at it.
 const NEW_NAMES: WatchFlags = WatchFlags::CREATE.union(WatchFlags::MOVED_TO).union(WatchFlags::ONLYDIR);
+
+/// Folders that are remembered as new at most. A person moves a few, a build makes many; when more are new within one call, its answer
+/// counts as one that may be wrong.
+const REMEMBERED: usize = 1_024;
+
+/// Folders that were new so far, in all workspaces of this process.
+static ARRIVED: AtomicU64 = AtomicU64::new(1);
 
 /// The watched folders.
 #[derive(Debug)]
@@ -49,6 +57,43 @@ pub(super) enum News {
     Names(Vec<New>),
     /// Something was missed.
     Missed,
+}
+
+/// The folders that were new lately: made, or moved to where they are.
+#[derive(Debug)]
+pub(super) struct Arrivals {
+    /// With their numbers, the oldest first.
+    latest: VecDeque<(u64, TreePath)>,
+    /// All that arrived after this number are among them.
+    complete_after: u64,
+}
+
+impl Arrivals {
+    /// None yet, and nothing is known of what was before.
+    pub(super) fn new() -> Self {
+        Self { latest: VecDeque::new(), complete_after: ARRIVED.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Remembers one.
+    pub(super) fn add(&mut self, path: TreePath) {
+        self.latest.push_back((ARRIVED.fetch_add(1, Ordering::Relaxed), path));
+        if self.latest.len() > REMEMBERED
+            && let Some((number, _)) = self.latest.pop_front()
+        {
+            self.complete_after = number;
+        }
+    }
+
+    /// A moment, to ask what arrived after it.
+    pub(super) fn now() -> u64 {
+        ARRIVED.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What arrived after a moment; `None` where that is not known.
+    pub(super) fn after(&self, moment: u64) -> Option<impl Iterator<Item = &TreePath>> {
+        let new = self.latest.iter().filter(move |(number, _)| *number > moment).map(|(_, path)| path);
+        (moment >= self.complete_after).then_some(new)
+    }
 }
 
 impl Watch {
