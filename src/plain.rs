@@ -14,7 +14,7 @@ pub fn line(bytes: &[u8]) -> String {
     without_sequences(last).chars().filter(|character| !is_invisible(*character)).collect()
 }
 
-/// Lines of output, each as [`line`] shows it.
+/// Lines of output, each as [`line()`] shows it.
 #[must_use]
 pub fn lines(text: &str) -> String {
     text.split('\n').map(|text| line(text.as_bytes())).collect::<Vec<_>>().join("\n")

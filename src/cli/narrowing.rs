@@ -11,7 +11,7 @@ use crate::policy_files::COMMAND_LINE;
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Narrowing the policy")]
 pub(super) struct Narrowing {
-    /// A lower limit of the policy's [limits]: `memory_mb=2048`, `network=off`, `mode=draft` (or `read_only`),
+    /// A lower limit of the policy's `[limits]`: `memory_mb=2048`, `network=off`, `mode=draft` (or `read_only`),
     /// `write='src/**,docs/**'` (`write=` for nothing). Repeatable
     #[arg(long = "limit", value_name = "KEY=VALUE", value_parser = limit)]
     limits: Vec<String>,

@@ -269,7 +269,7 @@ fn version1_mount(mountinfo: &str, controller: &str) -> Option<PathBuf> {
     })
 }
 
-/// Our own cgroup in a version 1 controller's hierarchy. Lines: `cgroups(7)`, "/proc/[pid]/cgroup".
+/// Our own cgroup in a version 1 controller's hierarchy. Lines: `cgroups(7)`, `/proc/PID/cgroup`.
 fn version1_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
     own.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');

@@ -1,6 +1,6 @@
 //! The namespace backend: a sandbox of Linux namespaces on the host's own kernel, with no engine and no privilege needed.
 //!
-//! One file per kernel facility; [`contain`](contain::contain) lists what a sandbox is made of. The server prepares
+//! One file per kernel facility; the function of [`contain`] lists what a sandbox is made of. The server prepares
 //! everything, clones, writes the id maps, and hears from the child what failed, or nothing: then the guest runs.
 //!
 //! What it must never do: run with less than [`Enforced`] says, or as host uid 0.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fs, io};
 
 use super::{
     beneath::{self, Found},
-    ledger::write_atomically,
+    held::ledger::write_atomically,
     tree_path::TreePath,
     version::digest,
     workspace::Workspace,

@@ -9,7 +9,7 @@ use std::{
 use cofferdam_policy::Protect;
 use serde::{Deserialize, Serialize};
 
-use super::{merge::Unmerged, tree_path::TreePath};
+use super::{gate::merge::Unmerged, tree_path::TreePath};
 
 /// One thing that is different from what was there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

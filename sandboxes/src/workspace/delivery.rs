@@ -1,20 +1,36 @@
 //! Carries operations out and holds the rest, so that a stop at any moment loses nothing.
 
+pub(super) mod flush;
+mod journal;
+pub(super) mod operation;
+pub(super) mod recent;
+
+#[cfg(test)]
+pub(super) mod crash_tests;
+#[cfg(test)]
+mod race_tests;
+
 use std::{collections::BTreeSet, io, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
-use super::{
-    archive::Archive,
-    beneath::{self, Found},
-    change::{Change, Held, Note, Reason, Special, What},
+use self::{
     flush::Flush,
     journal::{Journal, Leftovers, Phase},
-    layer::Ground,
-    ledger::Ledger,
     operation::{Operation, Reached, reason},
-    shelf::{self, Before, RETENTION, Recorded, Shelf, Slot, UNDO},
-    stack::{Content, HeldChange, Origin, Piece, Stack},
+};
+use super::{
+    beneath::{self, Found},
+    change::{Change, Held, Note, Reason, Special, What},
+    held::{
+        layer::Ground,
+        ledger::Ledger,
+        stack::{Content, HeldChange, Origin, Piece, Stack},
+    },
+    kept::{
+        archive::Archive,
+        shelf::{self, Before, RETENTION, Recorded, Shelf, Slot, UNDO},
+    },
     stamp::Stamp,
     tree_path::TreePath,
     version::{HostVersion, digest},

@@ -2,6 +2,21 @@
 //!
 //! Strictest first. What may never come back is dropped, what nobody asked to keep is left, what a person must see is
 //! held, and only the rest is applied. A rule that does not know holds.
+//!
+//! What is passed in is found out by the rest of the room ([`assessment`]): whether the change was asked for
+//! ([`selection`]), where a link leads ([`follow`]), what it does with files with credentials ([`spared`], [`listed`],
+//! [`merge`]), and which names it makes twins of ([`twin`]).
+
+pub(super) mod assessment;
+pub(super) mod follow;
+pub(super) mod listed;
+pub(super) mod merge;
+pub(super) mod selection;
+pub(super) mod spared;
+pub(super) mod twin;
+
+#[cfg(test)]
+mod spared_tests;
 
 use std::{
     ffi::OsStr,

@@ -9,20 +9,25 @@ use cofferdam_contract::HandBack;
 use cofferdam_policy::{Mode, Permit, Protect, WriteScope};
 
 use super::{
-    assessment::{Assessed, Assessment, Carrier},
     authored::Authored,
     beneath,
     change::{Change, DropReason, Dropped, HandedBack, Held, Note, Reason, What},
     changeset::Changeset,
-    delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
-    gate::Decision,
-    left,
+    delivery::{
+        Delivered, Delivery, Steps, Uninterrupted,
+        operation::{Expected, Operation},
+        piece,
+    },
+    gate::{
+        Decision,
+        assessment::{Assessed, Assessment, Carrier},
+        selection::Selection,
+    },
+    held::stack::{Bond, Content, Origin, Piece, Stack},
+    kept::left,
     masking::{MaskError, Masks, OnTop},
     notice,
-    operation::{Expected, Operation},
-    selection::Selection,
     session::{Session, SessionError},
-    stack::{Bond, Content, Origin, Piece, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::{HostVersion, digest},

@@ -2,7 +2,7 @@
 //!
 //! The policy says which files ([`Secrets`]); here they are found, and an immutable layer is made that lies directly over the
 //! workspace in every view: masked copies of them, or deletions. It is shared by all calls until the list or a file on it
-//! changes, and everything that looks at a view ([`super::assessment`], the copy of a workspace) takes it for what the call saw.
+//! changes, and everything that looks at a view ([`super::gate::assessment`], the copy of a workspace) takes it for what the call saw.
 //!
 //! Finding the files takes a walk through the workspace, which a call must not pay for. So the folders are watched
 //! ([`watch`]): the kernel queues an event before the operation that it is about returns, so an empty queue says that the
@@ -41,7 +41,8 @@ use self::{
     watch::Arrivals,
 };
 use super::{
-    authored::Authored, change::What, stack::Layers, tree_path::TreePath, version::HostVersion, workspace::Workspace,
+    authored::Authored, change::What, held::stack::Layers, tree_path::TreePath, version::HostVersion,
+    workspace::Workspace,
 };
 use crate::call_folder::CallFolder;
 
@@ -442,7 +443,7 @@ impl Workspace {
         let authored = Authored::load(self);
         let call_folder = CallFolder::make(self.state(), &["mask"]).map_err(failed)?;
         let path = call_folder.join("mask");
-        let folder = super::layer::open(&path).map_err(failed)?;
+        let folder = super::held::layer::open(&path).map_err(failed)?;
         let mut built = Built::new(folder.as_fd(), self.fd(), secrets, before, &authored);
         built.add_all(&places)?;
         for folder in &sealed {

@@ -7,50 +7,32 @@
 //! This is the only code of the server that opens paths of a workspace. The rules it never breaks:
 //! - A path is resolved beneath its pinned root, through no link and no mount ([`beneath`]).
 //! - Nothing of the host's is overwritten: it is exchanged, looked at, and put back when it is not what was expected
-//!   ([`operation`]).
+//!   ([`delivery::operation`]).
 //! - Whatever moment the server is stopped at, each change is in the workspace, or held, or the whole hand-back has not
 //!   happened ([`delivery`]).
 //! - What the layer says is data: a forged mark, a device or a mode bit is never acted on ([`changeset`]).
 
-mod archive;
-mod assessment;
 mod authored;
 pub(crate) mod beneath;
 mod change;
 mod changeset;
 mod copy;
 mod delivery;
-mod diff;
-mod flush;
-mod follow;
 mod gate;
 pub mod git;
 mod hand_back;
-mod journal;
-mod layer;
-mod ledger;
-mod left;
-mod listed;
+mod held;
+mod kept;
 mod live;
 mod masking;
-mod merge;
 mod named;
 mod notice;
-mod operation;
 mod plain;
 #[cfg(test)]
 mod playground;
-mod recent;
-mod release;
-mod selection;
 mod session;
-mod shelf;
-mod spared;
-mod stack;
 mod stamp;
 mod tree_path;
-mod twin;
-mod undo;
 mod version;
 #[expect(clippy::module_inception, reason = "a file is named after its noun, and the room after its main noun")]
 mod workspace;
@@ -58,45 +40,31 @@ mod workspace;
 #[cfg(test)]
 mod changeset_tests;
 #[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
 mod hand_back_tests;
-#[cfg(test)]
-mod held_tests;
-#[cfg(test)]
-mod left_tests;
 #[cfg(test)]
 mod masking_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod race_tests;
-#[cfg(test)]
-mod spared_tests;
-#[cfg(test)]
-mod stack_tests;
-#[cfg(test)]
-mod undo_tests;
-#[cfg(test)]
 mod view_tests;
 
-pub use archive::Retention;
 pub use change::{Change, DropReason, Dropped, HandedBack, Held, Namer, Note, Reason, Special, What};
 pub use changeset::{Bounds, Changeset, ChangesetError, Marks, TEMPORARY_PREFIX};
 pub use copy::CopyError;
 pub(crate) use copy::{Copied, CopyBounds};
 pub use delivery::{RecoverError, Recovered, Stopped};
-pub use diff::Difference;
+pub use gate::merge::Unmerged;
 pub use hand_back::{Admission, Order};
-pub use left::{Keep, KeepError, Kept};
+pub use held::diff::Difference;
+pub use held::release::Released;
+pub use held::stack::{Bond, HeldChange, Layers, Origin, Since};
+pub use kept::archive::Retention;
+pub use kept::left::{Keep, KeepError, Kept};
+pub use kept::undo::{UndoError, Undoable, Undone};
 pub use masking::{Look, MaskError, Masks, OnTop};
-pub use merge::Unmerged;
 pub(crate) use plain::{Identity, Plain};
-pub use release::Released;
 pub use session::{LayersError, Session, SessionError};
-pub use stack::{Bond, HeldChange, Layers, Origin, Since};
 pub use stamp::Stamp;
 pub use tree_path::TreePath;
-pub use undo::{UndoError, Undoable, Undone};
 pub use version::HostVersion;
 pub use workspace::{Patience, TurnError, Workspace, WorkspaceError};

@@ -27,8 +27,8 @@ use rustix::{
 
 use super::{
     beneath::{self, Found, Kind},
+    held::stack::Layers,
     masking::{Look, Masks},
-    stack::Layers,
     tree_path::TreePath,
     workspace::Workspace,
 };

@@ -13,15 +13,19 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    archive::{Archive, Retention},
     change::Reason,
     delivery::{self, Delivery, DeliveryError, Steps, Uninterrupted},
-    diff::Difference,
-    ledger::Ledger,
-    left::{self, LEFT},
+    held::{
+        diff::Difference,
+        ledger::Ledger,
+        stack::{Content, HeldChange, Layers, Piece, Since, Stack},
+    },
+    kept::{
+        archive::{Archive, Retention},
+        left::{self, LEFT},
+        shelf::{RETENTION, UNDO},
+    },
     masking::MaskError,
-    shelf::{RETENTION, UNDO},
-    stack::{Content, HeldChange, Layers, Piece, Since, Stack},
     tree_path::{TreePath, hexadecimal},
     workspace::{Patience, Turn, TurnError, Workspace, WorkspaceError},
 };
@@ -174,7 +178,7 @@ impl Session {
         let compare = |held: &HeldChange| {
             let missing = || self.layers_error(io::Error::other("a held change has no layer"));
             let layer = layers.holding(&held.change.path).ok_or_else(missing)?;
-            super::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))
+            super::held::diff::of(held, self.workspace.fd(), layer).map_err(|source| self.layers_error(source))
         };
         layers.held().filter(|held| held.change.path.is_within(path)).map(compare).collect()
     }
@@ -184,7 +188,7 @@ impl Session {
     /// # Errors
     /// When the workspace cannot be read.
     pub fn since(&self, held: &HeldChange) -> Result<Since, LayersError> {
-        super::diff::since(held, self.workspace.fd()).map_err(|source| self.layers_error(source))
+        super::held::diff::since(held, self.workspace.fd()).map_err(|source| self.layers_error(source))
     }
 
     /// The other sessions of the workspace that hold something, by name, with the number of their changes. A session whose

@@ -21,9 +21,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     beneath,
+    delivery::recent::Recent,
     masking::Masking,
     named::{Naming, Personal},
-    recent::Recent,
     stamp::Clock,
     tree_path::hexadecimal,
 };

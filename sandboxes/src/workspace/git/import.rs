@@ -34,8 +34,10 @@ use crate::{
     workspace::{
         Change, Changeset, Origin, Patience, Reason, Session, SessionError, TreePath, What, beneath,
         delivery::piece,
-        layer::{Ground, copy_file},
-        stack::{Content, Piece, Stack},
+        held::{
+            layer::{Ground, copy_file},
+            stack::{Content, Piece, Stack},
+        },
     },
 };
 

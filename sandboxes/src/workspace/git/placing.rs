@@ -33,8 +33,10 @@ use super::{
 use crate::workspace::{
     Session, TreePath, Workspace,
     beneath::{self, Kind},
-    ledger::{Ledger, write_atomically},
-    stack::Stack,
+    held::{
+        ledger::{Ledger, write_atomically},
+        stack::Stack,
+    },
     tree_path::hexadecimal,
 };
 

@@ -11,7 +11,9 @@ use super::{
     store::Store,
 };
 use crate::workspace::{
-    Reason, Session, SessionError, TreePath, Workspace, layer::Ground, stack::Stack, tree_path::hexadecimal,
+    Reason, Session, SessionError, TreePath, Workspace,
+    held::{layer::Ground, stack::Stack},
+    tree_path::hexadecimal,
     workspace::Patience,
 };
 

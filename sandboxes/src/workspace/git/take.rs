@@ -25,7 +25,7 @@ use super::{
     store::Store,
     working_tree::{self, Brings, Conversions},
 };
-use crate::workspace::{Patience, Session, SessionError, TreePath, Workspace, beneath, stack::Stack};
+use crate::workspace::{Patience, Session, SessionError, TreePath, Workspace, beneath, held::stack::Stack};
 
 /// The largest index that is rewritten, in bytes: some million files.
 const INDEX_BYTES: u64 = 256 << 20;

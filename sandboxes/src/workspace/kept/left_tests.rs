@@ -4,9 +4,9 @@ use std::fs;
 
 use cofferdam_contract::HandBack;
 
-use super::{
+use super::left::LEFT;
+use crate::workspace::{
     Keep, KeepError, Kept, Note, Reason, Session,
-    left::LEFT,
     playground::{Playground, Upper, origin, path, patient},
 };
 
@@ -33,7 +33,7 @@ fn keep_of(call: &str, ground: &Playground, session: &Session, globs: &[&str]) -
     let keep = Keep {
         call,
         admission: ground.admission(&allowed),
-        secrets: &super::playground::listed(),
+        secrets: &crate::workspace::playground::listed(),
         origin: &origin("keeping"),
     };
     session.keep(&keep, &patient(&|| false))
@@ -63,7 +63,7 @@ fn what_is_asked_for_comes_and_the_rest_can_come_later() {
     assert_eq!((held, kept.omitted), (vec![".envrc".to_owned(), "link".to_owned()], 0));
     assert_eq!(ground.tree(), ["edited = new", "other = old", "out/", "out/a = new"]);
     // It is undone like any hand-back.
-    session.undo("keeping", &[], &super::playground::listed(), &patient(&|| false)).unwrap();
+    session.undo("keeping", &[], &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(ground.read("gone").as_deref(), Some("old"));
 }
 

@@ -16,15 +16,17 @@ use cofferdam_policy::Secrets;
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat};
 use serde::Serialize;
 
-use super::{
+use super::shelf::{self, Before, Recorded, Shelved};
+use crate::workspace::{
     beneath::{self, Blocked, Found, Kind},
     change::{Change, Held, Note, Reason, Special, What},
-    delivery::{Delivery, Steps, Uninterrupted},
+    delivery::{
+        Delivery, Steps, Uninterrupted,
+        operation::{EntryState, Expected, Operation, Own},
+    },
+    held::stack::{Content, Origin, Stack},
     masking::Masks,
-    operation::{EntryState, Expected, Operation, Own},
     session::{Session, SessionError},
-    shelf::{self, Before, Recorded, Shelved},
-    stack::{Content, Origin, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::{HostVersion, MAX_ENTRIES},

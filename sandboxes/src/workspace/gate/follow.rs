@@ -12,12 +12,12 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{
+use super::Leads;
+use crate::workspace::{
     beneath::{self, Found, Kind, MAX_LINKS},
     change::What,
-    gate::Leads,
+    held::stack::Stack,
     named::{Guard, Nature},
-    stack::Stack,
     tree_path::TreePath,
     workspace::Workspace,
 };

@@ -14,42 +14,39 @@ use std::{
 use cofferdam_policy::{Mode, fold_name};
 use rustix::fs::OFlags;
 
-use super::{
+use super::{Below, Decision, Facts, Host, Leads, Present, decide, follow::View, selection::Selection, twin};
+use crate::workspace::{
     beneath::{self, Blocked, Entry, Found, Kind},
     change::{Change, Note, Reason, What},
     changeset::Changeset,
-    follow::View,
-    gate::{Below, Decision, Facts, Host, Leads, Present, decide},
+    delivery::operation::{EntryState, Expected},
+    held::stack::{Layers, Stack},
     masking::{Masks, OnTop},
     named::{Guard, Nature, Protection},
-    operation::{EntryState, Expected},
-    selection::Selection,
-    stack::{Layers, Stack},
     stamp::Stamp,
     tree_path::TreePath,
-    twin,
     version::{HostVersion, MAX_ENTRIES},
     workspace::Workspace,
 };
 
 /// One change and what becomes of it.
 #[derive(Debug)]
-pub(super) struct Assessed {
-    pub(super) change: Change,
-    pub(super) decision: Decision,
+pub(in crate::workspace) struct Assessed {
+    pub(in crate::workspace) change: Change,
+    pub(in crate::workspace) decision: Decision,
     /// What the host must have there for the change to be applied.
-    pub(super) expected: Expected,
+    pub(in crate::workspace) expected: Expected,
     /// The nearest folder of the host, where the change is staged.
-    pub(super) nearest: TreePath,
+    pub(in crate::workspace) nearest: TreePath,
     /// Whether it is only there for what is below it.
-    pub(super) carrier: Carrier,
+    pub(in crate::workspace) carrier: Carrier,
     /// What it brings of masked text.
-    pub(super) masked: Option<Reason>,
+    pub(in crate::workspace) masked: Option<Reason>,
 }
 
 /// Whether a folder is only made because something below it is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Carrier {
+pub(in crate::workspace) enum Carrier {
     /// It is a change of its own.
     No,
     /// The call made it.
@@ -59,25 +56,25 @@ pub(super) enum Carrier {
 }
 
 /// Everything that an assessment looks at.
-pub(super) struct Assessment<'a> {
-    pub(super) workspace: &'a Workspace,
-    pub(super) changeset: &'a Changeset,
-    pub(super) stack: &'a Stack,
-    pub(super) layers: Layers,
-    pub(super) selection: &'a Selection<'a>,
-    pub(super) guard: &'a Guard<'a>,
-    pub(super) mode: Mode,
+pub(in crate::workspace) struct Assessment<'a> {
+    pub(in crate::workspace) workspace: &'a Workspace,
+    pub(in crate::workspace) changeset: &'a Changeset,
+    pub(in crate::workspace) stack: &'a Stack,
+    pub(in crate::workspace) layers: Layers,
+    pub(in crate::workspace) selection: &'a Selection<'a>,
+    pub(in crate::workspace) guard: &'a Guard<'a>,
+    pub(in crate::workspace) mode: Mode,
     /// What the call saw in place of files with credentials.
-    pub(super) masks: &'a Masks,
+    pub(in crate::workspace) masks: &'a Masks,
     /// What lay on top of the other for the call: that, or what was held.
-    pub(super) on_top: OnTop,
-    pub(super) stamp: &'a Stamp,
+    pub(in crate::workspace) on_top: OnTop,
+    pub(in crate::workspace) stamp: &'a Stamp,
     /// What the workspace had at each path, for changes that are older than the stamp.
-    pub(super) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
+    pub(in crate::workspace) seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
     /// What changes that are older than the stamp bring of text that was masked then.
-    pub(super) masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
+    pub(in crate::workspace) masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
     /// How many names of the workspace are on the list of files with credentials.
-    pub(super) listed_names: usize,
+    pub(in crate::workspace) listed_names: usize,
 }
 
 /// A folder above a change that decides about it.
@@ -92,7 +89,7 @@ enum Above {
 
 impl Assessment<'_> {
     /// Assesses every change, parents first.
-    pub(super) fn assess(&self) -> io::Result<Vec<Assessed>> {
+    pub(in crate::workspace) fn assess(&self) -> io::Result<Vec<Assessed>> {
         let mut changes: BTreeMap<TreePath, What> =
             self.changeset.changes.iter().map(|change| (change.path.clone(), change.what.clone())).collect();
         let carried = self.carried(&changes);
@@ -529,7 +526,7 @@ impl Assessment<'_> {
     }
 
     /// New names of the call that another file system would take for names which the workspace has, or will have.
-    pub(super) fn twins(&self, assessed: &[Assessed]) -> Vec<Note> {
+    pub(in crate::workspace) fn twins(&self, assessed: &[Assessed]) -> Vec<Note> {
         let comes = |one: &&Assessed| match one.decision {
             Decision::Apply | Decision::Hold(_) => true,
             Decision::Unchanged => one.carrier != Carrier::No,
@@ -559,7 +556,7 @@ impl Assessment<'_> {
     }
 
     /// Folders that were deleted at one place and made with the same contents at another.
-    pub(super) fn moves(&self, assessed: &[Assessed]) -> Vec<Note> {
+    pub(in crate::workspace) fn moves(&self, assessed: &[Assessed]) -> Vec<Note> {
         let gone = assessed.iter().filter(|one| {
             one.change.what == What::Deleted && matches!(one.expected, Expected::Entry(there) if there.is_folder())
         });

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{
-    assessment::Assessment,
+use super::assessment::Assessment;
+use crate::workspace::{
     beneath::{self, Found},
     change::{Reason, What},
     tree_path::TreePath,
@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Names on the list of files with credentials that a workspace may have for an agent to add one more. Each costs some system
-/// calls in each call, and is read (up to 1 MiB) and masked again by the call after one of them changed; far below what refuses all calls ([`super::MaskError::TooMany`]), so that no agent gets there.
+/// calls in each call, and is read (up to 1 MiB) and masked again by the call after one of them changed; far below what refuses all calls ([`crate::workspace::MaskError::TooMany`]), so that no agent gets there.
 const MOST_BY_AGENTS: usize = 1_000;
 
 impl Assessment<'_> {

@@ -22,26 +22,24 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    archive::{self, Archive, Retention, UNFINISHED},
+use super::archive::{self, Archive, Retention, UNFINISHED};
+use crate::workspace::{
     beneath::{self, Entry, Kind},
     change::Change,
-    flush::Flush,
-    layer::copy_file,
-    operation::FOLDER_BITS,
-    stack::Origin,
+    delivery::{flush::Flush, operation::FOLDER_BITS},
+    held::{layer::copy_file, stack::Origin},
     tree_path::TreePath,
     version::{HostVersion, MAX_ENTRIES},
 };
 
 /// The folder of a session that holds its records.
-pub(super) const UNDO: &str = "undo";
+pub(in crate::workspace) const UNDO: &str = "undo";
 
 const RECORD: &str = "record.json";
 
 /// What is kept of what hand-backs took out of a workspace, for one session: 2000 of them, 1 GiB, 30 days. One of them keeps
 /// a quarter of the bytes at most. Listing so many costs a hand-back about a millisecond.
-pub(super) const RETENTION: Retention =
+pub(in crate::workspace) const RETENTION: Retention =
     Retention { number: 2_000, bytes: 1 << 30, age: Duration::from_secs(30 * 24 * 3600) };
 
 /// What one hand-back did, as far as it can be undone.
@@ -53,18 +51,18 @@ pub(super) struct Record {
 
 /// One change that was put into the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Recorded {
+pub(in crate::workspace) struct Recorded {
     #[serde(flatten)]
-    pub(super) change: Change,
-    pub(super) before: Before,
+    pub(in crate::workspace) change: Change,
+    pub(in crate::workspace) before: Before,
     /// What it left there.
-    pub(super) after: HostVersion,
+    pub(in crate::workspace) after: HostVersion,
 }
 
 /// What a change found in the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "was", rename_all = "snake_case")]
-pub(super) enum Before {
+pub(in crate::workspace) enum Before {
     /// Nothing.
     Absent,
     /// Something, which lies beside the record under this number.
@@ -83,7 +81,7 @@ pub(super) enum Before {
 
 /// The folder of a delivery that is under way.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(in crate::workspace) struct Shelf {
     archive: Archive,
     folder: OwnedFd,
     room: Cell<u64>,
@@ -93,22 +91,22 @@ pub(super) struct Shelf {
 
 /// The place on a shelf for what one operation takes out.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Slot<'a> {
+pub(in crate::workspace) struct Slot<'a> {
     /// `None` when nothing is kept.
-    pub(super) shelf: Option<&'a Shelf>,
+    pub(in crate::workspace) shelf: Option<&'a Shelf>,
     /// The operation's number in its delivery.
-    pub(super) number: usize,
+    pub(in crate::workspace) number: usize,
 }
 
 impl Shelf {
     /// Begins one for a delivery, in place of what an earlier one may have left.
-    pub(super) fn begin(archive: Archive) -> io::Result<Self> {
+    pub(in crate::workspace) fn begin(archive: Archive) -> io::Result<Self> {
         archive.begin()?;
         Self::at(archive)
     }
 
     /// The one that a stopped server had begun; `None` when there is none.
-    pub(super) fn reopen(archive: Archive) -> io::Result<Option<Self>> {
+    pub(in crate::workspace) fn reopen(archive: Archive) -> io::Result<Option<Self>> {
         match Self::at(archive) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             shelf => shelf.map(Some),
@@ -224,7 +222,7 @@ impl Shelf {
     }
 
     /// Files the shelf with its record. Nothing is kept of a delivery that changed nothing.
-    pub(super) fn close(self, origin: &Origin, entries: Vec<Recorded>) -> io::Result<()> {
+    pub(in crate::workspace) fn close(self, origin: &Origin, entries: Vec<Recorded>) -> io::Result<()> {
         let Self { archive, folder, used, copies, .. } = self;
         if entries.is_empty() {
             return archive.remove(&UNFINISHED);
@@ -239,7 +237,7 @@ impl Shelf {
 impl Slot<'_> {
     /// Keeps `name` of `from`. `true` when it is not there any more; else the caller removes it. What cannot be kept is
     /// told to the log and no reason to stop.
-    pub(super) fn take(&self, from: BorrowedFd<'_>, name: &OsStr) -> bool {
+    pub(in crate::workspace) fn take(&self, from: BorrowedFd<'_>, name: &OsStr) -> bool {
         let Some(shelf) = self.shelf else { return false };
         shelf.take(self.number, from, name).unwrap_or_else(|error| {
             tracing::warn!(%error, "what a hand-back replaced could not be kept, so it cannot be undone");
@@ -248,7 +246,7 @@ impl Slot<'_> {
     }
 
     /// What lies there now, for a change that found something that had to go.
-    pub(super) fn before(&self) -> Before {
+    pub(in crate::workspace) fn before(&self) -> Before {
         if self.shelf.is_some_and(|shelf| shelf.holds(self.number)) {
             Before::Kept { number: self.number }
         } else {
@@ -258,7 +256,7 @@ impl Slot<'_> {
 }
 
 /// Removes what a delivery had begun.
-pub(super) fn discard(archive: &Archive) -> io::Result<()> {
+pub(in crate::workspace) fn discard(archive: &Archive) -> io::Result<()> {
     archive.remove(&UNFINISHED)
 }
 

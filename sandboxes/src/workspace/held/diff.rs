@@ -10,11 +10,11 @@ use cofferdam_policy::Secrets;
 use serde::Serialize;
 use similar::{ChangeTag, TextDiff};
 
-use super::{
+use super::stack::{HeldChange, Since};
+use crate::workspace::{
     beneath::{self, Found, Kind},
     change::{Reason, What},
     notice::visible,
-    stack::{HeldChange, Since},
     tree_path::TreePath,
     version::{HostVersion, digest},
 };
@@ -70,7 +70,11 @@ impl fmt::Display for Difference {
 }
 
 /// The comparison of one held change: host first, held second.
-pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>) -> io::Result<Difference> {
+pub(in crate::workspace) fn of(
+    held: &HeldChange,
+    host: BorrowedFd<'_>,
+    layer: BorrowedFd<'_>,
+) -> io::Result<Difference> {
     let path = &held.change.path;
     let before = masked(path, &held.reason, side(host, path)?);
     let after = match &held.change.what {
@@ -91,7 +95,7 @@ pub(super) fn of(held: &HeldChange, host: BorrowedFd<'_>, layer: BorrowedFd<'_>)
 }
 
 /// Whether the host's side is what it was when the change was held.
-pub(super) fn since(held: &HeldChange, host: BorrowedFd<'_>) -> io::Result<Since> {
+pub(in crate::workspace) fn since(held: &HeldChange, host: BorrowedFd<'_>) -> io::Result<Since> {
     Ok(held.since(&HostVersion::of(host, &held.change.path, &held.change.what)?))
 }
 

@@ -4,11 +4,11 @@ use cofferdam_contract::{HandBack, WorkspacePath};
 use cofferdam_policy::WriteScope;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::{stack::Bond, tree_path::TreePath};
+use crate::workspace::{held::stack::Bond, tree_path::TreePath};
 
 /// What may come back, ready to be asked.
 #[derive(Debug)]
-pub(super) struct Selection<'a> {
+pub(in crate::workspace) struct Selection<'a> {
     asked: Asked,
     bond: Bond,
     write: &'a WriteScope,
@@ -29,7 +29,11 @@ enum Asked {
 
 impl<'a> Selection<'a> {
     /// Parses the hand-back of a plan whose named paths, if it names any, belong together by this bond.
-    pub(super) fn of(hand_back: &HandBack, bond: Bond, write: &'a WriteScope) -> Result<Self, globset::Error> {
+    pub(in crate::workspace) fn of(
+        hand_back: &HandBack,
+        bond: Bond,
+        write: &'a WriteScope,
+    ) -> Result<Self, globset::Error> {
         let names_compiled = match hand_back {
             HandBack::Paths(paths) => paths.iter().any(|path| path.as_str().contains(COMPILED)),
             HandBack::Matching(globs) => globs.iter().any(|glob| glob.contains(COMPILED) || glob.ends_with(".pyc")),
@@ -66,7 +70,7 @@ impl<'a> Selection<'a> {
 
     /// Whether what is asked for is one act, whose changes make sense only together: a file tool's paths. A formatter
     /// may name a folder too, and each file of it stands alone.
-    pub(super) fn is_one_act(&self) -> bool {
+    pub(in crate::workspace) fn is_one_act(&self) -> bool {
         match (&self.asked, self.bond) {
             (Asked::Paths(_), Bond::OneAct) => true,
             (Asked::Paths(_), Bond::None) | (Asked::Nothing | Asked::Matching(_) | Asked::Tree, _) => false,

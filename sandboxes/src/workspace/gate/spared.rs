@@ -12,13 +12,13 @@ use std::{
     io::{self, Read},
 };
 
-use super::{
+use super::merge::{Unmerged, merge};
+use crate::workspace::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
+    held::stack::{Bond, HeldChange, Layers, Stack},
     masking::Masks,
-    merge::{Unmerged, merge},
     session::Session,
-    stack::{Bond, HeldChange, Layers, Stack},
     tree_path::TreePath,
     version::digest,
 };
@@ -28,22 +28,22 @@ const LARGEST: u64 = 1 << 20;
 
 /// What an order leaves alone, and what it moves.
 #[derive(Debug, Default)]
-pub(super) struct Spared {
+pub(in crate::workspace) struct Spared {
     /// Held on, and why.
-    pub(super) held: BTreeMap<TreePath, Reason>,
+    pub(in crate::workspace) held: BTreeMap<TreePath, Reason>,
     /// Masked copies that are named: the file with credentials whose content goes there.
-    pub(super) moved: BTreeMap<TreePath, Moved>,
+    pub(in crate::workspace) moved: BTreeMap<TreePath, Moved>,
     /// Files with credentials that are named, and get lines.
-    pub(super) merged: BTreeMap<TreePath, Merged>,
+    pub(in crate::workspace) merged: BTreeMap<TreePath, Merged>,
 }
 
 /// A file with credentials that gets lines.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Merged {
+pub(in crate::workspace) struct Merged {
     /// What it holds then. Never shown.
-    pub(super) content: Vec<u8>,
+    pub(in crate::workspace) content: Vec<u8>,
     /// SHA-256 of what it held, in hexadecimal.
-    pub(super) of: String,
+    pub(in crate::workspace) of: String,
 }
 
 impl fmt::Debug for Merged {
@@ -54,16 +54,16 @@ impl fmt::Debug for Merged {
 
 /// A file with credentials that is moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Moved {
+pub(in crate::workspace) struct Moved {
     /// Where it is.
-    pub(super) of: TreePath,
+    pub(in crate::workspace) of: TreePath,
     /// SHA-256 of the content that would be masked where it goes, in hexadecimal.
-    pub(super) digest: String,
+    pub(in crate::workspace) digest: String,
 }
 
 impl Session {
     /// What of the held changes at `selected` an order to apply `paths` leaves alone.
-    pub(super) fn spared(
+    pub(in crate::workspace) fn spared(
         &self,
         (stack, layers): (&Stack, &Layers),
         selected: &BTreeSet<&TreePath>,
@@ -98,7 +98,11 @@ impl Session {
     }
 
     /// Why a change would cost credentials that an order does not name.
-    pub(super) fn cost(&self, change: &Change, (paths, masks): (&[TreePath], &Masks)) -> io::Result<Option<Reason>> {
+    pub(in crate::workspace) fn cost(
+        &self,
+        change: &Change,
+        (paths, masks): (&[TreePath], &Masks),
+    ) -> io::Result<Option<Reason>> {
         let path = &change.path;
         if let Some(pattern) = masks.pattern(path)
             && !paths.contains(path)

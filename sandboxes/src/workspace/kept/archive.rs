@@ -19,7 +19,7 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use super::beneath;
+use crate::workspace::beneath;
 
 /// The folder that is being filled, of which there is one at a time.
 pub(super) const UNFINISHED: &str = "unfinished";
@@ -37,7 +37,7 @@ pub struct Retention {
 
 /// The folders of one kind.
 #[derive(Debug, Clone)]
-pub(super) struct Archive {
+pub(in crate::workspace) struct Archive {
     folder: PathBuf,
     retention: Retention,
 }
@@ -52,7 +52,7 @@ pub(super) struct Name {
 
 impl Archive {
     /// The one in `folder`, which need not be there.
-    pub(super) fn new(folder: PathBuf, retention: Retention) -> Self {
+    pub(in crate::workspace) fn new(folder: PathBuf, retention: Retention) -> Self {
         Self { folder, retention }
     }
 

@@ -15,16 +15,18 @@ use std::{
 use cofferdam_policy::Secrets;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    archive::{self, Archive, Retention},
+use super::archive::{self, Archive, Retention};
+use crate::workspace::{
     beneath::{self, Found},
     change::{Change, HandedBack, Reason, What},
     changeset::{Bounds, Changeset, ChangesetError, Marks},
     hand_back::{Admission, Order},
-    layer::{self, Bytes, Ground},
+    held::{
+        layer::{self, Bytes, Ground},
+        stack::Origin,
+    },
     masking::MaskError,
     session::{Session, SessionError},
-    stack::Origin,
     stamp::Stamp,
     tree_path::TreePath,
     version::HostVersion,
@@ -32,11 +34,11 @@ use super::{
 };
 
 /// What is kept of what runs left, for one session: of 50 runs, 256 MiB, 7 days.
-pub(super) const RETENTION: Retention =
+pub(in crate::workspace) const RETENTION: Retention =
     Retention { number: 50, bytes: 256 << 20, age: Duration::from_secs(7 * 24 * 3600) };
 
 /// The folder of a session that holds it.
-pub(super) const LEFT: &str = "left";
+pub(in crate::workspace) const LEFT: &str = "left";
 
 /// Bytes of the files of one run that are kept.
 const MOST_BYTES: u64 = 64 << 20;
@@ -161,14 +163,14 @@ impl Session {
 }
 
 /// Whether somebody may want it back. Objects of the workspace's repository are nothing by themselves: a commit takes those that
-/// it needs out of its sandbox ([`super::git`]), and there are as many as files in it.
-pub(super) fn is_worth_keeping(change: &Change) -> bool {
+/// it needs out of its sandbox ([`crate::workspace::git`]), and there are as many as files in it.
+pub(in crate::workspace) fn is_worth_keeping(change: &Change) -> bool {
     !change.path.as_path().starts_with(".git/objects")
 }
 
 /// Keeps what a call left, whose files are in its changeset. The caller has the workspace's turn. It is an error when
 /// nothing of it can be kept.
-pub(super) fn keep(
+pub(in crate::workspace) fn keep(
     archive: &Archive,
     (workspace, changeset): (&Workspace, &Changeset),
     (stamp, origin): (&Stamp, &Origin),

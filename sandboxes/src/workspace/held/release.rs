@@ -15,21 +15,26 @@ use cofferdam_policy::Secrets;
 use serde::Serialize;
 
 use super::{
+    layer::Ground,
+    stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Since, Stack},
+};
+use crate::call_folder::CallFolder;
+use crate::workspace::{
     beneath::{self, Blocked, Found},
     change::{Change, Held, Note, Reason, What},
-    delivery::{Delivered, Delivery, Steps, Uninterrupted, piece},
-    layer::Ground,
+    delivery::{
+        Delivered, Delivery, Steps, Uninterrupted,
+        operation::{EntryState, Expected, Operation},
+        piece,
+    },
+    gate::spared::{Merged, Moved, Spared},
     masking::Masks,
-    operation::{EntryState, Expected, Operation},
     session::{Session, SessionError},
-    spared::{Merged, Moved, Spared},
-    stack::{Bond, Content, HeldChange, Layers, Origin, Piece, Since, Stack},
     stamp::Stamp,
     tree_path::TreePath,
     version::HostVersion,
     workspace::{Patience, Workspace},
 };
-use crate::call_folder::CallFolder;
 
 /// What became of held changes that a person wanted in the workspace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -58,7 +63,7 @@ impl Session {
     /// Puts held changes into the workspace because a person ordered it: those at `paths` and below them. Protection does
     /// not matter then; a workspace that changed since does.
     ///
-    /// Files with credentials, as `secrets` lists them now, are only touched by an order that names them; see [`super::spared`].
+    /// Files with credentials, as `secrets` lists them now, are only touched by an order that names them; see [`crate::workspace::gate::spared`].
     ///
     /// # Errors
     /// [`SessionError`].
@@ -87,7 +92,7 @@ impl Session {
     }
 
     #[cfg(test)]
-    pub(super) fn apply_in_steps(
+    pub(in crate::workspace) fn apply_in_steps(
         &self,
         paths: &[TreePath],
         patience: &Patience<'_>,

@@ -4,21 +4,22 @@ use std::{cell::Cell, collections::BTreeMap, fs, os::unix::fs::symlink};
 
 use cofferdam_contract::HandBack;
 
-use super::{
-    delivery::{self, DeliveryError, Step, Steps, Stopped},
+use super::{DeliveryError, Step, Steps, Stopped};
+use crate::workspace::{
+    delivery,
     playground::{Playground, Upper, held_list, path, patient},
     session::{Session, SessionError},
     stamp::Stamp,
 };
 
 /// Stops before step number `at`, counted from 0.
-pub(super) struct StopAt {
+pub(in crate::workspace) struct StopAt {
     at: usize,
     seen: Cell<usize>,
 }
 
 impl StopAt {
-    pub(super) fn new(at: usize) -> Self {
+    pub(in crate::workspace) fn new(at: usize) -> Self {
         Self { at, seen: Cell::new(0) }
     }
 }
@@ -175,7 +176,7 @@ fn an_order_to_apply_that_is_stopped_loses_nothing() {
         let back = ground.hand_back(
             &session,
             &upper,
-            &super::playground::only(&all.iter().map(String::as_str).collect::<Vec<_>>()),
+            &crate::workspace::playground::only(&all.iter().map(String::as_str).collect::<Vec<_>>()),
             &stamp,
         );
         assert_eq!(back.held.len(), 2);
@@ -192,7 +193,7 @@ fn an_order_to_apply_that_is_stopped_loses_nothing() {
         let view = view(&ground, &session);
         assert_eq!((view[".envrc"].as_str(), view["conflict"].as_str()), (" = evil", " = call"), "step {at}");
         for held in session.held().unwrap() {
-            assert_ne!(held.reason, super::Reason::Interrupted, "step {at}: it keeps its own reason");
+            assert_ne!(held.reason, crate::workspace::Reason::Interrupted, "step {at}: it keeps its own reason");
         }
     }
 }
@@ -224,7 +225,7 @@ fn a_journal_that_was_not_noted_to_its_end_is_removed() {
     let again = ground.reopened();
     let noted = again.state().join("journal.json.noted");
     fs::write(&noted, "{\"half").unwrap();
-    assert_eq!(again.recover(&patient(&|| false)).unwrap(), super::Recovered::default());
+    assert_eq!(again.recover(&patient(&|| false)).unwrap(), crate::workspace::Recovered::default());
     assert!(!noted.exists());
 }
 
@@ -239,7 +240,7 @@ fn a_journal_of_another_folder_is_put_aside() {
     again.recover(&patient(&|| false)).unwrap();
     assert_eq!(ground.tree(), ["mine = x"]);
     assert!(again.state().join("journal.orphaned.json").exists());
-    assert_eq!(again.recover(&patient(&|| false)).unwrap(), super::Recovered::default());
+    assert_eq!(again.recover(&patient(&|| false)).unwrap(), crate::workspace::Recovered::default());
 }
 
 #[test]

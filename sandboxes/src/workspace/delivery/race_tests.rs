@@ -14,12 +14,12 @@ use std::{
 use cofferdam_contract::HandBack;
 use rustix::fs::{CWD, RenameFlags};
 
-use super::{
+use super::operation::{EntryState, Expected, Operation};
+use crate::workspace::{
     beneath::{self, Found},
     change::{Change, Reason, What},
-    operation::{EntryState, Expected, Operation},
+    kept::shelf::Slot,
     playground::{Playground, list, path},
-    shelf::Slot,
     stamp::Stamp,
     tree_path::TreePath,
 };
@@ -60,13 +60,13 @@ fn nothing_escapes(swap: impl Fn(&Playground) + Send + 'static) {
         applied += back.applied.len();
         rounds += 1;
         let held: Vec<_> = session.held().unwrap().into_iter().map(|held| held.change.path).collect();
-        session.discard(&held, &super::playground::patient(&|| false)).unwrap();
+        session.discard(&held, &crate::workspace::playground::patient(&|| false)).unwrap();
         assert_eq!(list(&outside), before, "round {rounds}");
     }
     over.store(true, Ordering::Relaxed);
     racer.join().unwrap();
     assert_eq!(list(&outside), before);
-    ground.workspace.recover(&super::playground::patient(&|| false)).unwrap();
+    ground.workspace.recover(&crate::workspace::playground::patient(&|| false)).unwrap();
     let left: Vec<_> = list(ground.folder.path()).into_iter().filter(|line| line.contains(".cofferdam-")).collect();
     assert_eq!(left, Vec::<String>::new(), "temporary files");
     assert!(rounds > 10, "{rounds} rounds, {applied} applied");
@@ -189,7 +189,10 @@ fn another_file_system_below_the_workspace_is_never_reached_into() {
         let run = std::process::Command::new("unshare")
             .args(["--user", "--map-root-user", "--mount"])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "workspace::race_tests::another_file_system_below_the_workspace_is_never_reached_into"])
+            .args([
+                "--exact",
+                "workspace::delivery::race_tests::another_file_system_below_the_workspace_is_never_reached_into",
+            ])
             .env(INSIDE, "1")
             .output()
             .unwrap();

@@ -17,14 +17,13 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
+use super::{flush::Flush, recent::Recent};
+use crate::workspace::{
     beneath::{self, Entry, Kind, Time},
     change::{Change, Note, Reason, Special, What},
     changeset::TEMPORARY_PREFIX,
-    flush::Flush,
-    layer::copy_file,
-    recent::Recent,
-    shelf::{Before, Slot},
+    held::layer::copy_file,
+    kept::shelf::{Before, Slot},
     tree_path::{TreePath, hexadecimal},
     version::MAX_ENTRIES,
     workspace::Workspace,
@@ -35,10 +34,10 @@ const LISTED: &str = ".env";
 
 /// One change on its way into the workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Operation {
-    pub(super) change: Change,
+pub(in crate::workspace) struct Operation {
+    pub(in crate::workspace) change: Change,
     /// What the workspace must have there.
-    pub(super) expected: Expected,
+    pub(in crate::workspace) expected: Expected,
     /// The name under which the new thing is staged, or the old one waits to be removed.
     pub(super) temporary: TreePath,
     /// Inode of what is staged; 0 when nothing is.
@@ -47,25 +46,25 @@ pub(super) struct Operation {
     pub(super) carries: bool,
     /// What the workspace itself had there, if this brings it back.
     #[serde(default)]
-    pub(super) own: Option<Own>,
+    pub(in crate::workspace) own: Option<Own>,
 }
 
 /// What an undo knows of something that the workspace itself had: no call can say this of what it wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Own {
+pub(in crate::workspace) struct Own {
     /// All mode bits.
-    pub(super) mode: u32,
-    pub(super) owner: u32,
-    pub(super) group: u32,
+    pub(in crate::workspace) mode: u32,
+    pub(in crate::workspace) owner: u32,
+    pub(in crate::workspace) group: u32,
 }
 
 /// Set-group-id and sticky: what a folder that comes back may have besides its permission bits, where owner and group are
 /// what they were. A file's set-id bits never come back: they would lend an identity to bytes that lay in another place.
-pub(super) const FOLDER_BITS: u32 = 0o3000;
+pub(in crate::workspace) const FOLDER_BITS: u32 = 0o3000;
 
 /// What must be at a path for an operation to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Expected {
+pub(in crate::workspace) enum Expected {
     /// Nothing.
     Absent,
     /// Exactly this.
@@ -74,7 +73,7 @@ pub(super) enum Expected {
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct EntryState {
+pub(in crate::workspace) struct EntryState {
     kind: Kind,
     /// Permission bits (`0o777` part).
     mode: u32,
@@ -85,12 +84,12 @@ pub(super) struct EntryState {
 }
 
 impl EntryState {
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(in crate::workspace) fn of(entry: &Entry) -> Self {
         let Entry { kind, inode, size, modified, changed, .. } = *entry;
         Self { kind, mode: entry.permissions(), inode, size, modified, changed }
     }
 
-    pub(super) fn is_folder(&self) -> bool {
+    pub(in crate::workspace) fn is_folder(&self) -> bool {
         self.kind == Kind::Folder
     }
 
@@ -131,13 +130,13 @@ pub(super) enum Reached {
 
 impl Operation {
     /// An operation for `change`, staged in `folder`.
-    pub(super) fn new(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
+    pub(in crate::workspace) fn new(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
         Self::under(change, expected, folder, "")
     }
 
     /// As [`Operation::new`], for a file with credentials, or what takes its place: its temporary name is masked too, for views
     /// that are open meanwhile, and should the server be killed.
-    pub(super) fn masked(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
+    pub(in crate::workspace) fn masked(change: Change, expected: Expected, folder: &TreePath) -> io::Result<Self> {
         Self::under(change, expected, folder, LISTED)
     }
 
@@ -149,7 +148,7 @@ impl Operation {
     }
 
     /// An operation that makes the folder `change` for what is below it.
-    pub(super) fn carrier(change: Change, folder: &TreePath) -> io::Result<Self> {
+    pub(in crate::workspace) fn carrier(change: Change, folder: &TreePath) -> io::Result<Self> {
         Ok(Self { carries: true, ..Self::new(change, Expected::Absent, folder)? })
     }
 

@@ -7,11 +7,11 @@ use std::{
 
 use cofferdam_contract::HandBack;
 
-use super::{
+use super::stack::Since;
+use crate::workspace::{
     change::{Reason, What},
     playground::{Playground, held_list, list, only, path, patient},
     session::{Session, SessionError},
-    stack::Since,
     tree_path::TreePath,
 };
 
@@ -20,7 +20,7 @@ fn held(session: &Session) -> Vec<String> {
 }
 
 /// The differences at `path`, as a person reads them.
-fn shown(session: &Session, layers: &super::Layers, path: &super::TreePath) -> String {
+fn shown(session: &Session, layers: &crate::workspace::Layers, path: &crate::workspace::TreePath) -> String {
     session.differences(layers, path).unwrap().iter().map(ToString::to_string).collect()
 }
 
@@ -30,7 +30,7 @@ fn layer(session: &Session) -> Vec<String> {
 
 fn apply(session: &Session, paths: &[&str]) -> Vec<String> {
     let paths: Vec<_> = paths.iter().map(|name| path(name)).collect();
-    let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
+    let released = session.apply(&paths, &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
     released.applied.iter().map(|change| change.path.to_string()).collect()
 }
 
@@ -95,10 +95,10 @@ fn held_changes_outlive_the_process_and_keep_their_story() {
     assert_eq!(held.len(), 1);
     assert_eq!(
         (held[0].origin.call.as_str(), held[0].origin.at_ms),
-        ("call-1", super::playground::origin("call-1").at_ms)
+        ("call-1", crate::workspace::playground::origin("call-1").at_ms)
     );
     assert_eq!(held[0].reason, Reason::Protected { pattern: ".envrc".into() });
-    assert_eq!(held[0].host, super::HostVersion::Absent);
+    assert_eq!(held[0].host, crate::workspace::HostVersion::Absent);
     let other = Session::open(ground.reopened(), "somebody@example.org").unwrap();
     assert!(other.held().unwrap().is_empty(), "another name is another session");
     let odd = Session::open(ground.reopened(), "a/b").unwrap();
@@ -205,14 +205,14 @@ fn applying_over_a_workspace_that_changed_since_is_told_first_and_done_second() 
     ground.write(".envrc", "host");
     ground.write(".vscode/y", "host");
     let paths = [path(".envrc"), path(".vscode")];
-    let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
+    let released = session.apply(&paths, &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(released.applied, []);
     assert_eq!(released.held.iter().map(|held| &held.reason).collect::<Vec<_>>(), [&Reason::Conflict; 2]);
     assert_eq!(ground.read(".envrc").as_deref(), Some("host"));
     let reason = &session.held().unwrap()[0].reason;
     assert_eq!(*reason, Reason::Protected { pattern: ".envrc".into() }, "why it is held does not change");
     ground.settle();
-    let released = session.apply(&paths, &super::playground::listed(), &patient(&|| false)).unwrap();
+    let released = session.apply(&paths, &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
     assert_eq!(released.held, []);
     assert_eq!(ground.tree(), [".envrc = held"]);
 }
@@ -228,7 +228,8 @@ fn a_conflict_that_a_person_was_told_of_is_one_until_it_is_resolved() {
         ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     };
     let since = || session.since(&session.held().unwrap()[0]).unwrap();
-    let tell = || session.apply(&[path(".envrc")], &super::playground::listed(), &patient(&|| false)).unwrap();
+    let tell =
+        || session.apply(&[path(".envrc")], &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
     edit("held");
     assert_eq!(since(), Since::Same);
     ground.write(".envrc", "host");
@@ -275,7 +276,8 @@ fn every_change_of_what_is_held_has_its_own_generation_and_shares_files() {
     holding(&ground, &[".npmrc"]);
     let second = session.layers().unwrap();
     assert!(second.generation() > first.generation());
-    let inode = |layers: &super::Layers| fs::metadata(layers.paths().next().unwrap().join(".envrc")).unwrap().ino();
+    let inode =
+        |layers: &crate::workspace::Layers| fs::metadata(layers.paths().next().unwrap().join(".envrc")).unwrap().ino();
     assert_eq!(inode(&first), inode(&second), "not copied again");
 }
 
@@ -290,15 +292,20 @@ fn what_changed_after_a_person_saw_it_is_neither_applied_nor_discarded() {
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     let (generation, paths, cancelled) = (seen.generation(), [path(".envrc")], || false);
     let found = session.layers().unwrap().generation();
-    let refused =
-        session.apply_as_of(generation, &paths, &super::playground::listed(), &patient(&cancelled)).unwrap_err();
+    let refused = session
+        .apply_as_of(generation, &paths, &crate::workspace::playground::listed(), &patient(&cancelled))
+        .unwrap_err();
     assert!(matches!(refused, SessionError::Changed { seen, found: now } if (seen, now) == (generation, found)));
     let refused = session.discard_as_of(generation, &paths, &patient(&cancelled)).unwrap_err();
     assert!(matches!(refused, SessionError::Changed { .. }), "{refused:?}");
     assert_eq!((ground.read(".envrc"), held(&session)), (None, vec![".envrc".to_owned()]));
     assert!(shown(&session, &seen, &path(".envrc")).contains("+.envrc"), "a snapshot goes on showing the same");
     assert_eq!(
-        session.apply_as_of(found, &paths, &super::playground::listed(), &patient(&cancelled)).unwrap().applied.len(),
+        session
+            .apply_as_of(found, &paths, &crate::workspace::playground::listed(), &patient(&cancelled))
+            .unwrap()
+            .applied
+            .len(),
         1
     );
     assert_eq!(ground.read(".envrc").as_deref(), Some("evil"));
@@ -311,7 +318,7 @@ fn a_session_holds_no_more_than_its_bound_and_a_hand_back_beyond_it_changes_noth
     let hand_back = |files: &[(&str, &str)]| {
         let (stamp, upper) = (ground.stamp(), ground.upper());
         files.iter().for_each(|(name, text)| _ = upper.write(name, text));
-        ground.try_hand_back(&session, &upper, &HandBack::Tree, &stamp, &super::delivery::Uninterrupted)
+        ground.try_hand_back(&session, &upper, &HandBack::Tree, &stamp, &crate::workspace::delivery::Uninterrupted)
     };
     hand_back(&[(".envrc", "six666")]).unwrap();
     let generation = session.layers().unwrap().generation();
@@ -447,7 +454,9 @@ fn in_draft_mode_everything_waits_is_seen_and_lands_together() {
     upper.write("edited", "new").delete("deleted").delete("tree").write("made/deep/new", "new");
     let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     assert_eq!((back.applied, ground.tree()), (vec![], before));
-    let drafts = |reason: &super::Reason| matches!(reason, super::Reason::Draft | super::Reason::FolderHeld { .. });
+    let drafts = |reason: &crate::workspace::Reason| {
+        matches!(reason, crate::workspace::Reason::Draft | crate::workspace::Reason::FolderHeld { .. })
+    };
     assert!(back.held.iter().all(|held| drafts(&held.reason)), "{:?}", back.held);
     // Another server sees it too; the next call builds on it.
     let session = Session::open(ground.reopened(), "default").unwrap();

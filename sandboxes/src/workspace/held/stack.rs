@@ -22,11 +22,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use super::layer::{self, Bytes, Ground};
+use crate::workspace::{
     beneath::{self, Found, Kind},
     change::{Change, Reason, What},
     git::History,
-    layer::{self, Bytes, Ground},
     tree_path::{TreePath, hexadecimal},
     version::HostVersion,
 };
@@ -109,7 +109,7 @@ impl Origin {
     }
 
     /// A person's order of this `kind`, now, under a name of its own.
-    pub(super) fn order(kind: &str) -> io::Result<Self> {
+    pub(in crate::workspace) fn order(kind: &str) -> io::Result<Self> {
         let mut random = [0; 4];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Self::of_call(&format!("{kind}-{}", hexadecimal(&random))))
@@ -124,15 +124,15 @@ fn now_ms() -> u64 {
 
 /// What is held, and in which layers it lies.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Stack {
-    pub(super) generation: u64,
+pub(in crate::workspace) struct Stack {
+    pub(in crate::workspace) generation: u64,
     /// Top first.
     layers: Vec<Record>,
     #[serde(with = "as_list")]
-    pub(super) held: BTreeMap<TreePath, HeldChange>,
+    pub(in crate::workspace) held: BTreeMap<TreePath, HeldChange>,
     /// The commits that the session has of its own. What git keeps of them is among `held`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) history: Option<History>,
+    pub(in crate::workspace) history: Option<History>,
 }
 
 /// What is known of a layer.
@@ -146,7 +146,7 @@ struct Record {
 
 /// Where a held change's content comes from when a layer is built.
 #[derive(Debug, Clone)]
-pub(super) enum Content<'a> {
+pub(in crate::workspace) enum Content<'a> {
     /// Copied from a file that may change or go.
     Copy { root: BorrowedFd<'a>, path: TreePath },
     /// That of a file with credentials of the workspace, of this SHA-256. It goes to a place in the workspace, and never into a
@@ -160,12 +160,12 @@ pub(super) enum Content<'a> {
 
 /// A change to be held.
 #[derive(Debug, Clone)]
-pub(super) struct Piece<'a> {
-    pub(super) held: HeldChange,
-    pub(super) content: Content<'a>,
+pub(in crate::workspace) struct Piece<'a> {
+    pub(in crate::workspace) held: HeldChange,
+    pub(in crate::workspace) content: Content<'a>,
 }
 
-/// A session's held layers, opened. As a snapshot that [`Session::layers`](super::Session::layers) takes, they stay while
+/// A session's held layers, opened. As a snapshot that [`Session::layers`](crate::workspace::Session::layers) takes, they stay while
 /// it exists.
 #[derive(Debug)]
 pub struct Layers {
@@ -194,7 +194,7 @@ impl Layers {
     }
 
     /// The commits that the session has of its own.
-    pub(super) fn history(&self) -> Option<&History> {
+    pub(in crate::workspace) fn history(&self) -> Option<&History> {
         self.stack.history()
     }
 
@@ -220,7 +220,7 @@ impl Layers {
     }
 
     /// The layer that shows what is held at `path`; `None` when nothing is.
-    pub(super) fn holding(&self, path: &TreePath) -> Option<BorrowedFd<'_>> {
+    pub(in crate::workspace) fn holding(&self, path: &TreePath) -> Option<BorrowedFd<'_>> {
         let number = self.stack.layer_of(path).filter(|_| self.stack.held.contains_key(path))?;
         self.layers.get(number).map(|layer| layer.folder.as_fd())
     }
@@ -228,7 +228,7 @@ impl Layers {
 
 impl Stack {
     /// Opens the layers of the session in `folder`.
-    pub(super) fn open(self: &Arc<Self>, folder: &Path) -> io::Result<Layers> {
+    pub(in crate::workspace) fn open(self: &Arc<Self>, folder: &Path) -> io::Result<Layers> {
         let open = |record: &Record| {
             let path = folder.join("layers").join(&record.name);
             Ok(Layer { folder: layer::open(&path)?, path })
@@ -248,7 +248,7 @@ impl Stack {
     }
 
     /// Whether a change at `path` builds on something that is held.
-    pub(super) fn is_related(&self, path: &TreePath, what: &What) -> bool {
+    pub(in crate::workspace) fn is_related(&self, path: &TreePath, what: &What) -> bool {
         if self.held.contains_key(path) || path.folders_above().any(|above| self.stands_on(&above)) {
             return true;
         }
@@ -273,18 +273,18 @@ impl Stack {
     }
 
     /// Whether anything below `path` is held.
-    pub(super) fn holds_below(&self, path: &TreePath) -> bool {
+    pub(in crate::workspace) fn holds_below(&self, path: &TreePath) -> bool {
         self.below(path).next().is_some()
     }
 
     /// The paths held below `path`.
-    pub(super) fn below<'a>(&'a self, path: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
+    pub(in crate::workspace) fn below<'a>(&'a self, path: &'a TreePath) -> impl Iterator<Item = &'a TreePath> {
         below(&self.held, path)
     }
 
     /// The bytes in files that are held once `removed` goes and `added` comes. What a newer change hides in a layer below
     /// it is not counted; it goes when the layers are merged.
-    pub(super) fn bytes_with(&self, removed: &BTreeSet<TreePath>, added: &[Piece<'_>]) -> u64 {
+    pub(in crate::workspace) fn bytes_with(&self, removed: &BTreeSet<TreePath>, added: &[Piece<'_>]) -> u64 {
         let size = |held: &HeldChange| match held.change.what {
             What::File { size, .. } => size,
             What::Folder { .. } | What::Link { .. } | What::Deleted | What::Special { .. } => 0,
@@ -294,7 +294,7 @@ impl Stack {
 
     /// Builds the next generation in the session's `folder`: `removed` goes, `added` comes, in that order. Its layers are
     /// on the disk when it returns; it counts when it is saved.
-    pub(super) fn next(
+    pub(in crate::workspace) fn next(
         self: &Arc<Self>,
         folder: &Path,
         ground: Ground<'_>,

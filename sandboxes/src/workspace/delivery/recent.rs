@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::{
+use crate::workspace::{
     beneath::{Entry, Time},
     stamp::Stamp,
     tree_path::TreePath,
@@ -18,7 +18,7 @@ const REMEMBERED: usize = 50_000;
 
 /// What was handed back lately.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(in crate::workspace) struct Recent {
     hand_backs: u64,
     names: HashMap<TreePath, OwnName>,
     folders: HashMap<TreePath, OwnFolder>,
@@ -47,7 +47,7 @@ struct OwnFolder {
 
 impl Recent {
     /// Hand-backs that are complete.
-    pub(super) fn hand_backs(&self) -> u64 {
+    pub(in crate::workspace) fn hand_backs(&self) -> u64 {
         self.hand_backs
     }
 
@@ -95,7 +95,7 @@ impl Recent {
     }
 
     /// Whether somebody changed what is at `path` since `stamp`.
-    pub(super) fn changed_since(&self, stamp: &Stamp, path: &TreePath, entry: &Entry) -> bool {
+    pub(in crate::workspace) fn changed_since(&self, stamp: &Stamp, path: &TreePath, entry: &Entry) -> bool {
         if !stamp.is_not_after(entry.changed) {
             return false;
         }
@@ -109,7 +109,13 @@ impl Recent {
     }
 
     /// Whether somebody may have deleted the absent `path` since `stamp`; `folder` is the nearest folder above it.
-    pub(super) fn vanished_since(&self, stamp: &Stamp, path: &TreePath, folder: &TreePath, entry: &Entry) -> bool {
+    pub(in crate::workspace) fn vanished_since(
+        &self,
+        stamp: &Stamp,
+        path: &TreePath,
+        folder: &TreePath,
+        entry: &Entry,
+    ) -> bool {
         if !stamp.is_not_after(entry.changed) {
             return false;
         }

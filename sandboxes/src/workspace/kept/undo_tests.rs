@@ -5,17 +5,17 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use cofferdam_contract::HandBack;
 use rustix::fs::{FileType, Mode};
 
-use super::{
+use super::shelf::RETENTION;
+use crate::workspace::{
     Reason, Retention, Session, UndoError, Undone,
-    crash_tests::StopAt,
+    delivery::crash_tests::StopAt,
     playground::{Playground, list, only, path, patient},
-    shelf::RETENTION,
     view_tests::{LIST, SCRIPTS, TREE, View, call, hand_back, sh},
 };
 
 fn undo(session: &Session, call: &str, paths: &[&str]) -> Undone {
     let paths: Vec<_> = paths.iter().map(|text| path(text)).collect();
-    session.undo(call, &paths, &super::playground::listed(), &patient(&|| false)).unwrap()
+    session.undo(call, &paths, &crate::workspace::playground::listed(), &patient(&|| false)).unwrap()
 }
 
 fn newest(session: &Session) -> String {
@@ -140,7 +140,7 @@ fn pipes_and_the_bits_of_folders_that_the_workspace_had_come_back_as_often_as_wa
         upper.delete("tree").write("lone", "a file");
         let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
         assert_eq!(back.held.len(), 1, "a person says whether a file takes the place of a pipe: {:?}", back.held);
-        session.apply(&[path("lone")], &super::playground::listed(), &patient(&|| false)).unwrap();
+        session.apply(&[path("lone")], &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
         let (call, order) = ("call-1".to_owned(), newest(&session));
         let after = list();
         let (mut tree, mut lone) = (call, order);
@@ -197,7 +197,7 @@ fn a_person_s_order_to_apply_is_undone_too() {
     upper.write(".envrc", "new");
     ground.hand_back(&session, &upper, &only(&[".envrc"]), &stamp);
     assert_eq!(session.undoable().unwrap(), []);
-    session.apply(&[path(".envrc")], &super::playground::listed(), &patient(&|| false)).unwrap();
+    session.apply(&[path(".envrc")], &crate::workspace::playground::listed(), &patient(&|| false)).unwrap();
     let order = newest(&session);
     assert!(order.starts_with("apply-"), "{order}");
     assert_eq!(undo(&session, &order, &[]).refused, []);
@@ -209,7 +209,8 @@ fn identifiers_may_be_shortened_as_long_as_they_fit_one() {
     let (ground, session) = after_a_call();
     undo(&session, "call", &["edited"]);
     undo(&session, &newest(&session), &[]);
-    let refused = |call: &str| session.undo(call, &[], &super::playground::listed(), &patient(&|| false)).unwrap_err();
+    let refused =
+        |call: &str| session.undo(call, &[], &crate::workspace::playground::listed(), &patient(&|| false)).unwrap_err();
     assert!(matches!(refused("undo-"), UndoError::Ambiguous { count: 2, .. }));
     assert!(matches!(refused("call-2"), UndoError::Unknown { .. }));
     assert!(matches!(refused(""), UndoError::Unknown { .. }));
@@ -225,7 +226,7 @@ fn what_is_larger_than_is_kept_is_said_to_be_gone() {
     let (stamp, upper) = (ground.stamp(), ground.upper());
     upper.delete("large").delete("small");
     let back = ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
-    assert_eq!(back.notes, [super::Note::NotKept { file: path("large") }], "said when it happens");
+    assert_eq!(back.notes, [crate::workspace::Note::NotKept { file: path("large") }], "said when it happens");
     let undone = undo(&session, "call-1", &[]);
     assert_eq!((&undone.refused[0].reason, undone.refused.len()), (&Reason::NotKept, 1));
     assert_eq!(undo(&session, "call-1", &["small"]).refused, []);
@@ -307,8 +308,8 @@ fn a_call_that_was_stopped_and_finished_can_be_undone_wholly_or_says_what_cannot
         let again = ground.reopened();
         again.recover(&patient(&|| false)).unwrap();
         let session = Session::open(again, "default").unwrap();
-        session.discard(&[super::TreePath::root()], &patient(&|| false)).unwrap();
-        match session.undo("call-1", &[], &super::playground::listed(), &patient(&|| false)) {
+        session.discard(&[crate::workspace::TreePath::root()], &patient(&|| false)).unwrap();
+        match session.undo("call-1", &[], &crate::workspace::playground::listed(), &patient(&|| false)) {
             // Taken back by the recovery, or nothing of it was carried out.
             Err(UndoError::Unknown { .. }) => assert_eq!(ground.tree(), before, "step {at}"),
             Err(error) => panic!("step {at}: {error}"),
@@ -335,8 +336,12 @@ fn an_undo_that_is_stopped_is_finished_or_taken_back() {
     for at in 0.. {
         let (ground, session) = after_a_call();
         let after = ground.tree();
-        let stopped =
-            session.undo_in_steps("call-1", (&[], &super::playground::listed()), &patient(&|| false), &StopAt::new(at));
+        let stopped = session.undo_in_steps(
+            "call-1",
+            (&[], &crate::workspace::playground::listed()),
+            &patient(&|| false),
+            &StopAt::new(at),
+        );
         let again = ground.reopened();
         again.recover(&patient(&|| false)).unwrap();
         let session = Session::open(again, "default").unwrap();
@@ -347,7 +352,13 @@ fn an_undo_that_is_stopped_is_finished_or_taken_back() {
         } else {
             // What was not in place is held, so that nothing of it is lost, and a person puts it there.
             finished += 1;
-            session.apply(&[super::TreePath::root()], &super::playground::listed(), &patient(&|| false)).unwrap();
+            session
+                .apply(
+                    &[crate::workspace::TreePath::root()],
+                    &crate::workspace::playground::listed(),
+                    &patient(&|| false),
+                )
+                .unwrap();
             assert_eq!(ground.tree(), ["edited = old", "tree/", "tree/a = old", "tree/b/", "tree/b/c = old"], "{at}");
         }
         if stopped.is_ok() {

@@ -17,16 +17,16 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
+use crate::workspace::{
     beneath::{self, Found, Kind},
     change::What,
-    flush::Flush,
+    delivery::flush::Flush,
     tree_path::TreePath,
 };
 
 /// Where the bytes of a held file come from when a layer is built.
 #[derive(Debug, Clone)]
-pub(super) enum Bytes<'a> {
+pub(in crate::workspace) enum Bytes<'a> {
     /// Copied from a file that may change or go.
     Copy { root: BorrowedFd<'a>, path: TreePath },
     /// Shared with the layer that has them.
@@ -36,22 +36,22 @@ pub(super) enum Bytes<'a> {
 }
 
 /// Opens a layer's folder.
-pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
+pub(in crate::workspace) fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 /// The folders that a layer's own folders stand over, whose permission bits they show.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ground<'a> {
-    pub(super) workspace: BorrowedFd<'a>,
+pub(in crate::workspace) struct Ground<'a> {
+    pub(in crate::workspace) workspace: BorrowedFd<'a>,
     /// The bits (`0o777` part) that folders of the workspace are about to get.
-    pub(super) modes: &'a BTreeMap<TreePath, u32>,
+    pub(in crate::workspace) modes: &'a BTreeMap<TreePath, u32>,
 }
 
 impl<'a> Ground<'a> {
     /// The workspace as it is.
-    pub(super) fn as_it_is(workspace: BorrowedFd<'a>) -> Self {
+    pub(in crate::workspace) fn as_it_is(workspace: BorrowedFd<'a>) -> Self {
         static NONE: BTreeMap<TreePath, u32> = BTreeMap::new();
         Self { workspace, modes: &NONE }
     }
@@ -82,7 +82,7 @@ pub(super) fn build(
 }
 
 /// As [`build`], in a folder that need not survive a failure of power.
-pub(super) fn build_unsynced(
+pub(in crate::workspace) fn build_unsynced(
     folder: &Path,
     ground: Ground<'_>,
     whats: &Whats<'_>,
@@ -197,7 +197,7 @@ impl Build<'_> {
 const SMALL_BYTES: u64 = 64 << 10;
 
 /// Copies a regular file to a new name. Gives the copy, which is not yet on the disk.
-pub(super) fn copy_file(
+pub(in crate::workspace) fn copy_file(
     root: BorrowedFd<'_>,
     source: &TreePath,
     folder: BorrowedFd<'_>,

@@ -11,12 +11,14 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    HeldChange, HostVersion,
-    change::{Change, Reason, What},
     layer::Ground,
     ledger::Ledger,
-    playground::{list, origin, path},
     stack::{Content, Piece, Stack},
+};
+use crate::workspace::{
+    HeldChange, HostVersion,
+    change::{Change, Reason, What},
+    playground::{list, origin, path},
     tree_path::TreePath,
 };
 

@@ -19,16 +19,14 @@ use rustix::{
     io::Errno,
 };
 
-use super::{
-    beneath,
-    stack::{Layers, Stack},
-};
+use super::stack::{Layers, Stack};
+use crate::workspace::beneath;
 
 const NAME: &str = "stack.json";
 
 /// A session's record.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(in crate::workspace) struct Ledger {
     folder: PathBuf,
     /// What was read or written last. A written file is never changed, only replaced, and its inode is not given to
     /// another one while it is open here: so the same inode means the same text.
@@ -37,17 +35,17 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// The record of the session in `folder`.
-    pub(super) fn new(folder: PathBuf) -> Self {
+    pub(in crate::workspace) fn new(folder: PathBuf) -> Self {
         Self { folder, last: Mutex::default() }
     }
 
     /// The session's folder.
-    pub(super) fn folder(&self) -> &Path {
+    pub(in crate::workspace) fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Reads what the session holds; nothing when there is no record.
-    pub(super) fn load(&self) -> io::Result<Arc<Stack>> {
+    pub(in crate::workspace) fn load(&self) -> io::Result<Arc<Stack>> {
         let mut file = match File::open(self.folder.join(NAME)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
@@ -69,14 +67,14 @@ impl Ledger {
     }
 
     /// Makes `stack` what the session holds.
-    pub(super) fn save(&self, stack: &Arc<Stack>) -> io::Result<()> {
+    pub(in crate::workspace) fn save(&self, stack: &Arc<Stack>) -> io::Result<()> {
         let file = write_atomically(&self.folder, NAME, &serde_json::to_vec(&**stack)?)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((file, Arc::clone(stack)));
         Ok(())
     }
 
     /// Takes a snapshot of the layers.
-    pub(super) fn lock(&self) -> io::Result<Layers> {
+    pub(in crate::workspace) fn lock(&self) -> io::Result<Layers> {
         loop {
             let stack = self.load()?;
             let layers = match stack.open(&self.folder) {
@@ -96,7 +94,7 @@ impl Ledger {
     }
 
     /// Removes the layers that are neither `stack`'s nor in use.
-    pub(super) fn sweep(&self, stack: &Stack) -> io::Result<()> {
+    pub(in crate::workspace) fn sweep(&self, stack: &Stack) -> io::Result<()> {
         let path = self.folder.join("layers");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let layers = match rustix::fs::open(&path, flags, Mode::empty()) {
@@ -120,7 +118,7 @@ impl Ledger {
 }
 
 /// Replaces a small file of ours in one step. Gives the file that is there now.
-pub(super) fn write_atomically(folder: &Path, name: &str, text: &[u8]) -> io::Result<File> {
+pub(in crate::workspace) fn write_atomically(folder: &Path, name: &str, text: &[u8]) -> io::Result<File> {
     let temporary = folder.join(format!("{name}.new"));
     // A file of its own each time: whoever has the old one open keeps the old text.
     match fs::remove_file(&temporary) {

@@ -4,10 +4,9 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use cofferdam_contract::HandBack;
 
-use super::{
+use crate::workspace::{
     Bond, Held, OnTop, Order, Reason, Released, Session, Undone, Unmerged,
-    crash_tests::StopAt,
-    delivery::{Step, Steps, Stopped},
+    delivery::{Step, Steps, Stopped, crash_tests::StopAt},
     playground::{Playground, Upper, held_list, list, listed, only, path, patient},
 };
 
@@ -293,11 +292,11 @@ fn what_a_run_left_is_known_as_masked_when_it_is_kept_later() {
     });
     // By now other text would be masked.
     ground.write("old/.env", "CHANGED=s3cr3t-1234567890\n");
-    let keep = super::Keep {
+    let keep = crate::workspace::Keep {
         call: "call-1",
         admission: ground.admission(&HandBack::Tree),
         secrets: &listed(),
-        origin: &super::playground::origin("keeping"),
+        origin: &crate::workspace::playground::origin("keeping"),
     };
     let kept = session.keep(&keep, &patient(&|| false)).unwrap();
     assert_eq!(reasons(&kept.handed_back.held), [("new/.env".into(), copy_of("old/.env"))]);
@@ -461,7 +460,7 @@ fn a_call_is_compared_with_what_lay_on_top_for_it() {
             stamp: &stamp,
             seen: None,
             masked_then: None,
-            origin: &super::playground::origin("c"),
+            origin: &crate::workspace::playground::origin("c"),
         };
         let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);
         match on_top {

@@ -8,12 +8,14 @@ use std::{fs, io, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use super::operation::Operation;
+use crate::workspace::{
     beneath::Time,
     changeset::is_temporary,
-    ledger::write_atomically,
-    operation::Operation,
-    stack::{Origin, Stack},
+    held::{
+        ledger::write_atomically,
+        stack::{Origin, Stack},
+    },
     workspace::Workspace,
 };
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use cofferdam_policy::fold_name;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{change::Note, tree_path::TreePath};
+use crate::workspace::{change::Note, tree_path::TreePath};
 
 /// The notes about `made`, the new names of a call. `there` lists the names of a folder of the workspace as they will be
 /// without the call's new ones; each folder is asked for once at most.
