@@ -207,6 +207,11 @@ pub enum Reason {
         /// Why not, as a clause.
         why: String,
     },
+    /// The change removes or replaces a repository's `.git`: all its commits, branches and settings.
+    RemovesRepository {
+        /// What is removed.
+        path: String,
+    },
     /// The folder looks like a git repository of its own, whose settings git would obey.
     Repository {
         /// The folder.
@@ -358,7 +363,25 @@ pub struct HandedBack {
     pub notes: Vec<Note>,
 }
 
+impl Change {
+    /// Whether a folder `.git` at its path would be removed or replaced by it.
+    pub(in crate::workspace) fn would_remove_repository(&self) -> bool {
+        let is_git = self.path.as_path().file_name().is_some_and(|name| name.eq_ignore_ascii_case(".git"));
+        is_git
+            && match self.what {
+                What::Folder { opaque, .. } => opaque,
+                What::Deleted | What::File { .. } | What::Link { .. } | What::Special { .. } => true,
+            }
+    }
+}
+
 impl Reason {
+    /// Whether only an order that names the very path applies the change: credentials or a repository are at stake.
+    #[must_use]
+    pub fn must_be_named(&self) -> bool {
+        self.is_about_secrets() || matches!(self, Self::RemovesRepository { .. })
+    }
+
     /// Whether applying the change would cost credentials, so that an order must name it and no folder above it.
     #[must_use]
     pub fn is_about_secrets(&self) -> bool {
@@ -368,7 +391,8 @@ impl Reason {
             | Self::MaskedCopy { .. }
             | Self::MaskedLines
             | Self::NotMerged { .. } => true,
-            Self::Protected { .. }
+            Self::RemovesRepository { .. }
+            | Self::Protected { .. }
             | Self::ContainsProtected { .. }
             | Self::Draft
             | Self::WouldMask { .. }
@@ -512,6 +536,9 @@ impl fmt::Display for Reason {
                 formatter,
                 "what your git runs of the workspace could not be found out, so each change waits: {file}: {why}"
             ),
+            Self::RemovesRepository { path } => {
+                write!(formatter, "it deletes the repository itself, {path}; only an order that names it applies it")
+            }
             Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
             Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),
             Self::Together { with } => write!(formatter, "it belongs to the change of {with}, which is held"),

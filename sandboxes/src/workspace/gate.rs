@@ -166,6 +166,9 @@ fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
     if let Host::Present(Present { below: Below::Secret { path }, .. }) = &facts.host {
         return Some(Reason::ContainsSecret { path: path.to_string() });
     }
+    if change.would_remove_repository() && matches!(facts.host, Host::Present(_)) {
+        return Some(Reason::RemovesRepository { path: change.path.to_string() });
+    }
     if let Some(protection) = &facts.protected {
         return Some(protection.clone().holds());
     }

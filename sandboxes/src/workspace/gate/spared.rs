@@ -1,4 +1,4 @@
-//! Keeps files with credentials unharmed by a person's order, as they are when it is carried out.
+//! Keeps files with credentials, and repositories, unharmed by a person's order that does not name them, as they are when it is carried out.
 //!
 //! What is held says why it waited, not what is at stake now: the host may have got a file with credentials since, or the
 //! operator's list a line. So each order looks again. It touches such a file only if it names the file; and text that was masked
@@ -108,6 +108,12 @@ impl Session {
             && !paths.contains(path)
         {
             return Ok(Some(Reason::Secret { pattern: pattern.to_owned() }));
+        }
+        if change.would_remove_repository()
+            && !paths.contains(path)
+            && matches!(beneath::find(self.workspace().fd(), path)?, Found::Entry(there) if there.kind == Kind::Folder)
+        {
+            return Ok(Some(Reason::RemovesRepository { path: path.to_string() }));
         }
         let adds = matches!(change.what, What::Folder { .. })
             && matches!(beneath::find(self.workspace().fd(), path)?, Found::Entry(there) if there.kind == Kind::Folder);
