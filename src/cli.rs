@@ -24,6 +24,7 @@ use self::{
 };
 use crate::{
     config::{ConfigError, Environment, Folders, PolicyChoice, prepare_state},
+    orders::DEFAULT_SESSION,
     server::{Setup, Unusable, open_session},
 };
 
@@ -51,9 +52,6 @@ pub struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
-
-/// The session of calls that name none.
-const DEFAULT_SESSION: &str = "default";
 
 /// What all commands understand.
 #[derive(Debug, Args)]

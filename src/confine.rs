@@ -13,6 +13,7 @@ use crate::{
     call::{ended, failure},
     cli::terminal::causes,
     committed, handed_back,
+    orders::Orders,
     reply::{add, enforced_line, enforcement},
     run::Run,
     watched::{Watched, status},
@@ -222,7 +223,8 @@ fn back(
         committed::leave_out_bookkeeping(&mut handed);
     }
     let wrote = handed_back::written_by_the_agent(plan);
-    handed_back::tell(&mut output, &handed, &plan.hand_back, &wrote, &run.call().0);
+    let orders = Orders::in_session(session.name());
+    handed_back::tell(&mut output, &handed, (&plan.hand_back, &wrote), &run.call().0, &orders);
     let could_change = closed.changeset.is_some();
     Ok((output, could_change.then(|| handed_back::count(&handed))))
 }

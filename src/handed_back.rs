@@ -8,7 +8,7 @@ use cofferdam_tools::Output;
 use globset::GlobBuilder;
 use serde_json::{Map, Value, json};
 
-use crate::{audit::ChangeCounts, reply::add};
+use crate::{audit::ChangeCounts, orders::Orders, reply::add};
 
 /// Paths that are listed of each kind; the rest is counted.
 const LISTED: usize = 20;
@@ -27,7 +27,13 @@ pub(crate) fn count(handed: &HandedBack) -> ChangeCounts {
 /// or left behind by `call`, and what to notice. A path that was asked for by name and came back needs no words.
 ///
 /// That a glob chose nothing is worth a word when the agent `wrote` it; of those that a tool sets by itself most do.
-pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, wrote: &[String], call: &str) {
+pub(crate) fn tell(
+    output: &mut Output,
+    handed: &HandedBack,
+    (asked, wrote): (&HandBack, &[String]),
+    call: &str,
+    orders: &Orders,
+) {
     let mut changes = Map::new();
     let mut text = Vec::new();
     // A file tool's own words say what it changed.
@@ -63,11 +69,11 @@ pub(crate) fn tell(output: &mut Output, handed: &HandedBack, asked: &HandBack, w
         let held: Vec<_> =
             handed.held.iter().map(|held| (held.change.path.to_string(), held.reason.to_string())).collect();
         changes.insert("held".into(), because(&held));
-        text.push(
+        text.push(format!(
             "Held for a person. You see these changes in this session; the workspace gets them when a person applies \
-             them with `cofferdam changes apply`. Go on, and tell the person:"
-                .to_owned(),
-        );
+                 them with `{}`. Go on, and tell the person:",
+            orders.changes("apply", &[]),
+        ));
         text.extend(listed(held.iter().map(|(path, reason)| format!("  {path}: {reason}"))));
     }
     if !handed.dropped.is_empty() {
@@ -246,9 +252,9 @@ mod tests {
         tell(
             &mut output,
             &HandedBack { applied: vec![change("a")], ..HandedBack::default() },
-            &HandBack::Paths(Vec::new()),
-            &[],
+            (&HandBack::Paths(Vec::new()), &[]),
             "c",
+            &Orders::in_session("default"),
         );
         assert_eq!(output, Output { text: "done".into(), ..Output::default() });
     }
@@ -266,8 +272,9 @@ mod tests {
             notes: vec![Note::RunsOnYourMachine { file: TreePath::new("build.rs").unwrap() }],
         };
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &handed, &HandBack::Nothing, &[], "c");
+        tell(&mut output, &handed, (&HandBack::Nothing, &[]), "c", &Orders::in_session("two"));
         let structured = Value::Object(output.structured).to_string();
+        assert!(output.text.contains("`cofferdam changes apply --session two`"), "{}", output.text);
         for word in ["hook", "pipe", "left0", "build.rs runs on your machine"] {
             assert!(output.text.contains(word) && structured.contains(word), "{word}: {}", output.text);
         }
@@ -312,7 +319,7 @@ mod tests {
         let notes = vec![Note::LeftIsGone { error: "No space left on device".into() }];
         let handed = HandedBack { left: vec![change("a")], notes, ..HandedBack::default() };
         let mut output = Output { text: "done".into(), ..Output::default() };
-        tell(&mut output, &handed, &HandBack::Nothing, &[], "c");
+        tell(&mut output, &handed, (&HandBack::Nothing, &[]), "c", &Orders::in_session("two"));
         assert_eq!(
             output.text,
             "done\nWritten in the sandbox and not kept:\n  a\nNote: keep_changes cannot bring back what this call wrote and \

@@ -12,6 +12,7 @@ mod entry;
 mod handed_back;
 pub mod mcp;
 pub mod opening;
+mod orders;
 pub mod plain;
 #[cfg(test)]
 mod playground;

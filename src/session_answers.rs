@@ -12,6 +12,7 @@ use crate::{
     call::failure,
     entry::Entry,
     handed_back::{self, kind},
+    orders::Orders,
     reply,
     run::Run,
     server::Server,
@@ -47,10 +48,12 @@ impl Server {
             |error: &dyn std::error::Error| failure("session_unreadable", crate::cli::terminal::causes(error));
         self.know_secrets(permit, entry).map_err(|error| unreadable(&error))?;
         let held = self.session.held().map_err(|error| unreadable(&error))?;
+        let orders = Orders::in_session(self.session.name());
+        let look = orders.changes("list", &[]);
         let mut text = match held.len() {
             0 => "No change is held: everything that was kept is in the workspace.".to_owned(),
-            1 => "One change is held for a person, who decides with `cofferdam changes`:".to_owned(),
-            count => format!("{count} changes are held for a person, who decides with `cofferdam changes`:"),
+            1 => format!("One change is held for a person, who decides with `{look}`:"),
+            count => format!("{count} changes are held for a person, who decides with `{look}`:"),
         };
         let mut changes = Vec::new();
         for held in held.iter().take(LISTED) {
@@ -63,7 +66,7 @@ impl Server {
             text.push_str(&format!("\n  {path} ({kind}): {reason}"));
             changes.push(json!({ "path": path, "change": kind, "reason": reason }));
         }
-        if let Ok(Some(commits)) = self.session.own_commits() {
+        if let Ok(Some(commits)) = self.session.own_commits(&orders.changes("commit-take", &[])) {
             text.push_str(&format!("\n{commits}"));
         }
         if held.len() > LISTED {
@@ -111,7 +114,8 @@ impl Server {
             .into_iter()
             .collect();
         wrote.retain(|glob| handed_back::chosen(glob, already.iter()).is_empty());
-        handed_back::tell(&mut output, &handed_back, &permit.plan().hand_back, &wrote, call);
+        let orders = Orders::in_session(self.session.name());
+        handed_back::tell(&mut output, &handed_back, (&permit.plan().hand_back, &wrote), call, &orders);
         if !there.is_empty() {
             handed_back::tell_already(&mut output, &there);
         }

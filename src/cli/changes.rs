@@ -23,6 +23,8 @@ use super::{
 use crate::{
     audit::{self, Action, Call, ChangesDecided, ChangesOrdered, Event, Log},
     config,
+    orders::{Orders, Seen},
+    plain,
     server::{Setup, Unusable, finish_hand_back, load_policy, open_session},
 };
 
@@ -78,9 +80,10 @@ pub(super) enum Changes {
 pub(super) struct Order {
     #[command(flatten)]
     chosen: Chosen,
-    /// Only if what is held is still what `list` or `diff` showed as this generation
-    #[arg(long, value_name = "N")]
-    generation: Option<u64>,
+    /// Only if what is held is still what `list` or `diff` showed as this generation; in another session than the default
+    /// it says which
+    #[arg(long, value_name = "N|SESSION:N")]
+    generation: Option<Seen>,
 }
 
 /// Which changes.
@@ -125,6 +128,7 @@ struct Desk {
     session: Arc<Session>,
     log: Log,
     current_folder: PathBuf,
+    orders: Orders,
     colour: Colour,
     setup: Setup,
 }
@@ -137,6 +141,7 @@ impl Desk {
         finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
         Ok(Self {
+            orders: Orders::from(&setup.environment.current_folder, &session),
             session,
             log,
             current_folder: setup.environment.current_folder.clone(),
@@ -172,6 +177,49 @@ impl Desk {
             })
         };
         paths.iter().map(read).collect()
+    }
+
+    /// Refuses an order about what was seen in another session.
+    fn confirm(&self, seen: &Seen) -> Result<u64, Exit> {
+        if seen.session == self.session.name() {
+            return Ok(seen.generation);
+        }
+        note(format_args!(
+            "cofferdam: generation {seen} was seen in session {}, and this order is about session {}; nothing was done. Look \
+             again with `{}`",
+            plain::name(&seen.session),
+            plain::name(self.session.name()),
+            self.orders.changes("diff", &[]),
+        ));
+        Err(Exit::Person)
+    }
+
+    /// A path as a person types it here; see [`tree_path`].
+    fn as_typed(&self, path: &TreePath) -> String {
+        let root = self.session.workspace().root();
+        let whole = root.join(path.as_path());
+        let relative = if self.current_folder.starts_with(root) {
+            whole.strip_prefix(&self.current_folder).unwrap_or(&whole)
+        } else {
+            path.as_path()
+        };
+        match relative.to_string_lossy() {
+            text if text.is_empty() => ".".to_owned(),
+            // It would be read as an option.
+            text if text.starts_with('-') => format!("./{text}"),
+            text => text.into_owned(),
+        }
+    }
+
+    /// The order that takes back `changes` of `call`, with those that must be `named`.
+    fn undo_order(&self, call: &str, changes: &[Change], named: &[TreePath]) -> String {
+        let is_other = |change: &Change| !named.contains(&change.path);
+        let mut words = vec![call.to_owned()];
+        if !named.is_empty() && changes.iter().any(is_other) {
+            words.push(self.as_typed(&TreePath::root()));
+        }
+        words.extend(named.iter().map(|path| self.as_typed(path)));
+        self.orders.changes("undo", &words.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Puts the order on the disk, before anything is done.
@@ -217,12 +265,20 @@ fn failed(error: &dyn std::error::Error) -> Exit {
 }
 
 /// Why an order was not carried out. What changed under a person's eyes waits for that person.
-fn not_done(error: &SessionError) -> Exit {
+fn not_done(error: &SessionError, orders: &Orders) -> Exit {
     if let SessionError::Changed { .. } = error {
-        note(format_args!("cofferdam: {error}; nothing was done. Look again with `cofferdam changes diff`"));
+        let look = orders.changes("diff", &[]);
+        note(format_args!("cofferdam: {error}; nothing was done. Look again with `{look}`"));
         return Exit::Person;
     }
     failed(error)
+}
+
+/// Those of `changes` that an order may have to name: credentials, or a repository.
+fn to_be_named(changes: &[Change], secrets: &Secrets) -> Vec<TreePath> {
+    let is_git = |path: &TreePath| path.as_path().file_name().is_some_and(|name| name == ".git");
+    let paths = changes.iter().map(|change| &change.path);
+    paths.filter(|path| secrets.candidate(path.as_path()).is_some() || is_git(path)).cloned().collect()
 }
 
 /// A path as a person writes it: relative to the workspace, to the current folder if that lies in the workspace, or

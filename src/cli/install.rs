@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     config::{self, Folders},
+    orders::quoted,
     plain,
     server::Setup,
 };
@@ -458,12 +459,6 @@ fn hint(client: ClientProgram, name: &str, words: &[String], colour: Colour) {
             print(format_args!("claude mcp add --transport stdio {name} -- {}", words.join(" ")));
         }
     }
-}
-
-/// A word as a shell reads it.
-fn quoted(text: &str) -> String {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

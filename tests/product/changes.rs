@@ -225,3 +225,74 @@ fn a_read_only_workspace_refuses_what_would_change_it_and_nothing_else() {
         assert!(!place.workspace().join("snap").exists());
     }
 }
+
+#[test]
+fn an_order_that_is_printed_is_about_what_was_shown() {
+    for place in places() {
+        let write = |path: &str, session: &str| {
+            let arguments = json!({ "path": path, "content": "registry=https://example.invalid\n" }).to_string();
+            place.run(&["call", "write_file", &arguments, "--session", session])
+        };
+        write(".envrc", "default");
+        write(".npmrc", "two");
+        let list = text(&place.run(&["changes", "list", "--session", "two"]));
+        let order = "`cofferdam changes apply --session two --generation two:1 --all` applies exactly this";
+        assert!(list.contains(".npmrc") && list.contains(order), "{list}");
+        // Without the session it is about what nobody looked at, though the number is the same.
+        for wrong in [&["--generation", "two:1"][..], &["--generation", "1", "--session", "two"]] {
+            for deed in ["apply", "discard"] {
+                let refused = place.run(&[&["changes", deed, "--all"][..], wrong].concat());
+                assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+                assert!(text(&refused).contains("nothing was done"), "{}", text(&refused));
+            }
+        }
+        assert!(!place.workspace().join(".envrc").exists() && !place.workspace().join(".npmrc").exists());
+        // From elsewhere, the order says which workspace.
+        let workspace = place.workspace().to_string_lossy().into_owned();
+        let elsewhere = |arguments: &[&str]| {
+            place.cofferdam().current_dir("/").args(["--workspace", &workspace]).args(arguments).output().unwrap()
+        };
+        let list = text(&elsewhere(&["changes", "list"]));
+        let order = format!("`cofferdam changes apply --workspace {workspace} --generation 1 --all`");
+        assert!(list.contains(&order), "{list}");
+        let applied = place.run(&["changes", "apply", "--session", "two", "--generation", "two:1", "--all"]);
+        assert!(applied.status.success(), "{}", text(&applied));
+        let undo = text(&applied);
+        assert!(undo.contains("`cofferdam changes undo --session two apply-"), "{undo}");
+        assert!(place.workspace().join(".npmrc").exists() && !place.workspace().join(".envrc").exists());
+    }
+}
+
+#[test]
+fn an_undo_of_a_file_with_credentials_is_printed_with_its_name() {
+    for place in places() {
+        place.write(".env", "TOKEN=a8f5f167f44f4964e6c998dee827110c\n");
+        let edit = json!({ "path": ".env", "old_string": "TOKEN=", "new_string": "LEVEL=2\nTOKEN=" });
+        place.call("edit_file", &edit);
+        let applied = text(&place.run(&["changes", "apply", ".env"]));
+        let order = applied.split('`').nth(1).unwrap_or_else(|| panic!("{applied}"));
+        let words: Vec<&str> = order.split(' ').skip(1).collect();
+        assert_eq!(words.last(), Some(&".env"), "{applied}");
+        let unnamed = place.run(&words[..words.len() - 1]);
+        assert_eq!(unnamed.status.code(), Some(3), "{}", text(&unnamed));
+        assert!(text(&unnamed).contains(order) && !text(&unnamed).contains("other"), "{}", text(&unnamed));
+        let undone = place.run(&words);
+        assert!(undone.status.success() && place.read(".env").starts_with("TOKEN="), "{}", text(&undone));
+    }
+}
+
+#[test]
+fn a_repository_is_only_removed_by_an_order_that_names_it() {
+    for place in places() {
+        let git = |arguments: &[&str]| assert!(place.program("git").args(arguments).status().unwrap().success());
+        git(&["init", "--quiet"]);
+        place.call("delete_file", &json!({ "path": ".git" }));
+        let list = text(&place.run(&["changes", "list"]));
+        assert!(list.contains("deletes the repository itself") && list.contains("by its very name"), "{list}");
+        let all = place.run(&["changes", "apply", "--all"]);
+        assert_eq!(all.status.code(), Some(3), "{}", text(&all));
+        assert!(place.workspace().join(".git/HEAD").exists(), "{}", text(&all));
+        let named = place.run(&["changes", "apply", ".git"]);
+        assert!(named.status.success() && !place.workspace().join(".git").exists(), "{}", text(&named));
+    }
+}

@@ -1,27 +1,27 @@
 //! `cofferdam changes apply|discard`.
 
-use cofferdam_sandboxes::{Reason, Released, TreePath};
+use cofferdam_sandboxes::{Reason, Released, TreePath, What};
 
 use super::{
     super::{
         exit::Exit,
         terminal::{Mark, note, print},
     },
-    Desk, Order, not_done, patience,
-    show::nothing_there,
+    Desk, Order, failed, not_done, patience, to_be_named,
 };
-use crate::{audit::Action, handed_back};
+use crate::{audit::Action, handed_back, plain};
 
 impl Desk {
     pub(super) fn apply(&self, Order { chosen, generation }: &Order) -> Result<Exit, Exit> {
+        let generation = generation.as_ref().map(|seen| self.confirm(seen)).transpose()?;
         let paths = self.chosen(chosen)?;
         let secrets = self.secrets()?;
         self.announce(Action::Apply, &paths, None)?;
         let released = match generation {
             None => self.session.apply(&paths, &secrets, &patience()),
-            Some(generation) => self.session.apply_as_of(*generation, &paths, &secrets, &patience()),
+            Some(generation) => self.session.apply_as_of(generation, &paths, &secrets, &patience()),
         };
-        let Released { order, applied, held, notes } = released.map_err(|error| not_done(&error))?;
+        let Released { order, applied, held, notes } = released.map_err(|error| not_done(&error, &self.orders))?;
         for change in &applied {
             print(format_args!("{} {}", self.colour.paint(Mark::Good, "applied"), change.path));
         }
@@ -29,9 +29,11 @@ impl Desk {
             let still = self.colour.paint(Mark::Warn, "still held");
             let why = match &held.reason {
                 Reason::Conflict => {
-                    "you changed it since: `cofferdam changes diff` shows both sides, and ordering it again \
-                                     puts the agent's version in the place of yours"
-                        .to_owned()
+                    let look = self.orders.changes("diff", &[]);
+                    format!(
+                        "you changed it since: `{look}` shows both sides, and ordering it again puts the agent's version in \
+                         the place of yours"
+                    )
                 }
                 reason => reason.to_string(),
             };
@@ -41,35 +43,45 @@ impl Desk {
             print(format_args!("note: {}", handed_back::note(note)));
         }
         let exit = match (applied.is_empty(), held.is_empty()) {
-            (true, true) => nothing_there(&paths),
+            (true, true) => self.nothing_there(&paths),
             (false, true) => Exit::Success,
             (true | false, false) => Exit::Person,
         };
         let undo = (!applied.is_empty()).then_some(order);
         if let Some(order) = &undo {
-            let text = format_args!("`cofferdam changes undo {order}` takes it back");
-            print(self.colour.paint(Mark::Dim, text));
+            let undo = self.undo_order(order, &applied, &to_be_named(&applied, &secrets));
+            print(self.colour.paint(Mark::Dim, format_args!("`{undo}` takes it back")));
         }
         self.record(Action::Apply, &applied, undo)?;
         Ok(exit)
     }
 
     pub(super) fn discard(&self, Order { chosen, generation }: &Order) -> Result<Exit, Exit> {
+        let generation = generation.as_ref().map(|seen| self.confirm(seen)).transpose()?;
         let paths = self.chosen(chosen)?;
         self.announce(Action::Discard, &paths, None)?;
+        // What git keeps of them is listed as one change of `.git`, which is not the repository.
+        let commits = self.session.own_commits("").map_err(|error| failed(&error))?;
         let discarded = match generation {
             None => self.session.discard(&paths, &patience()),
-            Some(generation) => self.session.discard_as_of(*generation, &paths, &patience()),
+            Some(generation) => self.session.discard_as_of(generation, &paths, &patience()),
         };
-        let discarded = discarded.map_err(|error| not_done(&error))?;
+        let discarded = discarded.map_err(|error| not_done(&error, &self.orders))?;
         for change in &discarded {
-            print(format_args!("{} {}", self.colour.paint(Mark::Warn, "discarded"), change.path));
+            let mark = self.colour.paint(Mark::Warn, "discarded");
+            match &change.what {
+                What::Folder { .. } if commits.is_some() && change.path.as_path() == ".git" => {
+                    let name = plain::name(self.session.name());
+                    print(format_args!("{mark} the session's commits; `refs/agents/{name}` still has them"));
+                }
+                _ => print(format_args!("{mark} {}", change.path)),
+            }
         }
         let is_named = |path: &TreePath| paths.iter().any(|named| path.is_within(named));
         if discarded.iter().any(|change| !is_named(&change.path)) {
             note("cofferdam: what belongs to the same move was discarded with it");
         }
-        let exit = if discarded.is_empty() { nothing_there(&paths) } else { Exit::Success };
+        let exit = if discarded.is_empty() { self.nothing_there(&paths) } else { Exit::Success };
         self.record(Action::Discard, &discarded, None)?;
         Ok(exit)
     }

@@ -76,18 +76,22 @@ impl Desk {
         for held in &listed {
             print(held_line(held, self.colour));
         }
-        self.session.own_commits().map_err(|error| failed(&error))?.into_iter().for_each(print);
+        self.session
+            .own_commits(&self.orders.changes("commit-take", &[]))
+            .map_err(|error| failed(&error))?
+            .into_iter()
+            .for_each(print);
         for (name, count) in self.session.others_that_hold().map_err(|error| failed(&error))? {
-            let name = plain::name(&name);
-            let text = format_args!("session {name} holds {count}: `cofferdam changes list --session {name}`");
+            let look = self.orders.of_session(&name).changes("list", &[]);
+            let text = format_args!("session {} holds {count}: `{look}`", plain::name(&name));
             print(self.colour.paint(Mark::Dim, text));
         }
         if listed.is_empty() {
-            return Ok(nothing_there(&paths));
+            return Ok(self.nothing_there(&paths));
         }
         let is_conflict = listed.iter().any(|held| held.since == Since::Changed);
-        let is_secret = listed.iter().any(|held| held.shown.shown.reason.is_about_secrets());
-        print(closing_line(generation, &paths, Exceptions { is_conflict, is_secret }, self.colour));
+        let is_secret = listed.iter().any(|held| held.shown.shown.reason.must_be_named());
+        print(self.closing_line(generation, &paths, Exceptions { is_conflict, is_secret }));
         Ok(Exit::Success)
     }
 
@@ -107,14 +111,14 @@ impl Desk {
             return Ok(Exit::Success);
         }
         if differences.is_empty() {
-            return Ok(nothing_there(&paths));
+            return Ok(self.nothing_there(&paths));
         }
         for difference in &differences {
             difference.to_string().lines().for_each(|line| print(diff_line(line, self.colour)));
         }
         let is_conflict = differences.iter().any(|shown| shown.since == Since::Changed);
-        let is_secret = differences.iter().any(|shown| shown.held.reason.is_about_secrets());
-        print(closing_line(generation, &paths, Exceptions { is_conflict, is_secret }, self.colour));
+        let is_secret = differences.iter().any(|shown| shown.held.reason.must_be_named());
+        print(self.closing_line(generation, &paths, Exceptions { is_conflict, is_secret }));
         Ok(Exit::Success)
     }
 
@@ -140,6 +144,40 @@ impl Desk {
         }
         Ok(Exit::Success)
     }
+
+    /// That nothing is held is what somebody who named no path wanted, and not what somebody who did expects.
+    pub(super) fn nothing_there(&self, paths: &[TreePath]) -> Exit {
+        if paths.contains(&TreePath::root()) {
+            print("nothing is held");
+            return Exit::Success;
+        }
+        let look = self.orders.changes("list", &[]);
+        note(format_args!("cofferdam: nothing is held there; `{look}` shows what is"));
+        Exit::Failed
+    }
+
+    fn closing_line(&self, generation: u64, paths: &[TreePath], exceptions: Exceptions) -> String {
+        let seen = self.orders.seen(generation);
+        let named: Vec<String> = match paths.contains(&TreePath::root()) {
+            true => vec!["--all".to_owned()],
+            false => paths.iter().map(|path| self.as_typed(path)).collect(),
+        };
+        let generation = seen.to_string();
+        let words: Vec<&str> =
+            ["--generation", &generation].into_iter().chain(named.iter().map(String::as_str)).collect();
+        let but = match exceptions {
+            Exceptions { is_conflict: false, is_secret: false } => "",
+            Exceptions { is_conflict: true, is_secret: false } => ", but for what you changed since",
+            Exceptions { is_conflict: false, is_secret: true } => {
+                ", but for what only an order by its very name applies"
+            }
+            Exceptions { is_conflict: true, is_secret: true } => {
+                ", but for what you changed since, and for what only an order by its very name applies"
+            }
+        };
+        let order = self.orders.changes("apply", &words);
+        self.colour.paint(Mark::Dim, format_args!("as of generation {seen}; `{order}` applies exactly this{but}"))
+    }
 }
 
 /// Something for programs, with the list's generation for `--generation`.
@@ -163,16 +201,6 @@ struct Listed<'a> {
 struct Exceptions {
     is_conflict: bool,
     is_secret: bool,
-}
-
-/// That nothing is held is what somebody who named no path wanted, and not what somebody who did expects.
-pub(super) fn nothing_there(paths: &[TreePath]) -> Exit {
-    if paths.contains(&TreePath::root()) {
-        print("nothing is held");
-        return Exit::Success;
-    }
-    note(format_args!("cofferdam: nothing is held there; `cofferdam changes list` shows what is"));
-    Exit::Failed
 }
 
 fn when(at_ms: u64) -> String {
@@ -221,20 +249,6 @@ fn call_line(call: &Undoable, colour: Colour) -> String {
         colour.paint(Mark::Bold, &call.call),
         named.join(", "),
     )
-}
-
-fn closing_line(generation: u64, paths: &[TreePath], exceptions: Exceptions, colour: Colour) -> String {
-    let chosen = if paths.contains(&TreePath::root()) { "--all" } else { "PATH…" };
-    let but = match exceptions {
-        Exceptions { is_conflict: false, is_secret: false } => "",
-        Exceptions { is_conflict: true, is_secret: false } => ", but for what you changed since",
-        Exceptions { is_conflict: false, is_secret: true } => ", but for what only an order by its very name applies",
-        Exceptions { is_conflict: true, is_secret: true } => {
-            ", but for what you changed since, and for what only an order by its very name applies"
-        }
-    };
-    let order = format!("`cofferdam changes apply --generation {generation} {chosen}` applies exactly this{but}");
-    colour.paint(Mark::Dim, format_args!("as of generation {generation}; {order}"))
 }
 
 fn diff_line(line: &str, colour: Colour) -> String {

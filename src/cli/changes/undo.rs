@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use cofferdam_sandboxes::{Held, Reason, TreePath, UndoError, Undone};
+use cofferdam_sandboxes::{Change, Held, Reason, TreePath, UndoError, Undone};
 
 use super::{
     super::{
         exit::Exit,
         terminal::{Mark, note, print},
     },
-    Desk, failed, not_done, patience,
+    Desk, failed, not_done, patience, to_be_named,
 };
 use crate::{audit::Action, handed_back};
 
@@ -30,7 +30,7 @@ impl Desk {
         let all = [TreePath::root()];
         self.announce(Action::Undo, if paths.is_empty() { &all } else { &paths }, Some(call))?;
         let undone = self.session.undo(call, &paths, &secrets, &patience()).map_err(|error| match error {
-            UndoError::Session(error) => not_done(&error),
+            UndoError::Session(error) => not_done(&error, &self.orders),
             error @ (UndoError::Unknown { .. } | UndoError::Ambiguous { .. }) => failed(&error),
         })?;
         let Undone { order, applied, refused, stay, gone, notes } = undone;
@@ -54,7 +54,7 @@ impl Desk {
         let exit = match (applied.is_empty(), refused.is_empty()) {
             (false, true) => Exit::Success,
             (true, false) => {
-                note("cofferdam: nothing was done; name the other paths to undo those alone");
+                note(format_args!("cofferdam: nothing was done{}", self.what_would_do(call, &paths, &refused)?));
                 Exit::Person
             }
             (false, false) => Exit::Person,
@@ -66,10 +66,33 @@ impl Desk {
         };
         let order = (!applied.is_empty()).then_some(order);
         if let Some(order) = &order {
-            print(self.colour.paint(Mark::Dim, format_args!("`cofferdam changes undo {order}` does it again")));
+            let again = self.undo_order(order, &applied, &to_be_named(&applied, &secrets));
+            print(self.colour.paint(Mark::Dim, format_args!("`{again}` does it again")));
         }
         self.record(Action::Undo, &applied, order)?;
         Ok(exit)
+    }
+
+    /// What to order instead of an undo of which all was refused.
+    fn what_would_do(&self, call: &str, paths: &[TreePath], refused: &[Held]) -> Result<String, Exit> {
+        let calls = self.session.undoable().map_err(|error| failed(&error))?;
+        let mut changes: Vec<Change> =
+            calls.into_iter().find(|known| known.call.starts_with(call)).map(|known| known.changes).unwrap_or_default();
+        changes.retain(|change| paths.is_empty() || paths.iter().any(|path| change.path.is_within(path)));
+        if refused.iter().all(|held| held.reason.must_be_named()) {
+            let named = |held: &Held| match &held.reason {
+                Reason::ContainsSecret { path } => TreePath::new(path).unwrap_or_else(|| held.change.path.clone()),
+                _ => held.change.path.clone(),
+            };
+            let named: Vec<TreePath> = refused.iter().map(named).collect();
+            let these = if named.len() == 1 { "it" } else { "them" };
+            return Ok(format!("; an order that names {these} does it: `{}`", self.undo_order(call, &changes, &named)));
+        }
+        let is_refused = |change: &Change| refused.iter().any(|held| held.change.path == change.path);
+        Ok(match changes.iter().all(is_refused) {
+            true => String::new(),
+            false => "; name the other paths to undo those alone".to_owned(),
+        })
     }
 }
 

@@ -146,17 +146,17 @@ impl Session {
         Ok(found.map_err(failed)?.unwrap_or_default())
     }
 
-    /// The session's own commits, in a sentence for a person; `None` where there are none.
+    /// The session's own commits, in a sentence for a person, which says that `order` takes them; `None` where there are none.
     ///
     /// # Errors
     /// [`LayersError`](crate::workspace::LayersError).
-    pub fn own_commits(&self) -> Result<Option<String>, crate::workspace::LayersError> {
+    pub fn own_commits(&self, order: &str) -> Result<Option<String>, crate::workspace::LayersError> {
         let layers = self.layers()?;
         Ok(layers.history().map(|history| {
             let base = history.base.as_ref().map_or("nothing", ObjectId::short);
             let branch = history.branch.as_deref().map_or("no branch", |name| name.trim_start_matches("refs/heads/"));
             format!(
-                "the agent's commits: {} at {}, on {base} of {branch}; `cofferdam changes commit-take` takes them",
+                "the agent's commits: {} at {}, on {base} of {branch}; `{order}` takes them",
                 reference(self.name()),
                 history.head.short(),
             )

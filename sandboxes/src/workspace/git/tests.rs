@@ -153,7 +153,7 @@ fn an_honest_commit_comes_out_as_a_pack_and_a_ref_and_is_held_for_the_session() 
     let kept: Vec<String> = stack.held.keys().map(ToString::to_string).collect();
     assert_eq!(kept, [".git/index", ".git/logs/HEAD", ".git/refs/heads/main"]);
     assert!(stack.held.values().all(|held| held.reason == Reason::RepositoryState));
-    assert!(session.own_commits().unwrap().unwrap().contains("refs/agents/default"));
+    assert!(session.own_commits("take").unwrap().unwrap().contains("refs/agents/default"));
     assert_eq!(bench.take().unwrap(), None, "there is nothing new in it");
 }
 
