@@ -160,12 +160,18 @@ pub fn run(line: CommandLine) -> Exit {
 }
 
 impl Common {
-    /// The options that were given, as an entry of a client gives them to `serve`, with absolute paths.
+    /// The options that were given, or that variables stand for, as an entry of a client gives them to `serve`, with absolute paths.
     fn carried(&self, setup: &Setup) -> Vec<(&'static str, String)> {
         let absolute = |path: &PathBuf| setup.environment.absolute_path(path).to_string_lossy().into_owned();
         let session = (self.session != DEFAULT_SESSION).then(|| ("--session", self.session.clone()));
-        let policy = self.policy.as_ref().map(|path| ("--policy", absolute(path)));
-        let state = self.state.as_ref().map(|path| ("--state", absolute(path)));
+        // A client may start the server without the variables that say where these are now.
+        let home = &setup.folders.home;
+        let is_usual = setup.folders.policy() == home.join(".config/cofferdam/policy.toml");
+        let moved = (!is_usual).then(|| setup.folders.policy()).filter(|policy| policy.exists());
+        let policy = self.policy.clone().or(moved).map(|path| ("--policy", absolute(&path)));
+        let is_usual = setup.folders.state == home.join(".local/state/cofferdam");
+        let is_said = self.state.is_some() || !is_usual;
+        let state = is_said.then(|| ("--state", absolute(&setup.folders.state)));
         [session, policy, state].into_iter().flatten().collect()
     }
 }

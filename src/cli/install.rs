@@ -38,7 +38,7 @@ pub(super) struct Install {
     /// keeps a file a workspace, and `cofferdam-FOLDER` for one that keeps one file for all
     #[arg(long)]
     name: Option<String>,
-    /// Replaces an entry of that name that starts something else
+    /// Replaces an entry of that name that starts something else, and options that the workspace's entry has
     #[arg(long)]
     replace: bool,
 }
@@ -66,6 +66,22 @@ pub(super) enum InstallError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// The workspace's entry has other options.
+    #[error(
+        "write {} in {path}: the entry is there with the arguments {has}, and would have {wanted}; --replace writes that, and \
+         --name makes an entry of its own",
+        plain::name(name)
+    )]
+    Different {
+        /// Which.
+        path: PathBuf,
+        /// The entry.
+        name: String,
+        /// Its arguments.
+        has: String,
+        /// What they would be.
+        wanted: String,
     },
     /// The file is not what we may add to. It is left alone.
     #[error("add to {path}: {why}; correct the file, or move it away, and try again")]
@@ -113,7 +129,7 @@ pub(super) fn run(install: &Install, setup: &Setup, carried: &Carried, workspace
             let written = colour.paint(Mark::Good, "written");
             print(format_args!("{written} {} in {}", plain::name(&planned.name), planned.path.display()));
             if let Some(backup) = backup {
-                print(format_args!("the file as it was: {}", backup.display()));
+                print(format_args!("the file as it was: {}; remove it when you need it no more", backup.display()));
             }
             print("Start the client again to use it.");
             Exit::Success
@@ -371,6 +387,10 @@ fn prepare(
             if let Some(arguments) = there["args"].as_array_mut() {
                 carry(arguments, carried);
             }
+            if there["args"] != was["args"] && !chosen.replace {
+                let [has, wanted] = [&was["args"], &there["args"]].map(|arguments| plain::name(&arguments.to_string()));
+                return Err(InstallError::Different { path: path.to_owned(), name, has, wanted });
+            }
             if *there == was {
                 let after = before.clone().unwrap_or_default();
                 return Ok(Planned { path: path.to_owned(), name, before, after });
@@ -536,12 +556,15 @@ mod tests {
     }
 
     #[test]
-    fn the_options_that_were_given_are_in_the_entry_and_replace_what_it_has() {
+    fn the_options_that_were_given_are_in_the_entry_and_replace_others_only_when_told_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".mcp.json");
-        let chosen = Chosen { name: Name::OfFile, replace: false };
+        let plan = |replace: bool, carried: &Carried| {
+            let chosen = Chosen { name: Name::OfFile, replace };
+            prepare(&path, &chosen, Path::new("/bin/cofferdam"), (Path::new("/w"), carried))
+        };
         let arguments = |carried: &Carried| {
-            let planned = prepare(&path, &chosen, Path::new("/bin/cofferdam"), (Path::new("/w"), carried)).unwrap();
+            let planned = plan(true, carried).unwrap();
             write(&planned).unwrap();
             let file: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
             file["mcpServers"]["cofferdam"]["args"].clone()
@@ -549,6 +572,9 @@ mod tests {
         let given = |session: &str| [("--session", session.to_owned()), ("--policy", "/p".to_owned())];
         let expected = |session: &str| json!(["serve", "--workspace", "/w", "--session", session, "--policy", "/p"]);
         assert_eq!(arguments(&given("a")), expected("a"));
+        let refused = plan(false, &given("b")).unwrap_err().to_string();
+        assert!(refused.contains(r#""--session","a""#) && refused.contains(r#""--session","b""#), "{refused}");
+        assert!(plan(false, &given("a")).unwrap().is_there());
         assert_eq!(arguments(&given("b")), expected("b"));
         assert_eq!(arguments(&[]), expected("b"), "what is not given stays");
         let mut joined = vec![json!("serve"), json!("--session=a")];
