@@ -85,14 +85,19 @@ pub(super) fn run(doctor: &Doctor, setup: &Setup, colour: Colour) -> Exit {
 }
 
 /// Tries a sandbox in the workspace, or, if that cannot be used, in an empty folder that stands in for it: what the
-/// machine offers is worth knowing all the same. Says why it was refused.
+/// machine offers is worth knowing all the same. So it is with a policy file in the workspace that is wrong. Says why the
+/// workspace was refused.
 fn look(setup: &Setup) -> Result<(Report, Option<WorkspaceError>), Unusable> {
     let state = config::prepare_state(&setup.folders.state)?;
     // Not being able to record is a reason for every call to be refused; better known now.
     drop(audit::Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?);
     let refused = match open_session(setup, &state) {
-        Ok(session) => return Ok((try_sandbox(setup, &state, &session)?, None)),
-        Err(Unusable::Workspace(refused)) => refused,
+        Ok(session) => match try_sandbox(setup, &state, &session) {
+            // The repository's file may be what is wrong, and it is told anyhow; the machine is as it is.
+            Err(Unusable::Policy(_)) => None,
+            tried => return Ok((tried?, None)),
+        },
+        Err(Unusable::Workspace(refused)) => Some(refused),
         Err(error) => return Err(error),
     };
     let refuse = |source| Unusable::Config(ConfigError::MakeState { path: std::env::temp_dir(), source });
@@ -102,7 +107,7 @@ fn look(setup: &Setup) -> Result<(Report, Option<WorkspaceError>), Unusable> {
     let own_state = config::prepare_state(&own_state)?;
     let setup = Setup { workspace, ..setup.clone() };
     let session = open_session(&setup, &own_state)?;
-    Ok((try_sandbox(&setup, &own_state, &session)?, Some(refused)))
+    Ok((try_sandbox(&setup, &own_state, &session)?, refused))
 }
 
 /// Opens a sandbox as `run_tests` would get it, and closes it again.

@@ -451,3 +451,22 @@ fn what_a_run_built_is_listed_taken_out_and_cleared() {
         assert!(place.run(&["audit", "verify"]).status.success());
     }
 }
+
+#[test]
+fn doctor_reports_on_the_machine_beside_a_wrong_policy_file_of_the_repository() {
+    let place = Place::with(&[(".cofferdam.toml", "version = 1\n[limts]\npids = 64\n")]);
+    let output = place.run(&["doctor"]);
+    let [report, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    assert!(!output.status.success() && errors.contains("limts"), "{errors}");
+    assert!(report.contains("memory"), "{report}{errors}");
+}
+
+#[test]
+fn an_entry_says_where_a_variable_moved_the_state() {
+    let place = Place::new();
+    let state = place.all().join("moved");
+    let mut install = place.cofferdam();
+    let output = install.args(["install", "claude-code", "--dry-run"]).env("XDG_STATE_HOME", &state).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("--state") && shown.contains(&*state.join("cofferdam").to_string_lossy()), "{shown}");
+}
