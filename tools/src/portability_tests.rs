@@ -79,6 +79,8 @@ fn schemas_are_portable() {
 #[test]
 fn names_titles_and_descriptions_fit_their_readers() {
     assert!(INSTRUCTIONS.len() < 2000, "{}", INSTRUCTIONS.len());
+    // They are sent before the policy is read, and must be true under each of its modes.
+    assert!(INSTRUCTIONS.contains("draft (all wait)") && INSTRUCTIONS.contains("read_only (refused)"));
     for tool in each() {
         let name = tool.name();
         assert!(name.len() <= 30 && name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_'), "{name}");
