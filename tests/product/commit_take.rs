@@ -41,7 +41,7 @@ fn the_person_goes_on_meanwhile() {
     commit(&place, "Onwards");
     // Or they want none of it.
     let output = place.run(&["changes", "discard", ".git"]);
-    assert!(output.status.success() && text(&output).contains("discarded .git"), "{}", text(&output));
+    assert!(output.status.success() && text(&output).contains("discarded the session's commits; `refs/agents/default` still has them"), "{}", text(&output));
     assert_eq!(ask(&place, "git_log", json!({}))["commits"][0]["subject"], json!("Merge"));
 }
 
