@@ -446,6 +446,9 @@ impl Workspace {
         let folder = super::held::layer::open(&path).map_err(failed)?;
         let mut built = Built::new(folder.as_fd(), self.fd(), secrets, before, &authored);
         built.add_all(&places)?;
+        let mut others = built.others(&places, finder.names());
+        others.retain(|place| !is_in(&sealed, &place.target));
+        built.add_all(&others)?;
         for folder in &sealed {
             built.seal(folder)?;
         }

@@ -307,3 +307,47 @@ fn what_an_agent_wrote_takes_no_line_out_of_answers_and_what_a_person_wrote_does
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     assert_eq!(masks(&ground).redactor().redact("s3cr3t-1234567890").count, 1);
 }
+
+/// A password that no example has, so that an example with it does not count.
+const CHOSEN: &str = "CHOSEN=hunter2\n";
+
+#[test]
+fn one_listed_name_of_which_a_file_does_not_count_takes_no_other_from_it() {
+    // The names are looked at in their order; the first of each does not count.
+    for (target, listed) in
+        [(".env.example", vec![".env.local"]), ("conf/x", vec!["a/appsettings.json", "b/.env"])]
+    {
+        let ground = Playground::new();
+        ground.write(target, CHOSEN);
+        for name in &listed {
+            fs::create_dir_all(ground.host(name).parent().unwrap()).unwrap();
+            symlink(ground.host(target), ground.host(name)).unwrap();
+        }
+        assert_eq!(found(&ground), [target]);
+        // What is as young as a file system's coarsest time is read again; once it is not, nothing is.
+        std::thread::sleep(Duration::from_millis(3_100));
+        for _ in 0..2 {
+            ground.write(&format!("{target}.env"), SECRET);
+            assert!(found(&ground).contains(&target.to_owned()), "{target}");
+            fs::remove_file(ground.host(&format!("{target}.env"))).unwrap();
+            assert_eq!(found(&ground), [target]);
+        }
+    }
+}
+
+#[test]
+fn all_names_of_one_file_are_masked_if_it_counts_by_one() {
+    for listed in [vec![".env.example", ".env.local"], vec!["a/.env", "b/appsettings.json"], vec!["a.pem", "b/.env"]] {
+        let ground = Playground::new();
+        ground.write("z/notes", CHOSEN);
+        for name in &listed {
+            fs::create_dir_all(ground.host(name).parent().unwrap()).unwrap();
+            fs::hard_link(ground.host("z/notes"), ground.host(name)).unwrap();
+        }
+        assert_eq!(found(&ground), [listed.as_slice(), &["z/notes"]].concat());
+        let masks = masks(&ground);
+        for name in found(&ground) {
+            assert_eq!(seen(&masks, &name).0, "CHOSEN=masked\n", "{name}");
+        }
+    }
+}

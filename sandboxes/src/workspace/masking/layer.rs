@@ -69,7 +69,7 @@ impl<'a> Built<'a> {
         let mut others = Vec::new();
         for place in places {
             let failed = |source| MaskError::Mask { path: place.target.clone(), source };
-            if self.files.contains_key(&place.target) {
+            if self.is_made(place) {
                 continue;
             }
             match self.before.0.of(place) {
@@ -89,10 +89,31 @@ impl<'a> Built<'a> {
         Ok(())
     }
 
+    /// The other names of files that are masked by now, of which `names` has all that are known: what a file holds counts under
+    /// each of them if it does under one.
+    pub(super) fn others(
+        &self,
+        places: &[Place],
+        mut names: BTreeMap<(u64, u64), BTreeSet<TreePath>>,
+    ) -> Vec<Place> {
+        let mut others = Vec::new();
+        for place in places.iter().filter(|place| place.entry.links > 1 && self.is_made(place)) {
+            let names = names.remove(&place.entry.identity()).unwrap_or_default();
+            let other = |target| Place { listed: place.listed.clone(), target, links: Vec::new(), entry: place.entry };
+            others.extend(names.into_iter().map(other));
+        }
+        others
+    }
+
+    /// Whether a file is masked by now. One whose content does not count under one listed name may count under another.
+    fn is_made(&self, place: &Place) -> bool {
+        self.files.get(&place.target).is_some_and(|one| one.made.is_some())
+    }
+
     fn add(&mut self, place: &Place) -> io::Result<()> {
         let listed = place.listed.as_path();
         let Some(candidate) = self.secrets.candidate(listed) else { return Ok(()) };
-        if self.files.contains_key(&place.target) {
+        if self.is_made(place) {
             return Ok(());
         }
         let read = SystemTime::now();
