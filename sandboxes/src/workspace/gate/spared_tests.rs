@@ -228,6 +228,23 @@ fn lines_that_a_session_added_to_a_masked_file_go_into_the_real_one_by_its_name(
 }
 
 #[test]
+fn rights_that_a_person_took_from_a_file_meanwhile_stay_away() {
+    let ground = Playground::new();
+    ground.write(".env", REAL);
+    let mode = |mode| fs::set_permissions(ground.host(".env"), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".env", &format!("{MASKED}NEW=1\n"));
+    });
+    mode(0o600);
+    assert_eq!(reasons(&apply(&session, &[".env"]).held), [(".env".into(), Reason::Conflict)]);
+    assert_eq!(applied(&apply(&session, &[".env"])), [".env"]);
+    assert_eq!(ground.read(".env"), Some(format!("{REAL}NEW=1\n")));
+    assert_eq!(fs::metadata(ground.host(".env")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn what_a_session_does_to_a_masked_line_is_refused_and_costs_nothing() {
     let ground = Playground::new();
     ground.write(".env", REAL);

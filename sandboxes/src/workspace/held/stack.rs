@@ -72,11 +72,6 @@ impl HeldChange {
             Since::Changed
         }
     }
-
-    /// What the workspace had there when it was last compared.
-    fn last_known(&self) -> &HostVersion {
-        self.told.as_ref().unwrap_or(&self.host)
-    }
 }
 
 /// Where a held change comes from.
@@ -261,15 +256,16 @@ impl Stack {
 
     /// Whether what is below `folder` depends on a held change of it: it is not there yet, or not a folder yet.
     fn stands_on(&self, folder: &TreePath) -> bool {
-        self.held.get(folder).is_some_and(|held| match held.last_known() {
-            HostVersion::Folder { .. } => false,
+        let is_folder = |host: &HostVersion| match host {
+            HostVersion::Folder { .. } => true,
             HostVersion::Absent
             | HostVersion::File { .. }
             | HostVersion::Tree { .. }
             | HostVersion::Link { .. }
             | HostVersion::Fifo { .. }
-            | HostVersion::Unknown => true,
-        })
+            | HostVersion::Unknown => false,
+        };
+        self.held.get(folder).is_some_and(|held| !is_folder(&held.host) || !held.told.iter().all(is_folder))
     }
 
     /// Whether anything below `path` is held.
