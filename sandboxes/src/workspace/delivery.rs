@@ -276,7 +276,8 @@ pub(super) fn piece<'a>(
     content: Content<'a>,
 ) -> io::Result<Piece<'a>> {
     let host = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
-    Ok(Piece { held: HeldChange { change, reason, origin: origin.clone(), host, told: None }, content })
+    let held = HeldChange { change, reason, origin: origin.clone(), host, told: None, mask: None };
+    Ok(Piece { held, content })
 }
 
 /// How a delivery ended.

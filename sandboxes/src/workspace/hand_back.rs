@@ -23,7 +23,7 @@ use super::{
         assessment::{Assessed, Assessment, Carrier},
         selection::Selection,
     },
-    held::stack::{Bond, Content, Origin, Piece, Stack},
+    held::stack::{Bond, Content, HeldChange, Origin, Piece, Stack},
     kept::left,
     masking::{MaskError, Masks, OnTop},
     notice,
@@ -245,9 +245,11 @@ impl Session {
                     sorted.held.push(Held { change: change.clone(), reason: reason.clone() });
                     let mut piece = piece(self.workspace(), change, reason, origin, content)?;
                     // What the host changed since the first of them is a conflict still, however often the agent went on.
-                    if let Some(earlier) = stack.held.get(&piece.held.change.path) {
+                    let earlier = stack.held.get(&piece.held.change.path);
+                    if let Some(earlier) = earlier {
                         (piece.held.host, piece.held.told) = (earlier.host.clone(), earlier.told.clone());
                     }
+                    piece.held.mask = mask(order, &piece.held.change.path, earlier)?;
                     sorted.pieces.push(piece);
                 }
                 Decision::Apply => {
@@ -262,6 +264,21 @@ impl Session {
         }
         Ok(sorted)
     }
+}
+
+/// The digest of what a call saw of a masked file, where that is known. One that saw an earlier change of its session in its place
+/// began with what that began with.
+fn mask(order: &Order<'_>, path: &TreePath, earlier: Option<&HeldChange>) -> io::Result<Option<String>> {
+    // What a run left was seen before these masks were made.
+    if order.seen.is_some() {
+        return Ok(None);
+    }
+    let mask = order.masks.digest_at(path)?;
+    Ok(match (order.on_top, earlier) {
+        // Where it is another one by now it is not known which of them was seen.
+        (OnTop::Held, Some(earlier)) => mask.filter(|mask| earlier.mask.as_ref() == Some(mask)),
+        (OnTop::Held, None) | (OnTop::Masks, _) => mask,
+    })
 }
 
 /// Changes by what is done with them.

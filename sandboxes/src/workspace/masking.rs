@@ -41,7 +41,12 @@ use self::{
     watch::Arrivals,
 };
 use super::{
-    authored::Authored, change::What, held::stack::Layers, tree_path::TreePath, version::HostVersion,
+    authored::Authored,
+    beneath,
+    change::What,
+    held::stack::Layers,
+    tree_path::TreePath,
+    version::{HostVersion, digest},
     workspace::Workspace,
 };
 use crate::call_folder::CallFolder;
@@ -324,6 +329,12 @@ impl Masks {
     /// Whether the file at `path` itself is masked, and so that it is seen.
     pub(super) fn hides(&self, path: &TreePath) -> bool {
         self.masked.contains_key(path) && self.files() == SecretFiles::Masked
+    }
+
+    /// SHA-256, in hexadecimal, of what is seen of the file at `path`, if it is masked and so that it is seen.
+    pub(super) fn digest_at(&self, path: &TreePath) -> io::Result<Option<String>> {
+        let layer = self.layer().filter(|_| self.hides(path));
+        layer.map(|layer| digest(beneath::file(layer, path.as_path())?)).transpose()
     }
 
     /// The masked file of this name.

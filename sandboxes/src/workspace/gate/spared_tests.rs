@@ -211,7 +211,7 @@ fn lines_that_a_session_added_to_a_masked_file_go_into_the_real_one_by_its_name(
     ground.settle();
     ground.write(".env", &later);
     let released = apply(&session, &[".env"]);
-    assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why: Unmerged::MaskedLine { line: 3 } })]);
+    assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why: Unmerged::SeenOtherwise })]);
     assert_eq!(ground.read(".env"), Some(later));
     // A value alone is another one: told once, then it is about what is there.
     let real = real.replace("s3cr3t", "an0ther");
@@ -242,6 +242,50 @@ fn rights_that_a_person_took_from_a_file_meanwhile_stay_away() {
     assert_eq!(applied(&apply(&session, &[".env"])), [".env"]);
     assert_eq!(ground.read(".env"), Some(format!("{REAL}NEW=1\n")));
     assert_eq!(fs::metadata(ground.host(".env")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_line_that_a_person_wrote_during_a_run_is_not_taken_for_one_that_the_run_removed() {
+    let ground = Playground::new();
+    let real = "//r.example/:_authToken=abcdef1234567890\n";
+    ground.write(".npmrc", real);
+    let session = ground.session();
+    let (stamp, upper, masks) = (ground.stamp(), ground.upper(), ground.masks());
+    upper.write(".npmrc", "//r.example/:_authToken=masked\nfund=false\n");
+    let theirs = format!("{real}save-exact=true\n");
+    ground.write(".npmrc", &theirs);
+    let (changeset, allowed) = (upper.changeset(), HandBack::Tree);
+    let order = Order {
+        changeset: &changeset,
+        admission: ground.admission(&allowed),
+        masks: &masks,
+        on_top: OnTop::Held,
+        stamp: &stamp,
+        seen: None,
+        masked_then: None,
+        origin: &crate::workspace::playground::origin("run"),
+    };
+    let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);
+    assert_eq!(held, [(".npmrc".into(), Reason::MaskedLines)]);
+    for _ in 0..2 {
+        let released = apply(&session, &[".npmrc"]);
+        let why = Unmerged::SeenOtherwise;
+        assert_eq!(reasons(&released.held), [(".npmrc".into(), Reason::NotMerged { why })]);
+        assert_eq!(ground.read(".npmrc").as_ref(), Some(&theirs));
+    }
+    // A later call of the session, which sees what is held, changes nothing of that.
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".npmrc", "//r.example/:_authToken=masked\nfund=false\naudit=false\n");
+    });
+    assert_eq!(applied(&apply(&session, &[".npmrc"])), [""; 0]);
+    assert_eq!(ground.read(".npmrc"), Some(theirs));
+    // Begun anew, it goes into what is there.
+    session.discard(&[path(".npmrc")], &patient(&|| false)).unwrap();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".npmrc", "//r.example/:_authToken=masked\nsave-exact=true\nfund=false\n");
+    });
+    assert_eq!(applied(&apply(&session, &[".npmrc"])), [".npmrc"]);
+    assert_eq!(ground.read(".npmrc"), Some(format!("{real}save-exact=true\nfund=false\n")));
 }
 
 #[test]

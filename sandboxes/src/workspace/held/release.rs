@@ -25,7 +25,6 @@ use crate::workspace::{
     delivery::{
         Delivered, Delivery, Steps, Uninterrupted,
         operation::{EntryState, Expected, Operation},
-        piece,
     },
     gate::spared::{Merged, Moved, Spared},
     masking::Masks,
@@ -167,7 +166,7 @@ impl Session {
                 None => self.site(held),
             };
             let merged = spared.merged.get(path);
-            let place = place.and_then(|place| match merged {
+            let site = site.and_then(|site| match merged {
                 // It was another one when it was read.
                 Some(merged) if !merged.is_of(&site.host) => Err(SiteError::Refused(Reason::Conflict)),
                 Some(_) | None => Ok(site),
@@ -178,10 +177,9 @@ impl Session {
                 Err(SiteError::Refused(reason)) => {
                     if reason == Reason::Conflict {
                         // Told now: the next order is about what is there now.
-                        let (change, why) = (held.change.clone(), held.reason.clone());
-                        let mut piece = piece(self.workspace(), change, why, &held.origin, Content::None)?;
-                        piece.held.told = Some(std::mem::replace(&mut piece.held.host, held.host.clone()));
-                        order.told.push(piece);
+                        let Change { path, what } = &held.change;
+                        let told = Some(HostVersion::of(self.workspace().fd(), path, what)?);
+                        order.told.push(Piece { held: HeldChange { told, ..held.clone() }, content: Content::None });
                     }
                     order.held.push(Held { change: held.change.clone(), reason });
                     continue;

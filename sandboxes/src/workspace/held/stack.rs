@@ -47,6 +47,10 @@ pub struct HeldChange {
     /// the workspace has again what it had; only the next order knows that the person knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<HostVersion>,
+    /// SHA-256, in hexadecimal, of what was seen of the file there when the change was made, if it holds credentials and is masked;
+    /// `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
 }
 
 /// What the workspace has at a held path, beside what it had when the change was held.
@@ -254,7 +258,8 @@ impl Stack {
         }
     }
 
-    /// Whether what is below `folder` depends on a held change of it: it is not there yet, or not a folder yet.
+    /// Whether what is below `folder` depends on a held change of it: it is not there yet, or not a folder yet. What a person was
+    /// told of may be gone again, so only what was there all the time is taken for there.
     fn stands_on(&self, folder: &TreePath) -> bool {
         let is_folder = |host: &HostVersion| match host {
             HostVersion::Folder { .. } => true,

@@ -60,7 +60,7 @@ impl Place {
             };
             let change = Change { path: path.clone(), what: what.clone() };
             let (reason, host) = (Reason::Conflict, HostVersion::Absent);
-            Piece { held: HeldChange { change, reason, origin: origin("call"), host, told: None }, content }
+            Piece { held: HeldChange { change, reason, origin: origin("call"), host, told: None, mask: None }, content }
         };
         let pieces: Vec<_> = added.iter().map(piece).collect();
         let next = self.stack.next(self.ledger.folder(), Ground::as_it_is(work.as_fd()), removed, &pieces).unwrap();
@@ -193,6 +193,6 @@ fn a_folder_that_a_person_was_told_of_need_not_be_there_any_more() {
     let (mode, origin) = (0o755, origin("call"));
     let change = Change { path: folder.clone(), what: What::Folder { mode, opaque: false } };
     let (host, told) = (HostVersion::Absent, Some(HostVersion::Folder { mode }));
-    stack.held.insert(folder.clone(), HeldChange { change, reason: Reason::Conflict, origin, host, told });
+    stack.held.insert(folder.clone(), HeldChange { change, reason: Reason::Conflict, origin, host, told, mask: None });
     assert!(stack.is_related(&folder.join("x".as_ref()), &What::Deleted));
 }
