@@ -165,6 +165,12 @@ impl Session {
     /// Remembers the files of listed names that a call makes, before they are there: their values are the agent's own. Gives
     /// which. Of a file that the host had before nothing is remembered, whatever it is now.
     fn author(&self, order: &Order<'_>, operations: &[(Operation, Content<'_>)]) -> Vec<TreePath> {
+        // What a program writes may be what a person wrote elsewhere, as git and archives have it; what a call moves, too. What is
+        // left are file tools that were given the text.
+        let moves = order.changeset.changes.iter().any(|change| change.what == What::Deleted);
+        if order.origin.bond != Bond::OneAct || moves {
+            return Vec::new();
+        }
         let secrets = order.masks.secrets();
         let listed = operations.iter().filter(|(operation, _)| {
             matches!(operation.change.what, What::File { .. })

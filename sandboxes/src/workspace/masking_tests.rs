@@ -11,7 +11,10 @@ use cofferdam_policy::Secrets;
 
 use cofferdam_contract::HandBack;
 
-use super::{Masks, playground::Playground};
+use super::{
+    Bond, Masks, OnTop, Order, Origin,
+    playground::{Playground, only, origin, patient},
+};
 
 const SECRET: &str = "A=s3cr3t-1234567890\n";
 
@@ -350,4 +353,33 @@ fn all_names_of_one_file_are_masked_if_it_counts_by_one() {
             assert_eq!(seen(&masks, &name).0, "CHOSEN=masked\n", "{name}");
         }
     }
+}
+
+#[test]
+fn what_a_file_tool_moves_and_what_a_run_unpacks_are_no_text_of_an_agent() {
+    let ground = Playground::new();
+    ground.write("settings.txt", SECRET);
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.delete("settings.txt").write(".env", SECRET);
+    let back = ground.hand_back(&session, &upper, &only(&["settings.txt", ".env"]), &stamp);
+    assert_eq!(back.applied.len(), 2, "{back:?}");
+    assert_eq!(masks(&ground).redactor().redact("s3cr3t-1234567890").count, 1);
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("unpacked/.env", "A=an0ther-1234567890\n");
+    let (changeset, masks) = (upper.changeset(), ground.masks());
+    let order = Order {
+        changeset: &changeset,
+        admission: ground.admission(&HandBack::Tree),
+        masks: &masks,
+        on_top: OnTop::Held,
+        stamp: &stamp,
+        seen: None,
+        masked_then: None,
+        // A run: its changes are no act of a file tool.
+        origin: &Origin { bond: Bond::None, ..origin("run") },
+    };
+    let back = session.hand_back(&order, &patient(&|| false)).unwrap();
+    assert_eq!(back.applied.len(), 2, "{back:?}");
+    assert_eq!(self::masks(&ground).redactor().redact("an0ther-1234567890").count, 1);
 }
