@@ -356,6 +356,34 @@ fn all_names_of_one_file_are_masked_if_it_counts_by_one() {
 }
 
 #[test]
+fn what_was_left_out_for_a_crowd_is_looked_for_when_the_crowd_is_gone() {
+    let ground = Playground::new();
+    let many = |file: usize| {
+        (0..1_000).map(|at| format!("V{at}=l0ng-{file}-{at}-{}\n", "x1".repeat(380))).collect::<String>()
+    };
+    let names = (0..60_000).map(|at| format!("NAME_{at}=1\n")).collect::<String>();
+    for file in 0..4 {
+        ground.write(&format!("{file}/.env"), &many(file));
+        ground.write(&format!("names{file}/.env"), &names);
+    }
+    let longest = format!("l0ngest-{}", "y2".repeat(500));
+    ground.write("their/.env", &format!("A={longest}\n"));
+    ground.write("zlast/.env", &names);
+    std::thread::sleep(Duration::from_millis(3_100));
+    let crowded = masks(&ground);
+    assert!(crowded.left_out() > 0);
+    assert_eq!(crowded.redactor().redact(&longest).count, 0);
+    assert!(seen(&crowded, "zlast/.env").0.starts_with("# masked"));
+    for file in 0..4 {
+        fs::remove_dir_all(ground.host(&file.to_string())).unwrap();
+        fs::remove_dir_all(ground.host(&format!("names{file}"))).unwrap();
+    }
+    let alone = masks(&ground);
+    assert_eq!((alone.redactor().redact(&longest).count, alone.left_out()), (1, 0));
+    assert!(seen(&alone, "zlast/.env").0.starts_with("NAME_0=masked\n"));
+}
+
+#[test]
 fn what_a_file_tool_moves_and_what_a_run_unpacks_are_no_text_of_an_agent() {
     let ground = Playground::new();
     ground.write("settings.txt", SECRET);

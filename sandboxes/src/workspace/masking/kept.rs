@@ -2,7 +2,7 @@
 //!
 //! Whoever changes one file would else make the server read all of them. What is kept has bounds, for what is in such files is
 //! not ours: beyond [`MOST_SHOWN`] a file is masked by a notice, and beyond [`MOST_VALUE_BYTES`] the longest values are not
-//! looked for, until their file changes.
+//! looked for. Neither is used again, so that it ends when there is room.
 
 use std::{
     collections::{BTreeMap, BinaryHeap},
@@ -37,7 +37,8 @@ pub(super) struct One {
     pub(super) listed: TreePath,
     /// What was there.
     pub(super) entry: Entry,
-    /// When it was read; `None` when it was not, or not that.
+    /// When it was read; `None` when it was not, or not that, or when it had to give something up for what others have: then it is
+    /// made anew, for they may be gone.
     pub(super) read: Option<SystemTime>,
     /// `None` when its content does not count.
     pub(super) made: Option<Made>,
@@ -92,7 +93,11 @@ impl Kept {
         for (number, one) in self.files.values_mut().enumerate() {
             if let Some(made) = &mut one.made {
                 let values = by_file.remove(&number).unwrap_or_default();
-                made.left_out += (made.values.len() - values.len()) as u64;
+                let left_out = made.values.len() - values.len();
+                if left_out > 0 {
+                    one.read = None;
+                }
+                made.left_out += left_out as u64;
                 made.values = values;
             }
         }

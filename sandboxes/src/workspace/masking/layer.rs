@@ -144,6 +144,7 @@ impl<'a> Built<'a> {
         };
         if self.shown_bytes + mask.shown.len() > MOST_SHOWN {
             mask.shown = candidate.unread(listed).shown;
+            one.read = None;
         }
         self.shown_bytes += mask.shown.len();
         self.put(place, &mask.shown)?;
