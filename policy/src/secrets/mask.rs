@@ -36,6 +36,8 @@ pub struct Mask {
     pub shown: Vec<u8>,
     /// Values that must not be seen in output.
     pub values: Vec<String>,
+    /// How many more there are, which are not looked for.
+    pub left_out: u64,
     /// For each line that is seen the line of the file, from 0, that it stands for alone. Empty where a mask is not made line by
     /// line, and where the file has lines that are neither seen nor comments.
     pub lines: Vec<usize>,
@@ -257,7 +259,7 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
             places.lose();
         }
     }
-    Mask { shown: shown.into_bytes(), values: values.list, lines: places.of(&text) }
+    values.mask(shown, places.of(&text))
 }
 
 /// Whether a line in quotes holds the one that closes them. What a line's last sign escapes is its end.
@@ -335,7 +337,7 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
             None => shown.push_str(&format!("{line}\n")),
         }
     }
-    checked(Mask { shown: shown.into_bytes(), values: values.list, lines: places.of(text) }, path, content)
+    checked(values.mask(shown, places.of(text)), path, content)
 }
 
 /// JSON without its credentials. What is not quite JSON, as with comments, is read by line.
@@ -348,7 +350,7 @@ pub(super) fn json_without_credentials(path: &Path, content: &[u8]) -> Mask {
     else {
         return notice(path, content);
     };
-    checked(Mask { shown: (shown + "\n").into_bytes(), values: values.list, lines: Vec::new() }, path, content)
+    checked(values.mask(shown + "\n", Vec::new()), path, content)
 }
 
 /// JSON without the texts that are credentials; these are added to `values`. Its depth is bounded as above.
@@ -398,7 +400,7 @@ pub(super) fn notice(path: &Path, content: &[u8]) -> Mask {
     // What is no text has none, and a text with a letter of another encoding has them around it.
     let pieces = text.split(|letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER);
     pieces.for_each(|piece| values.add_words(piece));
-    Mask { shown: shown.into_bytes(), values: values.list, lines: Vec::new() }
+    values.mask(shown, Vec::new())
 }
 
 /// The name of the outermost element of XML: without it, what reads the file takes it for broken.
@@ -438,6 +440,8 @@ impl Places {
 struct Values {
     list: Vec<String>,
     known: HashSet<String>,
+    /// How many are not among them, since there are more than [`MOST_VALUES`].
+    left_out: u64,
 }
 
 impl Values {
@@ -468,10 +472,18 @@ impl Values {
     }
 
     fn insert(&mut self, value: &str) {
-        if self.list.len() < MOST_VALUES && !self.known.contains(value) {
-            self.known.insert(value.to_owned());
-            self.list.push(value.to_owned());
+        if self.known.insert(value.to_owned()) {
+            if self.list.len() < MOST_VALUES {
+                self.list.push(value.to_owned());
+            } else {
+                self.left_out += 1;
+            }
         }
+    }
+
+    /// What is seen of a file that has these values.
+    fn mask(self, shown: String, lines: Vec<usize>) -> Mask {
+        Mask { shown: shown.into_bytes(), values: self.list, left_out: self.left_out, lines }
     }
 }
 

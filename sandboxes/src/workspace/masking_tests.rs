@@ -384,6 +384,13 @@ fn what_was_left_out_for_a_crowd_is_looked_for_when_the_crowd_is_gone() {
 }
 
 #[test]
+fn values_of_one_file_beyond_those_that_are_looked_for_are_counted() {
+    let ground = Playground::new();
+    ground.write(".env", &(0..1_500).map(|at| format!("V{at}=s3cr3t-1234-{at}\n")).collect::<String>());
+    assert_eq!(masks(&ground).left_out(), 1_500 - 1_024);
+}
+
+#[test]
 fn what_a_file_tool_moves_and_what_a_run_unpacks_are_no_text_of_an_agent() {
     let ground = Playground::new();
     ground.write("settings.txt", SECRET);

@@ -154,10 +154,11 @@ impl<'a> Built<'a> {
         };
         if self.authored.wrote(&place.target, &content) {
             mask.values.clear();
+            mask.left_out = 0;
         }
         let values: Vec<Arc<str>> = mask.values.into_iter().map(Arc::from).collect();
         self.value_bytes += values.iter().map(|value| value.len()).sum::<usize>();
-        one.made = Some(Made { pattern: candidate.pattern().to_owned(), seen, values, left_out: 0 });
+        one.made = Some(Made { pattern: candidate.pattern().to_owned(), seen, values, left_out: mask.left_out });
         self.files.insert(place.target.clone(), one);
         if self.value_bytes > 4 * MOST_VALUE_BYTES {
             // Not only at the end: very many files would fill the memory.
