@@ -2,7 +2,7 @@
 //!
 //! A copy keeps what is known to be harmless, and drops what is not understood: a comment may be an old password.
 
-use std::{borrow::Cow, cell::Cell, collections::HashSet, path::Path};
+use std::{borrow::Cow, cell::Cell, collections::HashSet, iter::Peekable, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -250,7 +250,7 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
         } else {
             values.add_words(first)
         }
-        rest.lines().for_each(|line| values.add_words(line));
+        rest.lines().for_each(|line| values.add_line(line));
         if is_named {
             shown.push_str(&format!("{export}{name}={MASKED}\n"));
             places.add(number - 1);
@@ -312,7 +312,7 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
                 shown.push_str(&format!("{kept}{MASKED}{rest}\n"));
                 // A value in no quotes goes on over the lines that are deeper, in YAML and INI files.
                 while let Some((of_next, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
-                    values.add_words(next);
+                    values.add_below(next, of_next, &mut found);
                     if next.trim().is_empty() {
                         shown.push('\n');
                         places.add(of_next);
@@ -325,8 +325,8 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
                 let kept = line.get(..start).unwrap_or(line).trim_end();
                 shown.push_str(&format!("{kept} {MASKED}\n"));
                 places.lose();
-                while let Some((_, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
-                    values.add_words(next);
+                while let Some((of_next, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
+                    values.add_below(next, of_next, &mut found);
                 }
             }
             Some(setting::Value::Line | setting::Value::Unclear) => {
@@ -471,6 +471,34 @@ impl Values {
         }
     }
 
+    /// Adds what of a line has a credential's shape that goes on with a value: not all that reads such files joins lines where others
+    /// do, and for those it is an assignment of its own.
+    fn add_line(&mut self, line: &str) {
+        let plain = line.trim();
+        let assignment = plain.strip_prefix("export ").map_or(plain, str::trim_start);
+        match assignment.split_once('=').map(|(name, value)| (name.trim_end(), value.trim())) {
+            Some((name, value)) if is_name(name, value) && is_set(assignment, name) => self.add(value),
+            Some(_) | None => self.add_words(line),
+        }
+    }
+
+    /// Adds what of a line has a credential's shape that is dropped with a setting above it. It may be a setting itself, one of
+    /// those `found` that are not passed yet.
+    fn add_below<'a>(
+        &mut self,
+        line: &str,
+        number: usize,
+        found: &mut Peekable<impl Iterator<Item = &'a Setting>>,
+    ) {
+        while found.next_if(|setting| setting.line < number).is_some() {}
+        match found.next_if(|setting| setting.line == number).map(|setting| setting.value) {
+            Some(setting::Value::Here { start, end }) => self.add(line.get(start..end).unwrap_or(line)),
+            Some(setting::Value::Below { .. } | setting::Value::Line | setting::Value::Unclear) | None => {
+                self.add_words(line);
+            }
+        }
+    }
+
     fn insert(&mut self, value: &str) {
         if self.known.insert(value.to_owned()) {
             if self.list.len() < MOST_VALUES {
@@ -535,6 +563,25 @@ mod tests {
                 assert!(!shown(&mask).contains(word), "{text}: {}", shown(&mask));
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_goes_on_with_another_is_looked_at_as_a_setting_too() {
+        // Words in one are in every source code: only a setting's name says that they are a value.
+        const VALUE: &str = "correctHorseBatteryStaple";
+        for mask in [
+            names_only(format!("A=C:\\dir\\\nB={VALUE}\n").as_bytes()),
+            names_only(format!("A=C:\\dir\\\nexport B = '{VALUE}'\n").as_bytes()),
+            names_only(format!("A=\"\nB={VALUE}\n").as_bytes()),
+            without_credentials(Path::new("a.yml"), format!("- password: x\n  token: {VALUE}\n").as_bytes()),
+            without_credentials(Path::new("a.yml"), format!("password: |\n  x\n  token: {VALUE}\n").as_bytes()),
+        ] {
+            assert!(mask.values.iter().any(|value| value == VALUE), "{:?}: {}", mask.values, shown(&mask));
+            assert!(!shown(&mask).contains(VALUE));
+        }
+        // Source code that goes on is none.
+        let mask = names_only(format!("A=\"\nlet b = {VALUE}\nreturn {VALUE};\n\"\n").as_bytes());
+        assert_eq!(mask.values, [""; 0]);
     }
 
     #[test]
