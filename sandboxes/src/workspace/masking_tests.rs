@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     sync::Arc,
     time::Duration,
 };
@@ -118,7 +118,6 @@ fn more_than_the_queue_of_events_holds_is_not_lost() {
 
 #[test]
 fn a_layer_shows_the_masked_copy_with_the_modes_of_what_it_hides() {
-    use std::os::unix::fs::PermissionsExt;
     let ground = Playground::new();
     ground.write("a/b/.env", SECRET);
     fs::set_permissions(ground.host("a"), fs::Permissions::from_mode(0o750)).unwrap();
@@ -252,9 +251,15 @@ fn only_what_changed_is_read_again() {
     assert_eq!(third.redactor().redact("s3cr3t-1234567890 an0ther-1234567890 th1rd-1234567890").count, 3);
     assert_eq!(found(&ground), ["a/.env", "b/.env", "c/.npmrc"]);
     // As it was, under another mode: the layer's file has that mode.
+    fs::set_permissions(ground.host("a/.env"), fs::Permissions::from_mode(0o440)).unwrap();
+    let fourth = masks(&ground);
+    let mode = fs::metadata(fourth.layer_path().unwrap().join("a/.env")).unwrap().permissions().mode() & 0o777;
+    assert_eq!((seen(&fourth, "a/.env").0.as_str(), mode), ("A=masked\n", 0o440));
+    // What is gone is gone from the layer, and leaves nothing to be looked for.
     ground.settle();
     fs::remove_file(ground.host("c/.npmrc")).unwrap();
     assert_eq!(found(&ground), ["a/.env", "b/.env"]);
+    assert_eq!(masks(&ground).redactor().redact("th1rd-1234567890").count, 0);
     assert_eq!(third.left_out(), 0);
 }
 
