@@ -76,6 +76,8 @@ pub struct Order<'a> {
     pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
     /// What of such changes is text that was masked for the call that made them.
     pub masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
+    /// The digests of the masks that the call saw which made such changes.
+    pub masks_then: Option<&'a BTreeMap<TreePath, String>>,
     /// Where the changes come from. By its bond, paths that the plan names are one act.
     pub origin: &'a Origin,
 }
@@ -154,7 +156,7 @@ impl Session {
             let from = (self.workspace().as_ref(), order.changeset);
             // It is a convenience: the hand-back is done.
             if let Err(error) =
-                left::keep(self.left_archive(), from, (order.stamp, order.origin), (&kept, &sorted.masked))
+                left::keep(self.left_archive(), from, (order.stamp, order.origin), (&kept, &sorted.masked, order.masks))
             {
                 noticed.push(Note::LeftIsGone { error: error.to_string() });
             }
@@ -275,11 +277,10 @@ impl Session {
 /// The digest of what a call saw of a masked file, where that is known. One that saw an earlier change of its session in its place
 /// began with what that began with.
 fn mask(order: &Order<'_>, path: &TreePath, earlier: Option<&HeldChange>) -> io::Result<Option<String>> {
-    // What a run left was seen before these masks were made.
-    if order.seen.is_some() {
-        return Ok(None);
-    }
-    let mask = order.masks.digest_at(path)?;
+    let mask = match order.masks_then {
+        Some(then) => then.get(path).cloned(),
+        None => order.masks.digest_at(path)?,
+    };
     Ok(match (order.on_top, earlier) {
         // Where it is another one by now it is not known which of them was seen.
         (OnTop::Held, Some(earlier)) => mask.filter(|mask| earlier.mask.as_ref() == Some(mask)),

@@ -322,9 +322,7 @@ const CHOSEN: &str = "CHOSEN=hunter2\n";
 #[test]
 fn one_listed_name_of_which_a_file_does_not_count_takes_no_other_from_it() {
     // The names are looked at in their order; the first of each does not count.
-    for (target, listed) in
-        [(".env.example", vec![".env.local"]), ("conf/x", vec!["a/appsettings.json", "b/.env"])]
-    {
+    for (target, listed) in [(".env.example", vec![".env.local"]), ("conf/x", vec!["a/appsettings.json", "b/.env"])] {
         let ground = Playground::new();
         ground.write(target, CHOSEN);
         for name in &listed {
@@ -363,9 +361,8 @@ fn all_names_of_one_file_are_masked_if_it_counts_by_one() {
 #[test]
 fn what_was_left_out_for_a_crowd_is_looked_for_when_the_crowd_is_gone() {
     let ground = Playground::new();
-    let many = |file: usize| {
-        (0..1_000).map(|at| format!("V{at}=l0ng-{file}-{at}-{}\n", "x1".repeat(380))).collect::<String>()
-    };
+    let many =
+        |file: usize| (0..1_000).map(|at| format!("V{at}=l0ng-{file}-{at}-{}\n", "x1".repeat(380))).collect::<String>();
     let names = (0..60_000).map(|at| format!("NAME_{at}=1\n")).collect::<String>();
     for file in 0..4 {
         ground.write(&format!("{file}/.env"), &many(file));
@@ -416,6 +413,7 @@ fn what_a_file_tool_moves_and_what_a_run_unpacks_are_no_text_of_an_agent() {
         stamp: &stamp,
         seen: None,
         masked_then: None,
+        masks_then: None,
         // A run: its changes are no act of a file tool.
         origin: &Origin { bond: Bond::None, ..origin("run") },
     };

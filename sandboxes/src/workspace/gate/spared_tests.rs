@@ -263,6 +263,7 @@ fn a_line_that_a_person_wrote_during_a_run_is_not_taken_for_one_that_the_run_rem
         stamp: &stamp,
         seen: None,
         masked_then: None,
+        masks_then: None,
         origin: &crate::workspace::playground::origin("run"),
     };
     let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);
@@ -363,6 +364,40 @@ fn what_a_run_left_is_known_as_masked_when_it_is_kept_later() {
     };
     let kept = session.keep(&keep, &patient(&|| false)).unwrap();
     assert_eq!(reasons(&kept.handed_back.held), [("new/.env".into(), copy_of("old/.env"))]);
+}
+
+#[test]
+fn lines_that_a_run_left_go_into_the_masked_file_that_it_saw_when_they_are_kept_later() {
+    let ground = Playground::new();
+    ground.write(".env", REAL);
+    let session = ground.session();
+    let keep = || {
+        hand_back(&ground, &session, &HandBack::Nothing, |upper| {
+            upper.write(".env", &format!("{MASKED}NEW=1\n"));
+        });
+    };
+    let kept = |call: &str| {
+        let origin = crate::workspace::playground::origin("keeping");
+        let admission = ground.admission(&HandBack::Tree);
+        let keep = crate::workspace::Keep { call, admission, secrets: &listed(), origin: &origin };
+        reasons(&session.keep(&keep, &patient(&|| false)).unwrap().handed_back.held)
+    };
+    keep();
+    assert_eq!(kept("call-1"), [(".env".into(), Reason::MaskedLines)]);
+    assert_eq!(applied(&apply(&session, &[".env"])), [".env"]);
+    assert_eq!(ground.read(".env"), Some(format!("{REAL}NEW=1\n")));
+    // A line that a person wrote after the run is none that the run removed.
+    ground.write(".env", REAL);
+    keep();
+    let theirs = format!("{REAL}THEIRS=2\n");
+    ground.settle();
+    ground.write(".env", &theirs);
+    assert_eq!(kept("call-2"), [(".env".into(), Reason::MaskedLines)]);
+    let why = Unmerged::SeenOtherwise;
+    for _ in 0..2 {
+        assert_eq!(reasons(&apply(&session, &[".env"]).held), [(".env".into(), Reason::NotMerged { why })]);
+    }
+    assert_eq!(ground.read(".env"), Some(theirs));
 }
 
 #[test]
@@ -523,6 +558,7 @@ fn a_call_is_compared_with_what_lay_on_top_for_it() {
             stamp: &stamp,
             seen: None,
             masked_then: None,
+            masks_then: None,
             origin: &crate::workspace::playground::origin("c"),
         };
         let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);
