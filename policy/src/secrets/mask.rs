@@ -484,12 +484,7 @@ impl Values {
 
     /// Adds what of a line has a credential's shape that is dropped with a setting above it. It may be a setting itself, one of
     /// those `found` that are not passed yet.
-    fn add_below<'a>(
-        &mut self,
-        line: &str,
-        number: usize,
-        found: &mut Peekable<impl Iterator<Item = &'a Setting>>,
-    ) {
+    fn add_below<'a>(&mut self, line: &str, number: usize, found: &mut Peekable<impl Iterator<Item = &'a Setting>>) {
         while found.next_if(|setting| setting.line < number).is_some() {}
         match found.next_if(|setting| setting.line == number).map(|setting| setting.value) {
             Some(setting::Value::Here { start, end }) => self.add(line.get(start..end).unwrap_or(line)),

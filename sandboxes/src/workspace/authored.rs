@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, fs, io};
 
 use super::{
     beneath::{self, Found},
+    gate::listed::MOST_BY_AGENTS,
     held::ledger::write_atomically,
     tree_path::TreePath,
     version::digest,
@@ -19,8 +20,8 @@ use super::{
 /// The file in a workspace's state.
 const NAME: &str = "authored.json";
 
-/// Files that are remembered: twice as many as agents may make (`listed.rs`).
-const MOST: usize = 2_000;
+/// Files that are remembered: twice as many as agents may make, since some of them are gone.
+const MOST: usize = 2 * MOST_BY_AGENTS;
 
 /// The files, each with the SHA-256 of what a call wrote, in hexadecimal.
 #[derive(Debug, Default)]

@@ -201,7 +201,7 @@ impl Delivery<'_> {
         for (count, (mut operation, content)) in std::mem::take(&mut self.operations).into_iter().enumerate() {
             let nothing = (self.workspace.fd(), TreePath::root());
             let (root, path) = match &content {
-                Content::Copy { root, path } | Content::Merged { root, path } => (*root, path.clone()),
+                Content::Copy { root, path } | Content::Draft { root, path } => (*root, path.clone()),
                 Content::Secret { path, .. } => (self.workspace.fd(), path.clone()),
                 Content::None => nothing,
             };
@@ -222,7 +222,7 @@ impl Delivery<'_> {
                         delivered.held.push(Held { change: operation.change.clone(), reason: reason.clone() });
                         match content {
                             // It stays held as it is, masked.
-                            Content::Secret { .. } | Content::Merged { .. } => {}
+                            Content::Secret { .. } | Content::Draft { .. } => {}
                             content @ (Content::Copy { .. } | Content::None) => {
                                 self.pieces.push(piece(
                                     self.workspace,

@@ -121,7 +121,7 @@ struct Changes<'a> {
 }
 
 /// The real file with changes.
-struct Merged {
+struct Placed {
     text: String,
     /// Where each of its lines went.
     places: BTreeMap<usize, usize>,
@@ -129,7 +129,7 @@ struct Merged {
 
 impl Changes<'_> {
     /// `real` is split at line ends: its last line is empty when the file ends with one.
-    fn made(&self, real: &[&str]) -> Merged {
+    fn made(&self, real: &[&str]) -> Placed {
         let (mut lines, mut places) = (Vec::new(), BTreeMap::new());
         for (number, line) in real.iter().enumerate() {
             lines.extend(self.added.get(&number).into_iter().flatten().copied());
@@ -143,7 +143,7 @@ impl Changes<'_> {
             lines.extend(added);
             lines.push("");
         }
-        Merged { text: lines.join("\n"), places }
+        Placed { text: lines.join("\n"), places }
     }
 }
 

@@ -372,7 +372,7 @@ impl Drafts {
         let missing = || io::Error::other("a merged file was not written");
         let (root, _) = self.folder.as_ref().ok_or_else(missing)?;
         let name = self.names.get(path).ok_or_else(missing)?;
-        Ok(Content::Merged { root: root.as_fd(), path: name.clone() })
+        Ok(Content::Draft { root: root.as_fd(), path: name.clone() })
     }
 }
 

@@ -152,7 +152,7 @@ pub(in crate::workspace) enum Content<'a> {
     /// layer.
     Secret { path: TreePath, digest: String },
     /// What a file with credentials of the workspace holds, with lines of the session. It, too, never goes into a layer.
-    Merged { root: BorrowedFd<'a>, path: TreePath },
+    Draft { root: BorrowedFd<'a>, path: TreePath },
     /// It needs none, as a deletion does, or is held already.
     None,
 }
@@ -314,10 +314,10 @@ impl Stack {
         for path in moved.chain(fresh.keys().copied()).filter(|path| held.contains_key(path)) {
             let bytes = match (fresh.get(path), layers.holding(path)) {
                 (Some(Content::Copy { root, path }), _) => Bytes::Copy { root: *root, path: path.clone() },
-                (Some(Content::Secret { .. } | Content::Merged { .. } | Content::None) | None, Some(layer)) => {
+                (Some(Content::Secret { .. } | Content::Draft { .. } | Content::None) | None, Some(layer)) => {
                     Bytes::Share { layer }
                 }
-                (Some(Content::Secret { .. } | Content::Merged { .. } | Content::None) | None, None) => Bytes::None,
+                (Some(Content::Secret { .. } | Content::Draft { .. } | Content::None) | None, None) => Bytes::None,
             };
             entries.insert(path, bytes);
         }

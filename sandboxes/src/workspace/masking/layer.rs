@@ -20,8 +20,8 @@ use super::{
     },
     MaskError,
     find::Place,
-    kept::{Kept, MOST_SHOWN, Made, One},
-    shown::Seen,
+    readings::{MOST_SHOWN, Made, One, Readings},
+    shown::ShownFile,
 };
 
 /// A larger file is not read, in bytes: nothing of it stays then.
@@ -33,7 +33,7 @@ pub(super) struct Built<'a> {
     workspace: BorrowedFd<'a>,
     secrets: &'a Secrets,
     /// What was made before, and the layer that has it.
-    before: (&'a Kept, Option<BorrowedFd<'a>>),
+    before: (&'a Readings, Option<BorrowedFd<'a>>),
     authored: &'a Authored,
     folders: BTreeSet<TreePath>,
     shown_bytes: usize,
@@ -48,7 +48,7 @@ impl<'a> Built<'a> {
         layer: BorrowedFd<'a>,
         workspace: BorrowedFd<'a>,
         secrets: &'a Secrets,
-        before: (&'a Kept, Option<BorrowedFd<'a>>),
+        before: (&'a Readings, Option<BorrowedFd<'a>>),
         authored: &'a Authored,
     ) -> Self {
         Self {
@@ -91,11 +91,7 @@ impl<'a> Built<'a> {
 
     /// The other names of files that are masked by now, of which `names` has all that are known: what a file holds counts under
     /// each of them if it does under one.
-    pub(super) fn others(
-        &self,
-        places: &[Place],
-        mut names: BTreeMap<(u64, u64), BTreeSet<TreePath>>,
-    ) -> Vec<Place> {
+    pub(super) fn others(&self, places: &[Place], mut names: BTreeMap<(u64, u64), BTreeSet<TreePath>>) -> Vec<Place> {
         let mut others = Vec::new();
         for place in places.iter().filter(|place| place.entry.links > 1 && self.is_made(place)) {
             let names = names.remove(&place.entry.identity()).unwrap_or_default();
@@ -149,7 +145,7 @@ impl<'a> Built<'a> {
         self.shown_bytes += mask.shown.len();
         self.put(place, &mask.shown)?;
         let seen = match self.secrets.files() {
-            SecretFiles::Masked => Seen::of(&mask.shown, &content)?.map(Arc::new),
+            SecretFiles::Masked => ShownFile::of(&mask.shown, &content)?.map(Arc::new),
             SecretFiles::Absent => None,
         };
         if self.authored.wrote(&place.target, &content) {
@@ -162,7 +158,7 @@ impl<'a> Built<'a> {
         self.files.insert(place.target.clone(), one);
         if self.value_bytes > 4 * MOST_VALUE_BYTES {
             // Not only at the end: very many files would fill the memory.
-            self.files = Kept::new(std::mem::take(&mut self.files)).files();
+            self.files = Readings::new(std::mem::take(&mut self.files)).files();
             self.value_bytes = MOST_VALUE_BYTES;
         }
         Ok(())

@@ -15,7 +15,7 @@ use cofferdam_policy::{MOST_VALUE_BYTES, Secret};
 use super::{
     super::{beneath::Entry, tree_path::TreePath},
     find::Place,
-    shown::Seen,
+    shown::ShownFile,
 };
 
 /// Bytes that are seen of all masked files of a workspace line by line. An ordinary one has some kilobytes.
@@ -26,7 +26,7 @@ const COARSEST_TIME: Duration = Duration::from_secs(2);
 
 /// The files that were looked at, by their path.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Readings {
     files: BTreeMap<TreePath, One>,
 }
 
@@ -50,14 +50,14 @@ pub(super) struct Made {
     /// The line of the list that the file is on.
     pub(super) pattern: String,
     /// What is seen of it, where that is not what it holds.
-    pub(super) seen: Option<Arc<Seen>>,
+    pub(super) seen: Option<Arc<ShownFile>>,
     /// The values that are looked for.
     pub(super) values: Vec<Arc<str>>,
     /// How many more it has.
     pub(super) left_out: u64,
 }
 
-impl Kept {
+impl Readings {
     /// What was made of a file that is as it was.
     pub(super) fn of(&self, place: &Place) -> Option<&One> {
         let one = self.files.get(&place.target)?;
@@ -73,11 +73,11 @@ impl Kept {
         for (number, values) in files.values().map(One::values).enumerate() {
             values.iter().for_each(|value| heap.add(value.clone(), number));
         }
-        let mut kept = Self { files };
+        let mut readings = Self { files };
         if heap.left_out > 0 {
-            kept.prune(heap);
+            readings.prune(heap);
         }
-        kept
+        readings
     }
 
     /// The files, by their path.
