@@ -165,6 +165,7 @@ fn flags_only_take_away() {
     assert!(status == Some(1) && told.contains("command-line"), "{told}");
     let (status, told) = with(&["--limit", "memory_mb=9999999"]);
     assert!(status == Some(2) && told.contains("asks for more than builtin:"), "{told}");
+    assert!(told.contains("--limit memory_mb: ") && !told.contains("command line"), "{told}");
     let (status, told) = with(&["--limit", "memory=1"]);
     assert!(status == Some(2) && told.contains("memory_mb"), "{told}");
     let write = json!({ "path": "notes.txt", "content": "two\n" }).to_string();
