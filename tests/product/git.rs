@@ -503,11 +503,14 @@ fn new_files_of_others_are_named_in_a_commit_and_what_sets_up_the_machine_is_lef
     let told = value["text"].as_str().unwrap();
     assert!(told.contains("did not write are in the commit too: `mine.txt`. With `paths` they stay out."), "{told}");
     assert!(told.contains("Left out: `.cofferdam.toml` and `.mcp.json`"), "{told}");
+    let (status, value) = place.call("git_commit", &json!({"message": "Again"}));
+    assert!(status == 1 && value["text"].as_str().unwrap().contains("Left out: `.cofferdam.toml`"), "{value:#}");
     // Named, they are committed as any other.
     let named = ask(&place, "git_commit", json!({"message": "Set up", "paths": [".mcp.json"]}));
     assert_eq!(named["files"][0]["path"], ".mcp.json");
     // An agent's own is held, and is in its commit: the session made it.
-    ask(&place, "write_file", json!({"path": ".cofferdam.toml", "content": "version = 1\n# more\n"}));
+    let (status, _) = place.call("write_file", &json!({"path": ".cofferdam.toml", "content": "version = 1\n# more\n"}));
+    assert_eq!(status, 3);
     let own = ask(&place, "git_commit", json!({"message": "Narrow"}));
     assert_eq!(own["files"][0]["path"], ".cofferdam.toml");
 }

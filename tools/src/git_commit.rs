@@ -129,7 +129,7 @@ impl Tool for GitCommitTool {
         paths.extend(git::without_masked(&repository));
         paths.extend(strangers.left_out.iter().map(|path| format!(":(exclude,top,literal){path}")));
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        stage(sandbox, &paths)?;
+        stage(sandbox, &paths, &strangers)?;
         sandbox.progress("committing");
         let message = with_trailer(&form.message, &repository.session);
         let mut arguments = vec!["commit", "--quiet", "--no-gpg-sign", "--cleanup=whitespace", "--message", &message];
@@ -180,12 +180,14 @@ impl Strangers {
         Ok(Self { taken, left_out })
     }
 
+    fn left_out_note(&self) -> Option<String> {
+        let named = self.left_out.join("` and `");
+        (!named.is_empty())
+            .then(|| format!("Left out: `{named}`, which this session did not write; `paths` can name it."))
+    }
+
     fn notes(&self) -> Vec<String> {
-        let mut notes = Vec::new();
-        if !self.left_out.is_empty() {
-            let named = self.left_out.join("` and `");
-            notes.push(format!("Left out: `{named}`, which this session did not write; `paths` can name it."));
-        }
+        let mut notes: Vec<String> = self.left_out_note().into_iter().collect();
         if !self.taken.is_empty() {
             let named: Vec<String> =
                 self.taken.iter().take(TOLD).map(|path| format!("`{}`", crate::plain_text::one_line(path))).collect();
@@ -268,7 +270,7 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Git
 }
 
 /// Puts what is to be committed into the index. Nothing there is no commit.
-fn stage(sandbox: &mut dyn Sandbox, paths: &[&str]) -> Result<(), Failure> {
+fn stage(sandbox: &mut dyn Sandbox, paths: &[&str], strangers: &Strangers) -> Result<(), Failure> {
     let arguments: Vec<&str> = ["add", "--all", "--"].iter().chain(paths).copied().collect();
     let added = git::run(sandbox, Access::Write, &arguments, &[])?;
     if !added.succeeded() {
@@ -283,6 +285,7 @@ fn stage(sandbox: &mut dyn Sandbox, paths: &[&str]) -> Result<(), Failure> {
     if compared.succeeded() {
         let text = "there is nothing to commit: the files are as the last commit has them, or git ignores them; look with \
                     git_status";
+        let text = strangers.left_out_note().map_or(text.to_owned(), |note| format!("{text}. {note}"));
         return Err(Failure::new("nothing_to_commit", text));
     }
     if !compared.said_no() {
