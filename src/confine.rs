@@ -77,6 +77,7 @@ impl Confined {
                 | OpenError::Submount(_)
                 | OpenError::Workspace(_)
                 | OpenError::Layers(_)
+                | OpenError::Session(_)
                 | OpenError::Mounts(_)
                 | OpenError::Masks(_)
                 | OpenError::Stamp(_)
