@@ -13,7 +13,7 @@ use super::{
 use crate::{
     audit::{self, CommitMove, Event, Log},
     config, plain,
-    server::{Setup, Unusable, finish_hand_back, open_session, open_yard},
+    server::{Setup, Unusable, finish_hand_back, open_session, open_yard, record_taken},
 };
 
 /// How long to wait for calls that are handing back to the same workspace.
@@ -78,7 +78,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let yard = open_yard(&Setup { pool: 0, ..setup.clone() }, &state)?;
     let git = yard.host_git(&session).map_err(TakeError::from)?;
     // A server that was killed in the middle of one may have left the branch half way.
-    finish_hand_back(&session)?;
+    finish_hand_back(&session, &log)?;
     let conversions = yard.conversions(&git, &session).map_err(TakeError::from)?;
     let person = yard.identity(&git, &session).map_err(TakeError::from)?;
     let taking = session.plan_taking(&git, take.commit.as_deref(), conversions)?;
@@ -101,7 +101,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
         new: taking.new.to_string(),
         files: taking.changed.len() as u64,
     };
-    log.append(vec![Event::CommitOrdered(event.clone())]).map_err(|error| {
+    log.append(vec![Event::CommitOrdered(event)]).map_err(|error| {
         note(format_args!("cofferdam: nothing was done: the order failed to be recorded: {}", causes(&error)));
         Refused::Told(Exit::NoAudit)
     })?;
@@ -109,7 +109,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let taken = session.take(&taking, &git, person.as_ref(), &patience)?;
     print(format_args!("{} {what}", colour.paint(Mark::Good, "moved")));
     taken.warnings.iter().for_each(|warning| note(format_args!("cofferdam: {}", plain::lines(warning))));
-    Ok(match log.append(vec![Event::CommitTaken(event)]) {
+    Ok(match taken.untold.iter().try_for_each(|untold| record_taken(&session, &log, untold)) {
         Ok(()) => Exit::Success,
         Err(error) => {
             note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));

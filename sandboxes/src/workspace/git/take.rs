@@ -19,7 +19,7 @@ use cofferdam_contract::Identity;
 use super::{
     GitError, HostGit, ObjectId, RepositoryError,
     host::{Head, HostRepository, in_git, is_checked_out_elsewhere, name, read_ref, small, under_way},
-    placing::{Decided, End, Placing},
+    placing::{Decided, End, Ordered, Placing, Untold},
     program::{self, succeed},
     standing::{History, reference},
     store::Store,
@@ -54,6 +54,8 @@ pub struct Taking {
 pub struct Taken {
     /// Something that is not as it should be, although the commit was taken.
     pub warnings: Vec<String>,
+    /// What the audit log is to be told, and [`Workspace::told`] afterwards.
+    pub untold: Option<Untold>,
 }
 
 /// Why a commit was not taken. Nothing was changed, but where it says that it failed to finish.
@@ -286,14 +288,20 @@ impl Session {
             logs: [Some(name("HEAD")), host.head.branch().cloned()].into_iter().flatten().collect(),
             line: log_line(taking, host.format.digits(), person),
             stack: self.after(taking)?,
+            ordered: Some(Ordered {
+                session: self.name().to_owned(),
+                branch: taking.branch.clone(),
+                old: taking.old.clone(),
+                files: taking.changed.len() as u64,
+            }),
         };
         match placing
             .decide(decided)
             .map_err(kernel("finish taking the commits; the next call or order goes on with it"))?
         {
-            End::Done { unlogged } => {
+            End::Done { unlogged, untold } => {
                 let warning = |error| format!("the branch moved, and its log was not written: {error}");
-                Ok(Taken { warnings: unlogged.into_iter().map(warning).collect() })
+                Ok(Taken { warnings: unlogged.into_iter().map(warning).collect(), untold })
             }
             End::GivenBack => Err(TakeError::Changed("a lock of the index or the branch")),
             End::Failed(source) => {
