@@ -387,7 +387,7 @@ mod tests {
             });
             copied.join().unwrap()
         });
-        let copy = fs::metadata(state.join(UNDO).join(UNFINISHED.to_string()).join("7")).unwrap();
+        let copy = fs::metadata(state.join(UNDO).join(UNFINISHED).join("7")).unwrap();
         let (bits, lacking) = match is_root {
             true => (0, vec![Lacking { path: TreePath::root(), what: Lacks::Bits { bits: 0o2000 } }]),
             false => (0o2000, Vec::new()),
