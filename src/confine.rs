@@ -78,6 +78,7 @@ impl Confined {
                 | OpenError::Submount(_)
                 | OpenError::Workspace(_)
                 | OpenError::Layers(_)
+                | OpenError::Session(_)
                 | OpenError::Mounts(_)
                 | OpenError::Masks(_)
                 | OpenError::Stamp(_)
@@ -196,7 +197,8 @@ fn tell_masked(output: &mut Output, closed: &Closed) {
          (`[secrets] allow`)."
     );
     add(output, "masked_files", json!(paths.iter().take(MASKED).collect::<Vec<_>>()), &text);
-    let left_out = closed.masks.left_out();
+    // Those of the files, and of all that the call saw and that is there now.
+    let left_out = closed.masks.left_out() + closed.redactor.left_out();
     if left_out > 0 {
         let text = format!("They hold very many values: {left_out}, the longest, are not looked for in answers.");
         add(output, "values_not_looked_for", json!(left_out), &text);

@@ -81,7 +81,8 @@ fn advice(error: &Unusable, setup: &Setup) -> String {
         | Unusable::Session(_)
         | Unusable::Recover(_)
         | Unusable::NothingToTry
-        | Unusable::Audit(_) => "Ask the person to correct this and to start the client again.".into(),
+        | Unusable::Audit(_)
+        | Unusable::Record(_) => "Ask the person to correct this and to start the client again.".into(),
     };
     // A line of a policy file may be quoted in it.
     Redactor::default().redact(&format!("no call can be taken: failed to {causes}.\n{what}")).text

@@ -25,11 +25,10 @@ pub fn lines(text: &str) -> String {
 #[must_use]
 pub fn name(text: &str) -> String {
     let escape = |character: char| {
-        let escaped: Box<dyn Iterator<Item = char>> = if is_invisible(character) || character.is_control() {
-            Box::new(character.escape_default())
-        } else {
-            Box::new(std::iter::once(character))
-        };
+        let is_seen =
+            !(is_invisible(character) || character.is_control() || matches!(character, '\u{fe00}'..='\u{fe0f}'));
+        let escaped: Box<dyn Iterator<Item = char>> =
+            if !is_seen { Box::new(character.escape_default()) } else { Box::new(std::iter::once(character)) };
         escaped
     };
     text.chars().flat_map(escape).collect()
@@ -106,14 +105,17 @@ fn skip_string(characters: &mut std::str::Chars<'_>) {
     }
 }
 
-/// Control characters but the tab, and characters without width that hide or reorder what follows
-/// (Unicode TR 36 §2.10, "Trojan Source" CVE-2021-42574).
+/// Control characters but the tab, and characters that are not seen or that reorder what follows (Unicode TR 36 §2.10, "Trojan
+/// Source" CVE-2021-42574): `Default_Ignorable_Code_Point` of DerivedCoreProperties.txt, and the two separators of lines. What
+/// only chooses another look of the letter before it stays: signs in output have it.
 fn is_invisible(character: char) -> bool {
     (character.is_control() && character != '\t')
         || matches!(
             character,
-            '\u{ad}' | '\u{e0000}'..='\u{e007f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}'
-                | '\u{2028}' | '\u{2029}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+                | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -150,6 +152,9 @@ mod tests {
     fn names_stay_different() {
         assert_eq!(name("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(name("pÿth/ü"), "pÿth/ü");
+        for hidden in ["\u{ad}", "\u{2028}", "\u{3164}", "\u{180e}", "\u{fe0f}", "\u{e0041}", "\u{fffb}"] {
+            assert!(name(&format!("a{hidden}b")).is_ascii(), "{hidden:?}");
+        }
     }
 
     proptest! {

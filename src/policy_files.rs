@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cofferdam_policy::{Layer, LayerName, LoadError, Policy, ToolShape};
+use cofferdam_policy::{Layer, LayerName, LoadError, Place, Policy, ToolShape};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sha2::{Digest, Sha256};
 
@@ -93,7 +93,26 @@ impl PolicyFiles {
             self.repository.as_ref().map(|text| Layer { name: LayerName::Repository, file: REPOSITORY_FILE, text });
         let line = Some(&self.command_line).filter(|text| !text.is_empty());
         let line = line.map(|text| Layer { name: LayerName::CommandLine, file: COMMAND_LINE, text });
-        load([operator, repository, line].into_iter().flatten())
+        let layers = [operator, repository, line].into_iter().flatten();
+        load(layers).map_err(|error| error.placed(|place| self.flag(place)))
+    }
+
+    /// The flag that a place of the command line's layer came from.
+    fn flag(&self, place: &Place) -> Option<Place> {
+        if place.file != COMMAND_LINE {
+            return None;
+        }
+        let before = place.line.checked_sub(1)?;
+        let line = self.command_line.lines().nth(before)?;
+        let is_of_rule = self.command_line.lines().take(place.line).any(|line| line == "[[rule]]");
+        let file = match line.split_once(" = ") {
+            _ if is_of_rule => "--deny".to_owned(),
+            Some(("require", _)) => "--require".to_owned(),
+            Some(("paths", _)) => "--protect".to_owned(),
+            Some((key, _)) => format!("--limit {key}"),
+            None => return None,
+        };
+        Some(Place { file, line: 0 })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, vec};
 
-use cofferdam_policy::{MARK, Redactor};
+use cofferdam_policy::{MARK, Redactor, Within};
 use cofferdam_tools::{Failure, Output};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,8 @@ fn holds_mark(value: &Value) -> bool {
 }
 
 /// Takes secrets out of a structure, and counts them. Texts of one field, of all the objects of a list, follow each other: the
-/// lines that a search found are such, with a private key in them.
+/// lines that a search found are such, with a private key in them. So do the texts of an object: what a program printed may
+/// begin in one field and end in the next.
 fn structure(value: Value, redactor: &Redactor) -> (Value, u64) {
     let mut given = HashMap::new();
     gather(&value, "", &mut given);
@@ -77,8 +78,9 @@ fn structure(value: Value, redactor: &Redactor) -> (Value, u64) {
             .collect();
         (field, texts.into_iter())
     });
-    let mut redacted = redacted.collect();
-    (replace(value, "", &mut redacted), count)
+    let mut texts = Texts { redactor, of: redacted.collect(), end: Within::Text, count: 0 };
+    let replaced = texts.replace(value, "");
+    (replaced, count + texts.count)
 }
 
 /// The texts of each field. The depth is that of our own outputs.
@@ -91,21 +93,49 @@ fn gather<'a>(value: &'a Value, field: &str, texts: &mut HashMap<String, Vec<&'a
     }
 }
 
-/// The same with other texts, in the same order.
-fn replace(value: Value, field: &str, texts: &mut HashMap<String, vec::IntoIter<String>>) -> Value {
-    match value {
-        // There are as many as were gathered.
-        Value::String(_) => Value::String(texts.get_mut(field).and_then(Iterator::next).unwrap_or_default()),
-        Value::Array(values) => values.into_iter().map(|value| replace(value, field, texts)).collect(),
-        Value::Object(map) => Value::Object(
-            map.into_iter()
-                .map(|(name, value)| {
-                    let value = replace(value, &below(field, &name), texts);
+/// The texts that take the place of those of a structure.
+struct Texts<'a> {
+    redactor: &'a Redactor,
+    /// By their field.
+    of: HashMap<String, vec::IntoIter<String>>,
+    /// Where the text before ended, of whatever field.
+    end: Within,
+    /// What was found in addition, of keys that go on from one field to another.
+    count: u64,
+}
+
+impl Texts<'_> {
+    /// The same with other texts, in the same order.
+    fn replace(&mut self, value: Value, field: &str) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.next(&text, field)),
+            Value::Array(values) => values.into_iter().map(|value| self.replace(value, field)).collect(),
+            Value::Object(map) => {
+                let replaced = map.into_iter().map(|(name, value)| {
+                    let value = self.replace(value, &below(field, &name));
                     (name, value)
-                })
-                .collect(),
-        ),
-        other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+                });
+                Value::Object(replaced.collect())
+            }
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
+        }
+    }
+
+    /// What takes the place of the next text of a field.
+    fn next(&mut self, text: &str, field: &str) -> String {
+        // There are as many as were gathered.
+        let mut redacted = self.of.get_mut(field).and_then(Iterator::next).unwrap_or_default();
+        if self.end == Within::PrivateKey {
+            let again = self.redactor.redact_after(&redacted, self.end);
+            if again.text != redacted {
+                self.count += again.count;
+                redacted = again.text;
+            }
+        }
+        if self.end == Within::PrivateKey || text.contains("PRIVATE KEY") {
+            self.end = self.redactor.redact_after(text, self.end).end;
+        }
+        redacted
     }
 }
 
@@ -146,6 +176,20 @@ mod tests {
         let output = redact(Ok(output(lines, "")), &Redactor::default()).unwrap();
         let text = Value::Object(output.structured).to_string();
         assert!(!text.contains("MIIE") && !text.contains("Zm9v") && text.contains("after it"), "{text}");
+    }
+
+    #[test]
+    fn a_key_that_goes_on_in_another_field_is_taken_out_to_its_end() {
+        let begin = ["-----BEGIN PRIVATE", "KEY-----"].join(" ");
+        let end = ["-----END PRIVATE", "KEY-----"].join(" ");
+        let full = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASC".repeat(2);
+        let fields = json!({ "a": format!("x\n{begin}\n{full}\n"), "b": format!("{full}\nZm9v\n{end}\nafter it\n") });
+        for fields in [fields.clone(), json!({ "list": [fields.clone(), { "a": "plain", "b": "plain too" }] })] {
+            let output = redact(Ok(output(fields, "")), &Redactor::default()).unwrap();
+            let text = Value::Object(output.structured).to_string();
+            assert!(!text.contains("MIIE") && !text.contains("Zm9v"), "{text}");
+            assert!(text.contains("after it") && text.contains("\"redacted\":1"), "{text}");
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::{
 use cofferdam_contract::Ended;
 use cofferdam_policy::{LoadError, Policy};
 use cofferdam_sandboxes::{
-    Kernel, KernelSays, Patience, RecoverError, Session, SessionError, Workspace, WorkspaceError, Yard, YardError,
-    YardOptions, root::Host,
+    Kernel, KernelSays, Patience, RecoverError, Session, SessionError, Untold, Workspace, WorkspaceError, Yard,
+    YardError, YardOptions, root::Host,
 };
 use cofferdam_tools::Project;
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    audit::{self, Attendance, Client, Log},
+    audit::{self, Attendance, Client, CommitMove, Event, Log},
     config::{self, ConfigError, Environment, Folders, PolicyChoice},
     policy_files::{PolicyFiles, RepositoryPolicyError, miss_repository, remember_repository},
     policy_in_force::PolicyInForce,
@@ -118,6 +118,9 @@ pub enum Unusable {
     /// The audit log cannot be written.
     #[error("open the audit log")]
     Audit(#[source] audit::OpenError),
+    /// What was found done of a person's order cannot be recorded.
+    #[error("record an order that was carried out before")]
+    Record(#[source] audit::AppendError),
 }
 
 impl Server {
@@ -133,8 +136,8 @@ impl Server {
         let root = session.workspace().root().to_owned();
         remember_repository(&state, &root, files.repository.as_deref())?;
         let policy = PolicyInForce::new(setup, root, files, policy);
-        finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
+        finish_hand_back(&session, &log)?;
         let yard = open_yard(setup, &state)?;
         let attendance = Attendance::begin(&state, &log).map_err(Unusable::Audit)?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -222,16 +225,35 @@ pub fn open_session(setup: &Setup, state: &Path) -> Result<Arc<Session>, Unusabl
     Ok(Arc::new(session))
 }
 
-/// Finishes what a server that was killed in the middle of a hand-back left.
+/// Finishes what a server that was killed in the middle of a hand-back left, and records the orders that are found carried out.
 ///
 /// # Errors
-/// [`Unusable::Recover`].
-pub(crate) fn finish_hand_back(session: &Session) -> Result<(), Unusable> {
+/// [`Unusable::Recover`], [`Unusable::Record`].
+pub(crate) fn finish_hand_back(session: &Session, log: &Log) -> Result<(), Unusable> {
     let patience = Patience { until: Instant::now() + OTHERS, cancelled: &|| false };
     let recovered = session.workspace().recover(&patience).map_err(Unusable::Recover)?;
     if let Some(call) = recovered.call {
         let (held, lost) = (recovered.held.len(), recovered.lost.len());
         tracing::warn!(call, held, lost, recovered.rolled_back, "finished a hand-back that was interrupted");
+    }
+    recovered.untold.iter().try_for_each(|untold| record_taken(session, log, untold)).map_err(Unusable::Record)
+}
+
+/// Records that a commit was taken, and forgets that it is to be recorded. A stop between the two has it recorded again.
+///
+/// # Errors
+/// When it could not be recorded; the next start does.
+pub(crate) fn record_taken(session: &Session, log: &Log, untold: &Untold) -> Result<(), audit::AppendError> {
+    log.append(vec![Event::CommitTaken(CommitMove {
+        session: untold.session.clone(),
+        workspace: session.workspace().root().to_string_lossy().into_owned(),
+        branch: untold.branch.clone(),
+        old: untold.old.clone().map(String::from),
+        new: untold.new.to_string(),
+        files: untold.files,
+    })])?;
+    if let Err(error) = session.workspace().told(untold) {
+        tracing::warn!(%error, "an order that was carried out is in the log, and will be recorded again");
     }
     Ok(())
 }

@@ -43,7 +43,8 @@ pub(crate) fn judge(plan: Plan, rules: &[Rule], ceilings: &Ceilings, standing: &
             Some("the same in several calls with shorter lists".to_owned()),
         ));
     };
-    let needed = standing.needed_arguments.get(&plan.tool);
+    let none = BTreeSet::new();
+    let needed = standing.needed_arguments.get(&plan.tool).unwrap_or(&none);
     let (grant, rule) = match find(&rules, &plan.tool, &cases) {
         Finding::Granted(grant, rule) => (grant, rule),
         Finding::Denied(rule) => {
@@ -177,8 +178,7 @@ const MAX_PAIRS: usize = 256;
 /// The smallest change that would turn the answer, in the policy's language: the values of one argument, else of two
 /// together. Values that the rules mention are named if there are any, else any other value, or none where the argument is
 /// not `needed`.
-fn nearest(rules: &[&Rule], tool: &str, cases: &[Case], needed: Option<&BTreeSet<String>>) -> Option<String> {
-    let is_needed = |argument: &str| needed.is_some_and(|needed| needed.contains(argument));
+fn nearest(rules: &[&Rule], tool: &str, cases: &[Case], needed: &BTreeSet<String>) -> Option<String> {
     let with = |changes: &[(&str, &Option<Argument>)]| -> Option<Severity> {
         let mut changed: Vec<Case> = cases.to_vec();
         for case in &mut changed {
@@ -199,7 +199,7 @@ fn nearest(rules: &[&Rule], tool: &str, cases: &[Case], needed: Option<&BTreeSet
     let mut samples: Vec<(&str, Vec<Option<Argument>>)> =
         case::mentioned(rules).into_iter().map(|argument| (argument, case::samples(rules, argument))).collect();
     for (argument, values) in &mut samples {
-        values.retain(|value| value.is_some() || !is_needed(argument));
+        values.retain(|value| value.is_some() || !needed.contains(*argument));
     }
     let one = |wanted| {
         samples.iter().find_map(|(argument, values)| {

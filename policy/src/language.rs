@@ -42,8 +42,8 @@
 //! [[task]]                        # the operator's file only: a command that becomes a tool
 //! name        = "migrate"
 //! description = "Moves the database to another version."
-//! # a word goes with the parameter that it waits for; two words in a list of their own go together
-//! argv        = ["./scripts/migrate", "{direction}", ["--steps", "{steps}"], "{dry}", "--file={file}", "{label}"]
+//! argv        = ["./scripts/migrate", "{direction}", "{dry}", "--file={file}", "{label}",   # a word goes with its parameter
+//!                ["--steps", "{steps}"]]                                   # two words in a list of their own go together
 //! directory   = "db"              # "." when not written
 //! write       = ["docs/schema/**"]   # what comes back when it succeeds; nothing when not written
 //! timeout_seconds = 60            # and memory_mb, disk_mb, pids, output_kb; run_tests' when not written

@@ -190,16 +190,16 @@ fn unknown_and_misspelt_things_are_errors_with_their_line() {
         ("[limits]\nnetwrk = \"off\"", "policy.toml:3: unknown field `netwrk`"),
         (
             "[limits]\nnetwork = \"on\"",
-            "policy.toml:3: unknown variant `on`, expected one of `off`, `registry`, `allowlist`",
+            "policy.toml:3: unknown variant, expected one of `off`, `registry`, `allowlist`",
         ),
         ("extends = \"org\"", "policy.toml:2: unknown field `extends`"),
         ("[protect]\npath = []", "policy.toml:3: unknown field `path`"),
         ("[[rule]]\nid = \"a\"\nlog_only = true", "policy.toml:4: unknown field `log_only`"),
-        ("[limits]\npids = \"many\"", "policy.toml:3: invalid type: string \"many\""),
+        ("[limits]\npids = \"many\"", "policy.toml:3: invalid type: string, expected i64"),
         ("[limits]\npids = 1\npids = 2", "policy.toml:4: duplicate key"),
         ("= 1", "policy.toml:2: "),
-        ("[env]\nA = 1", "policy.toml:3: invalid type: integer `1`, expected a string"),
-        (&rule("a", "when = { runner = 1.5 }"), "policy.toml:4: invalid type: floating point `1.5`"),
+        ("[env]\nA = 1", "policy.toml:3: invalid type: integer, expected a string"),
+        (&rule("a", "when = { runner = 1.5 }"), "policy.toml:4: invalid type: floating point, expected"),
         (&rule("a", "when = { runner = { regex = \"x\" } }"), "policy.toml:4: the only table in `when` is { prefix"),
         (&rule("a", "when = { runner = [[\"x\"]] }"), "policy.toml:4: a list in `when` holds texts"),
         (
@@ -232,10 +232,7 @@ fn wrong_values_are_errors_with_their_line_and_what_to_write() {
             "policy.toml:5: \"*.example\" holds a wildcard; hosts are exact names, one by one",
         ),
         ("[limits]\nwrite = [\"../x\"]", "policy.toml:3: the glob \"../x\" holds `.` or `..`"),
-        (
-            "[secrets]\nfiles = \"shown\"",
-            "policy.toml:3: unknown variant `shown`, expected `masked` or `absent` (key `files`)",
-        ),
+        ("[secrets]\nfiles = \"shown\"", "policy.toml:3: unknown variant, expected `masked` or `absent` (key `files`)"),
         ("[secrets]\nmask = []", "policy.toml:3: unknown field `mask`, expected one of `files`, `paths`, `allow`"),
         (
             "[secrets]\npaths = [\"/etc\"]",

@@ -7,7 +7,7 @@ use std::{error::Error, fmt, ops::Range};
 pub struct Place {
     /// The file as its layer named it.
     pub file: String,
-    /// The line, counted from 1.
+    /// The line, counted from 1; 0 for what has no lines, as a flag.
     pub line: usize,
 }
 
@@ -21,7 +21,10 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}", self.file, self.line)
+        match self.line {
+            0 => formatter.write_str(&self.file),
+            line => write!(formatter, "{}:{line}", self.file),
+        }
     }
 }
 
@@ -52,6 +55,16 @@ impl LoadError {
     /// The one problem that ended the reading.
     pub(crate) fn at(place: Place, message: String) -> Self {
         Self { problems: vec![Problem { place, message }] }
+    }
+
+    /// The same problems, each where `place` has it if it knows better: of a text that was made from flags, nobody has seen a
+    /// line.
+    #[must_use]
+    pub fn placed(mut self, place: impl Fn(&Place) -> Option<Place>) -> Self {
+        for problem in &mut self.problems {
+            problem.place = place(&problem.place).unwrap_or_else(|| problem.place.clone());
+        }
+        self
     }
 
     /// Every problem found, at least one.

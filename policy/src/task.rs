@@ -2,8 +2,8 @@
 //!
 //! A task is one program with its words. What an agent chooses fills a whole word, or what follows a fixed `prefix=`, and
 //! every kind of value is bounded, so that none can be read as an option. A word goes with the value that it waits for; two
-//! words go together only where the file says so, since nobody can see in `--dry-run {target}` whether they belong together. A shell is refused as the program: a line for a
-//! shell would be a free command line, whatever fills it.
+//! words go together only where the file says so, since nobody can see in `--dry-run {target}` whether they belong
+//! together. A shell is refused as the program: a line for a shell would be a free command line, whatever fills it.
 //!
 //! Naming a task allows it: an implicit rule `task-NAME` grants it (for a sensitive one: asks its approvers). It is an
 //! ordinary rule of the same file: an `allow` of the owner's own for the task replaces it, denials stand over it.

@@ -37,6 +37,7 @@ impl Session {
             stamp: &closed.stamp,
             seen: None,
             masked_then: None,
+            masks_then: None,
             origin: &origin,
         };
         self.hand_back(&order, &patience)

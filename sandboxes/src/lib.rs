@@ -36,7 +36,7 @@ pub use scratch::{
 };
 pub use view::{StageError, ViewMechanism};
 pub use workspace::{
-    git::{CommitError, Committed, Conversions, HostGit, ObjectId, RepositoryError, TakeError, Taken, Taking},
+    git::{CommitError, Committed, Conversions, HostGit, ObjectId, RepositoryError, TakeError, Taken, Taking, Untold},
     *,
 };
 pub use yard::{OpenError, Report, Yard, YardError, YardOptions};

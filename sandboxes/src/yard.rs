@@ -1,7 +1,7 @@
 //! Where sandboxes are opened: from a permit, on a session's workspace, with the cheapest backend that proves the floor.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -35,8 +35,8 @@ use crate::{
     view::{self, Stage, StageError, ViewMechanism, Views},
     worker::{Order, Refill, Worker},
     workspace::{
-        CopyError, HeldChange, LayersError, Look, MaskError, Masks, Patience, Reason, Session, Stamp, TreePath,
-        WorkspaceError,
+        CopyError, HeldChange, LayersError, Look, MaskError, Masks, Patience, Reason, Session, SessionError, Stamp,
+        TreePath, WorkspaceError,
         git::{Conversions, HostGit, Purpose, RepositoryError},
     },
 };
@@ -131,6 +131,9 @@ pub enum OpenError {
     /// The session's held layers could not be read.
     #[error(transparent)]
     Layers(#[from] LayersError),
+    /// What the session changed could not be read.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// The mounts of this machine could not be read.
     #[error("failed to read this machine's mounts")]
     Mounts(#[source] io::Error),
@@ -350,18 +353,23 @@ impl Yard {
         let layers = session.layers()?;
         let is_masked = |held: &&HeldChange| matches!(held.reason, Reason::MaskedCopy { .. } | Reason::MaskedLines);
         let copies = layers.held().filter(is_masked).map(|held| &held.change.path);
-        let masked = masks
-            .paths()
-            .chain(copies)
-            .filter_map(spelled)
-            .filter_map(|path| WorkspacePath::try_from(path).ok())
-            .collect();
+        let named = |path: &TreePath| spelled(path).and_then(|path| WorkspacePath::try_from(path).ok());
+        let masked = masks.paths().chain(copies).filter_map(named).collect();
+        let changed = match purpose {
+            Purpose::Read => BTreeSet::new(),
+            Purpose::Commit => {
+                let applied = session.undoable()?.into_iter().flat_map(|call| call.changes);
+                let applied = applied.filter_map(|change| named(&change.path));
+                applied.chain(layers.held().filter_map(|held| named(&held.change.path))).collect()
+            }
+        };
         Ok(Some(Repository {
             session: session.name().to_owned(),
             reference: standing.reference,
             base: standing.base.map(String::from),
             author,
             masked,
+            changed,
             warnings: standing.warnings,
         }))
     }

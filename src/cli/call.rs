@@ -196,7 +196,7 @@ pub(super) fn unusable(error: &Unusable) -> Exit {
         | Unusable::Recover(_)
         | Unusable::NothingToTry => Exit::Usage,
         Unusable::Yard(_) => Exit::NoSandbox,
-        Unusable::Audit(_) => Exit::NoAudit,
+        Unusable::Audit(_) | Unusable::Record(_) => Exit::NoAudit,
     }
 }
 

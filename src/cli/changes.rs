@@ -137,9 +137,9 @@ impl Desk {
     fn open(setup: &Setup, colour: Colour) -> Result<Self, Unusable> {
         let state = config::prepare_state(&setup.folders.state)?;
         let session = open_session(setup, &state)?;
-        // What a killed server left half done is neither held nor in the workspace: nothing can be said of it.
-        finish_hand_back(&session)?;
         let log = Log::open(&state, audit::time::system()).map_err(Unusable::Audit)?;
+        // What a killed server left half done is neither held nor in the workspace: nothing can be said of it.
+        finish_hand_back(&session, &log)?;
         Ok(Self {
             orders: Orders::from(&setup.environment.current_folder, &session),
             session,

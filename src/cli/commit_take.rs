@@ -13,7 +13,7 @@ use super::{
 use crate::{
     audit::{self, CommitMove, Event, Log},
     config, plain,
-    server::{Setup, Unusable, finish_hand_back, open_session, open_yard},
+    server::{Setup, Unusable, finish_hand_back, load_policy, open_session, open_yard, record_taken},
 };
 
 /// How long to wait for calls that are handing back to the same workspace.
@@ -78,19 +78,21 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let yard = open_yard(&Setup { pool: 0, ..setup.clone() }, &state)?;
     let git = yard.host_git(&session).map_err(TakeError::from)?;
     // A server that was killed in the middle of one may have left the branch half way.
-    finish_hand_back(&session)?;
+    finish_hand_back(&session, &log)?;
     let conversions = yard.conversions(&git, &session).map_err(TakeError::from)?;
     let person = yard.identity(&git, &session).map_err(TakeError::from)?;
     let taking = session.plan_taking(&git, take.commit.as_deref(), conversions)?;
     let old = taking.old.as_ref().map_or("no commit", ObjectId::short);
     let what = format!("{} from {old} to {}", taking.place(), taking.new.short());
+    let policy = load_policy(setup, session.workspace().root())?;
+    let protected = |paths: &[TreePath]| -> Vec<TreePath> {
+        paths.iter().filter(|path| policy.protect().contains(path.as_path()).is_some()).cloned().collect()
+    };
+    let (brought, passed) = (protected(&taking.changed), protected(&taking.passed));
     if take.dry_run {
         print(format_args!("would move {what}; files that differ between the two, all as the commit has them:"));
-        taking.changed.iter().take(PRINTED).for_each(|path| print(format_args!("  {path}")));
-        let more = taking.changed.len().saturating_sub(PRINTED);
-        if more > 0 {
-            print(format_args!("  and {more} more"));
-        }
+        listed(&taking.changed);
+        tell_protected(&brought, &passed);
         return Ok(Exit::Success);
     }
     let event = CommitMove {
@@ -101,21 +103,45 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
         new: taking.new.to_string(),
         files: taking.changed.len() as u64,
     };
-    log.append(vec![Event::CommitOrdered(event.clone())]).map_err(|error| {
+    log.append(vec![Event::CommitOrdered(event)]).map_err(|error| {
         note(format_args!("cofferdam: nothing was done: the order failed to be recorded: {}", causes(&error)));
         Refused::Told(Exit::NoAudit)
     })?;
     let patience = Patience { until: Instant::now() + PATIENCE, cancelled: &|| false };
     let taken = session.take(&taking, &git, person.as_ref(), &patience)?;
     print(format_args!("{} {what}", colour.paint(Mark::Good, "moved")));
+    tell_protected(&brought, &passed);
     taken.warnings.iter().for_each(|warning| note(format_args!("cofferdam: {}", plain::lines(warning))));
-    Ok(match log.append(vec![Event::CommitTaken(event)]) {
+    Ok(match taken.untold.iter().try_for_each(|untold| record_taken(&session, &log, untold)) {
         Ok(()) => Exit::Success,
         Err(error) => {
             note(format_args!("cofferdam: it was done, but failed to be recorded: {}", causes(&error)));
             Exit::NoAudit
         }
     })
+}
+
+/// Names the files on the list of protected paths that the commits bring, or that a commit on the way has.
+fn tell_protected(brought: &[TreePath], passed: &[TreePath]) {
+    if !brought.is_empty() {
+        print(format_args!("of what the commits change, on the list of what is executed without being asked:"));
+        listed(brought);
+    }
+    if !passed.is_empty() {
+        print(format_args!(
+            "on that list and in commits on the way, though not changed by all of them together: they come into the working tree \
+             when such a commit is checked out"
+        ));
+        listed(passed);
+    }
+}
+
+fn listed(paths: &[TreePath]) {
+    paths.iter().take(PRINTED).for_each(|path| print(format_args!("  {path}")));
+    let more = paths.len().saturating_sub(PRINTED);
+    if more > 0 {
+        print(format_args!("  and {more} more"));
+    }
 }
 
 /// Tells why nothing was done. What a person can decide differently waits for that person.

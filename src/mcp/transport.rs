@@ -112,8 +112,9 @@ impl Lines {
         if (id.is_none() && !batch && code != ErrorCode::PARSE_ERROR) || self.answers.len() >= ANSWERS {
             return;
         }
-        // Null and not left out, which is what rmcp does: JSON-RPC 2.0 wants it, one of the common clients reads the one
-        // and one the other, and both go on either way.
+        // Null and not left out, which is what rmcp does: JSON-RPC 2.0, section 5, wants it. The Python SDK reads a null id
+        // and rejects a missing one (2.3.0, `mcp_types.jsonrpc.JSONRPCError`), the TypeScript SDK the reverse (1.32.2,
+        // `JSONRPCErrorResponseSchema`); both go on either way.
         let message = Unread { jsonrpc: JsonRpcVersion2_0, id, error: ErrorData::new(code, text, None) };
         let (output, gone) = (Arc::clone(&self.output), self.gone.clone());
         self.answers.spawn(async move {

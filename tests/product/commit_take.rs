@@ -108,6 +108,28 @@ fn a_commit_is_only_taken_where_nothing_of_the_persons_is_lost() {
 }
 
 #[test]
+fn protected_files_of_the_commits_are_told_and_those_that_only_a_commit_on_the_way_has() {
+    let place = repository(Person::ordinary());
+    let hook = json!({ "path": ".husky/pre-commit", "content": "true\n" });
+    assert_eq!(place.call("write_file", &hook).0, 3);
+    commit(&place, "With");
+    ask(&place, "delete_file", json!({ "path": ".husky/pre-commit" }));
+    write(&place, "a.txt", "agent\n");
+    commit(&place, "Without");
+    for arguments in [&["--dry-run"][..], &[]] {
+        let (status, said) = take(&place, arguments);
+        assert!(status == 0 && said.contains("commits on the way") && said.contains(".husky/pre-commit"), "{said}");
+        assert!(!said.contains("of what the commits change"), "{said}");
+    }
+    assert_eq!(place.call("write_file", &hook).0, 3);
+    assert!(place.run(&["changes", "apply", "--all"]).status.success());
+    commit(&place, "With, for good");
+    let (status, said) = take(&place, &[]);
+    assert!(status == 0 && said.contains("of what the commits change") && said.contains(".husky/pre-commit"), "{said}");
+    assert!(!said.contains("commits on the way"), "{said}");
+}
+
+#[test]
 fn a_branch_of_two_worktrees_is_not_moved() {
     let place = repository(Person::invoker());
     let linked = place.all().join("linked");

@@ -489,6 +489,33 @@ fn where_git_cannot_be_used_the_reason_is_said() {
 }
 
 #[test]
+fn new_files_of_others_are_named_in_a_commit_and_what_sets_up_the_machine_is_left_out() {
+    let place = repository(Person::invoker());
+    for path in ["mine.txt", ".mcp.json", ".cofferdam.toml"] {
+        place.write(path, if path == ".cofferdam.toml" { "version = 1\n" } else { "{}\n" });
+    }
+    ask(&place, "write_file", json!({"path": "of-agent.txt", "content": "x\n"}));
+    let (status, value) = place.call("git_commit", &json!({"message": "Add"}));
+    assert_eq!(status, 0, "{value:#}");
+    let files: Vec<&str> =
+        value["structured"]["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(files, ["mine.txt", "of-agent.txt"]);
+    let told = value["text"].as_str().unwrap();
+    assert!(told.contains("did not write are in the commit too: `mine.txt`. With `paths` they stay out."), "{told}");
+    assert!(told.contains("Left out: `.cofferdam.toml` and `.mcp.json`"), "{told}");
+    let (status, value) = place.call("git_commit", &json!({"message": "Again"}));
+    assert!(status == 1 && value["text"].as_str().unwrap().contains("Left out: `.cofferdam.toml`"), "{value:#}");
+    // Named, they are committed as any other.
+    let named = ask(&place, "git_commit", json!({"message": "Set up", "paths": [".mcp.json"]}));
+    assert_eq!(named["files"][0]["path"], ".mcp.json");
+    // An agent's own is held, and is in its commit: the session made it.
+    let (status, _) = place.call("write_file", &json!({"path": ".cofferdam.toml", "content": "version = 1\n# more\n"}));
+    assert_eq!(status, 3);
+    let own = ask(&place, "git_commit", json!({"message": "Narrow"}));
+    assert_eq!(own["files"][0]["path"], ".cofferdam.toml");
+}
+
+#[test]
 fn nobody_commits_without_a_name_and_the_agent_does_where_the_operator_says_so() {
     let place = Place::of(Person::ordinary()).and(&[("a.txt", "one\n")]);
     git(&place, &["init", "--quiet", "--initial-branch=main"]);

@@ -125,7 +125,8 @@ impl Moment {
         }
         for path in Tree::of(&place.state()).paths() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let left = ["git.json", "journal.json", "git.orphaned.json"].contains(&&*name);
+            let left =
+                ["git.json", "journal.json", "git.orphaned.json"].contains(&&*name) || name.starts_with("git.taken");
             assert!(!left, "{at}: {} is left", path.display());
             assert!(path.parent().is_none_or(|folder| !folder.ends_with("calls")), "{at}: {} is left", path.display());
         }
@@ -170,6 +171,8 @@ fn stop_everywhere(order: Order, person: &Arc<Person>, every: usize) -> (usize, 
                 Order::Take => git(place, &["rev-parse", "HEAD"]) != moment.first,
             };
             finished += usize::from(done);
+            let told = fs::read_to_string(place.state().join("audit/log.jsonl")).unwrap().contains("\"commit_taken\"");
+            assert_eq!(told, done && order == Order::Take, "{at}: what the log says");
             // What is not done is done now, and what is done has nothing left to do.
             let output = place.run(order.words());
             assert!(output.status.success() || (done && order == Order::Commit), "{at}: {output:?}");

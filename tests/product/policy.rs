@@ -171,6 +171,10 @@ fn flags_only_take_away() {
     let (status, told) = run(&place, &["call", "write_file", &write, "--limit", "write="]);
     assert!(status == Some(1) && told.contains("[limits] write allows only nothing"), "{told}");
     assert_eq!(place.read("notes.txt"), "one\n");
+    // What is more than the operator's file allows is known when that is read.
+    place.policy("version = 1\n[limits]\nmemory_mb = 1000\n");
+    let (status, told) = with(&["--protect", "a/**", "--limit", "pids=64", "--limit", "memory_mb=2000"]);
+    assert!(status == Some(2) && told.contains("--limit memory_mb: [limits] memory_mb = 2000 asks for more"), "{told}");
 }
 
 #[test]

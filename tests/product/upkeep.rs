@@ -96,6 +96,27 @@ fn a_file_of_another_user_is_named_and_does_not_keep_the_rest_from_being_formatt
 }
 
 #[test]
+fn a_formatter_that_says_nothing_of_a_file_it_may_not_write_formats_the_rest_as_well() {
+    let place = Place::of(Person::invoker());
+    // It stops at the first file that it cannot write, and says so in words that nobody knows.
+    let recipe = "format:\n\t@for f in a.txt b.txt c.txt; do { echo even > $$f; } 2>/dev/null || \
+                  { echo 'no luck'; exit 1; }; done\n";
+    for (path, text) in [("Makefile", recipe), ("a.txt", "uneven\n"), ("b.txt", "uneven\n"), ("c.txt", "uneven\n")] {
+        place.write(path, text);
+    }
+    let shut = place.workspace().join("b.txt");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(shut, Some(65_533), Some(65_533)).unwrap();
+    } else {
+        std::fs::set_permissions(shut, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+    }
+    let (status, value) = place.call("format", &json!({"tool": "make"}));
+    assert_eq!((status, &value["structured"]["changed_files"]), (6, &json!(["a.txt", "c.txt"])), "{value}");
+    assert!(value["text"].as_str().unwrap().contains("beside the rest: `b.txt`."), "{value}");
+    assert_eq!((place.read("b.txt").as_str(), place.read("c.txt").as_str()), ("uneven\n", "even\n"));
+}
+
+#[test]
 fn formatting_stays_within_the_policy_s_globs() {
     let place = project(&Person::invoker());
     place.policy("version = 1\n[limits]\nwrite = [\"docs/**\"]\n");

@@ -144,11 +144,14 @@ impl Tool for CheckTypesTool {
     }
 
     fn description(&self) -> &str {
-        "Runs the project's own type checker, or its compiler without building anything, and lists what it finds: file, \
-         line, column, code and message. It is found from the files: cargo check, mypy, pyright, tsc, go, else the script \
-         `typecheck` of package.json or the target `typecheck` of a makefile; `tool` chooses where several fit. With `path` mypy and pyright look at that alone, the others at the whole project, and list what is there first. Faster than build or run_tests: use it after each change. Nothing \
-         is changed. Verdict: passed (no error), found (errors are listed), failed (the checker could not work, and its \
-         output says why). There is no network: all must be installed on the host. After 45 seconds it answers status \"running\" and a run_id for get_run."
+        "Runs the project's own type checker, or its compiler without building anything, and lists what it finds: \
+         file, line, column, code and message. It is found from the files: cargo check, mypy, pyright, tsc, go, else \
+         the script `typecheck` of package.json or the target `typecheck` of a makefile; `tool` chooses where several \
+         fit. With `path` mypy and pyright look at that alone, the others at the whole project, and list what is there \
+         first. Faster than build or run_tests: use it after each change. Nothing is changed. Verdict: passed (no \
+         error), found (errors are listed), failed (the checker could not work, and its output says why). There is no \
+         network: all must be installed on the host. After 45 seconds it answers status \"running\" and a run_id for \
+         get_run."
     }
 
     fn annotations(&self) -> Annotations {

@@ -18,7 +18,7 @@ use crate::{
         changed::Mark,
         choice::{Chosen, Fit, Kind, PythonFiles, choose},
         joined,
-        others::{Copies, Writing, was_forbidden},
+        others::{Copies, Unwritable, Writing},
         read,
         report::{Ending, Errand, ReportOutput, Verdict},
     },
@@ -180,12 +180,14 @@ impl Tool for FormatTool {
     }
 
     fn description(&self) -> &str {
-        "Formats files with the project's own formatter and lists those that changed; they reach the workspace. With mode \
-         \"check\" nothing is changed, and the files that would change are listed. The formatter is found from the files: \
-         rustfmt, ruff, black, prettier, gofmt, else the script `format` of package.json or the target `format` of a \
-         makefile; `tool` chooses where several fit. With `path` only what lies there comes back. Without path, source and text files of the formatter's kinds come back, \
-         nothing else. Verdict: passed (all is formatted now), found (some files are not formatted), failed \
-         (the formatter could not work, often because of a syntax error, which is listed; then nothing comes back). After 45 seconds it answers status \"running\" and a run_id for get_run."
+        "Formats files with the project's own formatter and lists those that changed; they reach the workspace. With \
+         mode \"check\" nothing is changed, and the files that would change are listed. The formatter is found from \
+         the files: rustfmt, ruff, black, prettier, gofmt, else the script `format` of package.json or the target \
+         `format` of a makefile; `tool` chooses where several fit. With `path` only what lies there comes back. \
+         Without path, source and text files of the formatter's kinds come back, nothing else. Verdict: passed (all is \
+         formatted now), found (some files are not formatted), failed (the formatter could not work, often because of \
+         a syntax error, which is listed; then nothing comes back). After 45 seconds it answers status \"running\" and \
+         a run_id for get_run."
     }
 
     fn annotations(&self) -> Annotations {
@@ -231,10 +233,15 @@ impl Tool for FormatTool {
         };
         let mut report = errand(&chosen).run(sandbox)?;
         let mut formatted_copies = None;
-        if report.verdict == Verdict::Failed && was_forbidden(report.printed()) {
+        // Programs say in their own words why; whether there are such files is a fact.
+        let in_the_way = match report.verdict {
+            Verdict::Failed => Unwritable::find(sandbox, rewritten(chosen.tool))?,
+            Verdict::Passed | Verdict::Found | Verdict::TimedOut | Verdict::LimitReached => None,
+        };
+        if let Some(unwritable) = in_the_way {
             // What it wrote before it came to such a file.
             let written = mark.changed_of(sandbox, rewritten(chosen.tool))?.unwrap_or_default();
-            if let Some(copies) = Copies::make(sandbox, rewritten(chosen.tool))? {
+            if let Some(copies) = Copies::make(sandbox, unwritable)? {
                 let mut errand = errand(&chosen);
                 errand.command.directory = copies.of(&chosen.directory);
                 report = report.again(errand.run(sandbox)?, Copies::without);

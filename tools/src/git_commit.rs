@@ -27,13 +27,18 @@ const ASKED: usize = 400;
 /// Paths that are told as not committed; the rest is counted.
 const TOLD: usize = 20;
 
+/// New files at the top that set up agents on this machine. A person who never added them to the repository hardly wants them
+/// there; an agent that wrote them, or is asked for them, commits them as any other.
+const OF_THE_MACHINE: [&str; 2] = [".mcp.json", ".cofferdam.toml"];
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GitCommitForm {
     /// The commit's message: a short first line, and where it needs more an empty line and the rest.
     #[schemars(length(min = 1, max = 20_000))]
     message: String,
-    /// Only these files and folders. Default: everything that git_status lists.
+    /// Only these files and folders. Default: everything that git_status lists, without a new .mcp.json or .cofferdam.toml
+    /// that this session did not write.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<schema::PathText>>", length(min = 1, max = 500))]
     paths: Option<Vec<WorkspacePath>>,
@@ -82,8 +87,8 @@ impl Tool for GitCommitTool {
     }
 
     fn description(&self) -> &'static str {
-        "Commits everything that git_status lists, new files too, or only `paths`. Staging is not needed. The repository's \
-         hooks run in the sandbox; when one refuses, its output says why and nothing is committed. The commit is in this \
+        "Commits everything that git_status lists, new files too, or only `paths`. New files that this session did not write \
+         are named, and .mcp.json and .cofferdam.toml left out then. Staging is not needed. The repository's hooks run in the sandbox; when one refuses, its output says why and nothing is committed. The commit is in this \
          session's own history: git_log shows it, later commits stand on it, and it is copied into the person's repository \
          under a ref of its own. The person's branch does not move until they take it with `cofferdam changes commit-take`. \
          Author and committer are the person, with a trailer that names the session. Commits are not signed."
@@ -120,9 +125,11 @@ impl Tool for GitCommitTool {
         if is_whole {
             paths.push(git::pathspec(&WorkspacePath::workspace()));
         }
+        let strangers = if is_whole { Strangers::find(sandbox, &repository)? } else { Strangers::default() };
         paths.extend(git::without_masked(&repository));
+        paths.extend(strangers.left_out.iter().map(|path| format!(":(exclude,top,literal){path}")));
         let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        stage(sandbox, &paths)?;
+        stage(sandbox, &paths, &strangers)?;
         sandbox.progress("committing");
         let message = with_trailer(&form.message, &repository.session);
         let mut arguments = vec!["commit", "--quiet", "--no-gpg-sign", "--cleanup=whitespace", "--message", &message];
@@ -146,7 +153,54 @@ impl Tool for GitCommitTool {
         let commit = git::commit_of(sandbox, "HEAD")?.filter(|commit| Some(commit) != before.as_ref());
         let commit =
             commit.ok_or_else(|| Failure::new("commit_refused", "git said yes, and there is no new commit"))?;
-        told(sandbox, &repository, commit, &author, &made)
+        let mut output = told(sandbox, &repository, commit, &author, &made)?;
+        output.add_notes(strangers.notes());
+        Ok(output)
+    }
+}
+
+/// New files that this session did not write: the person's, or another session's.
+#[derive(Default)]
+struct Strangers {
+    /// They go along, as with `git add --all`, and are named.
+    taken: Vec<String>,
+    /// They do not.
+    left_out: Vec<String>,
+}
+
+impl Strangers {
+    fn find(sandbox: &mut dyn Sandbox, repository: &Repository) -> Result<Self, Failure> {
+        let status = ["status", "--porcelain=v2", "-z", "--untracked-files=all"];
+        let mut status = git::read_status(&git::succeed(sandbox, Access::Read, &status)?.stdout);
+        git::leave_out_masked(&mut status.entries, repository);
+        let is_own = |path: &str| repository.changed.iter().any(|changed| changed.as_str() == path);
+        let new = status.entries.into_iter().filter(|entry| entry.worktree.as_deref() == Some("untracked"));
+        let strange = new.map(|entry| entry.path).filter(|path| !is_own(path));
+        let (left_out, taken) = strange.partition(|path| OF_THE_MACHINE.contains(&path.as_str()));
+        Ok(Self { taken, left_out })
+    }
+
+    fn left_out_note(&self) -> Option<String> {
+        let named = self.left_out.join("` and `");
+        (!named.is_empty())
+            .then(|| format!("Left out: `{named}`, which this session did not write; `paths` can name it."))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.left_out_note().into_iter().collect();
+        if !self.taken.is_empty() {
+            let named: Vec<String> =
+                self.taken.iter().take(TOLD).map(|path| format!("`{}`", crate::plain_text::one_line(path))).collect();
+            let more = match self.taken.len().saturating_sub(TOLD) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            notes.push(format!(
+                "New files that this session did not write are in the commit too: {}{more}. With `paths` they stay out.",
+                named.join(", ")
+            ));
+        }
+        notes
     }
 }
 
@@ -216,7 +270,7 @@ fn parse(arguments: &Map<String, Value>, project: &Project) -> Result<Parsed<Git
 }
 
 /// Puts what is to be committed into the index. Nothing there is no commit.
-fn stage(sandbox: &mut dyn Sandbox, paths: &[&str]) -> Result<(), Failure> {
+fn stage(sandbox: &mut dyn Sandbox, paths: &[&str], strangers: &Strangers) -> Result<(), Failure> {
     let arguments: Vec<&str> = ["add", "--all", "--"].iter().chain(paths).copied().collect();
     let added = git::run(sandbox, Access::Write, &arguments, &[])?;
     if !added.succeeded() {
@@ -231,6 +285,7 @@ fn stage(sandbox: &mut dyn Sandbox, paths: &[&str]) -> Result<(), Failure> {
     if compared.succeeded() {
         let text = "there is nothing to commit: the files are as the last commit has them, or git ignores them; look with \
                     git_status";
+        let text = strangers.left_out_note().map_or(text.to_owned(), |note| format!("{text}. {note}"));
         return Err(Failure::new("nothing_to_commit", text));
     }
     if !compared.said_no() {

@@ -110,13 +110,15 @@ impl Tool for RunTestsTool {
     }
 
     fn description(&self) -> &str {
-        "Runs the project's tests and reports each failure with its place, message and output. The runner is found from \
-         the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make test or the script `test` of package.json. Start narrow: `filter` takes a part of a test's name \
-         (pytest: also an id such as tests/test_a.py::test_x), `path` a test file, a test folder or a project's folder. \
-         The verdict says what happened: passed, failed, build_failed (compile errors are listed), no_tests, timed_out. \
-         Only passed means that tests ran and none failed. There is no network but the run's own loopback: tests that \
-         need other hosts fail, and dependencies must be installed on the host beforehand. Files that tests write are \
-         thrown away unless `keep` names them by globs. After 45 seconds it answers status \"running\" and a run_id for get_run."
+        "Runs the project's tests and reports each failure with its place, message and output. The runner is found \
+         from the files: cargo test or nextest, pytest, unittest, vitest, jest, mocha, node:test, go test, else make \
+         test or the script `test` of package.json. Start narrow: `filter` takes a part of a test's name (pytest: also \
+         an id such as tests/test_a.py::test_x), `path` a test file, a test folder or a project's folder. The verdict \
+         says what happened: passed, failed, build_failed (compile errors are listed), no_tests, timed_out. Only \
+         passed means that tests ran and none failed. There is no network but the run's own loopback: tests that need \
+         other hosts fail, and dependencies must be installed on the host beforehand. Files that tests write are \
+         thrown away unless `keep` names them by globs. After 45 seconds it answers status \"running\" and a run_id \
+         for get_run."
     }
 
     fn annotations(&self) -> Annotations {

@@ -61,6 +61,16 @@ impl Known {
         Some(Self { automaton, owners })
     }
 
+    /// How many of the values are left out, as [`Known::new`] leaves them out.
+    pub(super) fn left_out<'a>(values: impl Iterator<Item = &'a str>) -> u64 {
+        let mut lengths: Vec<usize> = values.map(str::len).collect();
+        lengths.sort_unstable();
+        let mut left = MOST_BYTES;
+        let is_taken = |length: &&usize| left.checked_sub(**length).map(|rest| left = rest).is_some();
+        let taken = lengths.iter().take_while(is_taken).count();
+        (lengths.len() - taken) as u64
+    }
+
     /// Whether a text holds one of the values.
     pub(super) fn is_in(&self, text: &str) -> bool {
         self.automaton.is_match(text)
@@ -129,5 +139,7 @@ mod tests {
         let long = "l".repeat(MOST_BYTES);
         let known = Known::new([long.as_str(), "short-value-1"].into_iter()).unwrap();
         assert!(known.is_in("a short-value-1") && !known.is_in(&long));
+        assert_eq!(Known::left_out([long.as_str(), "short-value-1"].into_iter()), 1);
+        assert_eq!(Known::left_out(["", "short-value-1"].into_iter()), 0);
     }
 }

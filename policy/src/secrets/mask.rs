@@ -2,7 +2,7 @@
 //!
 //! A copy keeps what is known to be harmless, and drops what is not understood: a comment may be an old password.
 
-use std::{borrow::Cow, cell::Cell, collections::HashSet, path::Path};
+use std::{borrow::Cow, cell::Cell, collections::HashSet, iter::Peekable, path::Path};
 
 use serde_json::{Map, Value};
 
@@ -36,6 +36,8 @@ pub struct Mask {
     pub shown: Vec<u8>,
     /// Values that must not be seen in output.
     pub values: Vec<String>,
+    /// How many more there are, which are not looked for.
+    pub left_out: u64,
     /// For each line that is seen the line of the file, from 0, that it stands for alone. Empty where a mask is not made line by
     /// line, and where the file has lines that are neither seen nor comments.
     pub lines: Vec<usize>,
@@ -248,7 +250,7 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
         } else {
             values.add_words(first)
         }
-        rest.lines().for_each(|line| values.add_words(line));
+        rest.lines().for_each(|line| values.add_line(line));
         if is_named {
             shown.push_str(&format!("{export}{name}={MASKED}\n"));
             places.add(number - 1);
@@ -257,7 +259,7 @@ pub(super) fn names_only(content: &[u8]) -> Mask {
             places.lose();
         }
     }
-    Mask { shown: shown.into_bytes(), values: values.list, lines: places.of(&text) }
+    values.mask(shown, places.of(&text))
 }
 
 /// Whether a line in quotes holds the one that closes them. What a line's last sign escapes is its end.
@@ -310,7 +312,7 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
                 shown.push_str(&format!("{kept}{MASKED}{rest}\n"));
                 // A value in no quotes goes on over the lines that are deeper, in YAML and INI files.
                 while let Some((of_next, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
-                    values.add_words(next);
+                    values.add_below(next, of_next, &mut found);
                     if next.trim().is_empty() {
                         shown.push('\n');
                         places.add(of_next);
@@ -323,8 +325,8 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
                 let kept = line.get(..start).unwrap_or(line).trim_end();
                 shown.push_str(&format!("{kept} {MASKED}\n"));
                 places.lose();
-                while let Some((_, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
-                    values.add_words(next);
+                while let Some((of_next, next)) = lines.next_if(|(_, next)| is_below(line, next)) {
+                    values.add_below(next, of_next, &mut found);
                 }
             }
             Some(setting::Value::Line | setting::Value::Unclear) => {
@@ -335,7 +337,7 @@ pub(super) fn without_credentials(path: &Path, content: &[u8]) -> Mask {
             None => shown.push_str(&format!("{line}\n")),
         }
     }
-    checked(Mask { shown: shown.into_bytes(), values: values.list, lines: places.of(text) }, path, content)
+    checked(values.mask(shown, places.of(text)), path, content)
 }
 
 /// JSON without its credentials. What is not quite JSON, as with comments, is read by line.
@@ -348,7 +350,7 @@ pub(super) fn json_without_credentials(path: &Path, content: &[u8]) -> Mask {
     else {
         return notice(path, content);
     };
-    checked(Mask { shown: (shown + "\n").into_bytes(), values: values.list, lines: Vec::new() }, path, content)
+    checked(values.mask(shown + "\n", Vec::new()), path, content)
 }
 
 /// JSON without the texts that are credentials; these are added to `values`. Its depth is bounded as above.
@@ -398,7 +400,7 @@ pub(super) fn notice(path: &Path, content: &[u8]) -> Mask {
     // What is no text has none, and a text with a letter of another encoding has them around it.
     let pieces = text.split(|letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER);
     pieces.for_each(|piece| values.add_words(piece));
-    Mask { shown: shown.into_bytes(), values: values.list, lines: Vec::new() }
+    values.mask(shown, Vec::new())
 }
 
 /// The name of the outermost element of XML: without it, what reads the file takes it for broken.
@@ -438,6 +440,8 @@ impl Places {
 struct Values {
     list: Vec<String>,
     known: HashSet<String>,
+    /// How many are not among them, since there are more than [`MOST_VALUES`].
+    left_out: u64,
 }
 
 impl Values {
@@ -467,11 +471,42 @@ impl Values {
         }
     }
 
-    fn insert(&mut self, value: &str) {
-        if self.list.len() < MOST_VALUES && !self.known.contains(value) {
-            self.known.insert(value.to_owned());
-            self.list.push(value.to_owned());
+    /// Adds what of a line has a credential's shape that goes on with a value: not all that reads such files joins lines where others
+    /// do, and for those it is an assignment of its own.
+    fn add_line(&mut self, line: &str) {
+        let plain = line.trim();
+        let assignment = plain.strip_prefix("export ").map_or(plain, str::trim_start);
+        match assignment.split_once('=').map(|(name, value)| (name.trim_end(), value.trim())) {
+            Some((name, value)) if is_name(name, value) && is_set(assignment, name) => self.add(value),
+            Some(_) | None => self.add_words(line),
         }
+    }
+
+    /// Adds what of a line has a credential's shape that is dropped with a setting above it. It may be a setting itself, one of
+    /// those `found` that are not passed yet.
+    fn add_below<'a>(&mut self, line: &str, number: usize, found: &mut Peekable<impl Iterator<Item = &'a Setting>>) {
+        while found.next_if(|setting| setting.line < number).is_some() {}
+        match found.next_if(|setting| setting.line == number).map(|setting| setting.value) {
+            Some(setting::Value::Here { start, end }) => self.add(line.get(start..end).unwrap_or(line)),
+            Some(setting::Value::Below { .. } | setting::Value::Line | setting::Value::Unclear) | None => {
+                self.add_words(line);
+            }
+        }
+    }
+
+    fn insert(&mut self, value: &str) {
+        if self.known.insert(value.to_owned()) {
+            if self.list.len() < MOST_VALUES {
+                self.list.push(value.to_owned());
+            } else {
+                self.left_out += 1;
+            }
+        }
+    }
+
+    /// What is seen of a file that has these values.
+    fn mask(self, shown: String, lines: Vec<usize>) -> Mask {
+        Mask { shown: shown.into_bytes(), values: self.list, left_out: self.left_out, lines }
     }
 }
 
@@ -523,6 +558,25 @@ mod tests {
                 assert!(!shown(&mask).contains(word), "{text}: {}", shown(&mask));
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_goes_on_with_another_is_looked_at_as_a_setting_too() {
+        // Words in one are in every source code: only a setting's name says that they are a value.
+        const VALUE: &str = "correctHorseBatteryStaple";
+        for mask in [
+            names_only(format!("A=C:\\dir\\\nB={VALUE}\n").as_bytes()),
+            names_only(format!("A=C:\\dir\\\nexport B = '{VALUE}'\n").as_bytes()),
+            names_only(format!("A=\"\nB={VALUE}\n").as_bytes()),
+            without_credentials(Path::new("a.yml"), format!("- password: x\n  token: {VALUE}\n").as_bytes()),
+            without_credentials(Path::new("a.yml"), format!("password: |\n  x\n  token: {VALUE}\n").as_bytes()),
+        ] {
+            assert!(mask.values.iter().any(|value| value == VALUE), "{:?}: {}", mask.values, shown(&mask));
+            assert!(!shown(&mask).contains(VALUE));
+        }
+        // Source code that goes on is none.
+        let mask = names_only(format!("A=\"\nlet b = {VALUE}\nreturn {VALUE};\n\"\n").as_bytes());
+        assert_eq!(mask.values, [""; 0]);
     }
 
     #[test]

@@ -156,6 +156,8 @@ pub struct Redactor {
 struct Values {
     /// Sorted by value, each once.
     secrets: Vec<Secret>,
+    /// How many of them are not looked for.
+    left_out: u64,
     /// Made when it is needed first: not while somebody holds what others wait for.
     known: OnceLock<Option<Known>>,
 }
@@ -187,7 +189,11 @@ impl Redactor {
     pub fn new(mut secrets: Vec<Secret>) -> Self {
         secrets.sort_by(Secret::order);
         secrets.dedup_by(|one, other| one.value == other.value);
-        Self { values: (!secrets.is_empty()).then(|| Arc::new(Values { secrets, known: OnceLock::new() })) }
+        if secrets.is_empty() {
+            return Self { values: None };
+        }
+        let left_out = Known::left_out(secrets.iter().map(|secret| secret.value.as_ref()));
+        Self { values: Some(Arc::new(Values { secrets, left_out, known: OnceLock::new() })) }
     }
 
     /// The same, knowing what `other` knows too.
@@ -200,6 +206,12 @@ impl Redactor {
             (Some(values), Some(others)) if others.hold(values) => other.clone(),
             (Some(values), Some(others)) => Self::new(values.secrets.iter().chain(&others.secrets).cloned().collect()),
         }
+    }
+
+    /// How many values it is not looking for: with them it had more than 2 MiB.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.values.as_ref().map_or(0, |values| values.left_out)
     }
 
     /// Takes secrets out of a text.
@@ -529,6 +541,16 @@ mod tests {
     /// A token's text, put together so that no scanner of repositories finds one here.
     fn long(prefix: &str, letters: usize) -> String {
         format!("{prefix}{}", "a1B2".repeat(letters.div_ceil(4)).get(..letters).unwrap())
+    }
+
+    #[test]
+    fn values_of_two_full_sets_that_are_too_many_together_are_counted() {
+        let full = |file: &str| {
+            let value = |at| format!("{file}{at}-{}", "x1".repeat(400_000)).into();
+            Redactor::new((0..2).map(|at| Secret { value: value(at), file: file.into() }).collect())
+        };
+        let (one, other) = (full("a"), full("b"));
+        assert_eq!((one.left_out(), other.left_out(), one.and(&other).left_out()), (0, 0, 2));
     }
 
     #[test]

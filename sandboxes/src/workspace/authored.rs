@@ -1,14 +1,16 @@
-//! Files of listed names that calls of agents made, as they made them.
+//! Files of listed names that agents wrote with file tools, as they wrote them.
 //!
 //! A file of such a name is masked whoever made it. But its values are no secret to who wrote them, and an agent could choose them
-//! so that lines of other files are taken out of every answer. So values are learnt from what people write, and from such a file
-//! only once somebody else has changed it. What is remembered is a path with a digest, never a digest alone: a copy of a real
+//! so that lines of other files are taken out of every answer. So no values are learnt from what a call was given as its text,
+//! until somebody else has changed it. From all else they are: a file that a call moves, or that a program unpacks, may be a
+//! person's. What is remembered is a path with a digest, never a digest alone: a copy of a real
 //! file elsewhere says nothing of the real one. Where this cannot be remembered or read, values are looked for.
 
 use std::{collections::BTreeMap, fs, io};
 
 use super::{
     beneath::{self, Found},
+    gate::listed::MOST_BY_AGENTS,
     held::ledger::write_atomically,
     tree_path::TreePath,
     version::digest,
@@ -18,8 +20,8 @@ use super::{
 /// The file in a workspace's state.
 const NAME: &str = "authored.json";
 
-/// Files that are remembered: twice as many as agents may make (`listed.rs`).
-const MOST: usize = 2_000;
+/// Files that are remembered: twice as many as agents may make, since some of them are gone.
+const MOST: usize = 2 * MOST_BY_AGENTS;
 
 /// The files, each with the SHA-256 of what a call wrote, in hexadecimal.
 #[derive(Debug, Default)]
@@ -44,12 +46,12 @@ impl Authored {
         }
     }
 
-    /// Whether a call made the file at `path`.
+    /// Whether an agent wrote the file at `path`.
     pub(super) fn has(&self, path: &TreePath) -> bool {
         self.files.contains_key(path)
     }
 
-    /// Whether the file at `path` is what a call wrote.
+    /// Whether the file at `path` is what an agent wrote.
     pub(super) fn wrote(&self, path: &TreePath, content: &[u8]) -> bool {
         self.files.get(path).is_some_and(|known| digest(content).is_ok_and(|digest| digest == *known))
     }

@@ -73,6 +73,11 @@ pub(crate) struct Time {
 }
 
 impl Entry {
+    /// Which file it is, under whatever name: its device and inode.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+
     pub(super) fn of(status: &Stat) -> io::Result<Self> {
         let kind = match FileType::from_raw_mode(status.st_mode) {
             FileType::RegularFile => Kind::File,

@@ -22,6 +22,7 @@ use self::{
 use super::{
     beneath::{self, Found},
     change::{Change, Held, Note, Reason, Special, What},
+    git::{self, Untold},
     held::{
         layer::Ground,
         ledger::Ledger,
@@ -201,7 +202,7 @@ impl Delivery<'_> {
         for (count, (mut operation, content)) in std::mem::take(&mut self.operations).into_iter().enumerate() {
             let nothing = (self.workspace.fd(), TreePath::root());
             let (root, path) = match &content {
-                Content::Copy { root, path } | Content::Merged { root, path } => (*root, path.clone()),
+                Content::Copy { root, path } | Content::Draft { root, path } => (*root, path.clone()),
                 Content::Secret { path, .. } => (self.workspace.fd(), path.clone()),
                 Content::None => nothing,
             };
@@ -222,7 +223,7 @@ impl Delivery<'_> {
                         delivered.held.push(Held { change: operation.change.clone(), reason: reason.clone() });
                         match content {
                             // It stays held as it is, masked.
-                            Content::Secret { .. } | Content::Merged { .. } => {}
+                            Content::Secret { .. } | Content::Draft { .. } => {}
                             content @ (Content::Copy { .. } | Content::None) => {
                                 self.pieces.push(piece(
                                     self.workspace,
@@ -276,7 +277,8 @@ pub(super) fn piece<'a>(
     content: Content<'a>,
 ) -> io::Result<Piece<'a>> {
     let host = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
-    Ok(Piece { held: HeldChange { change, reason, origin: origin.clone(), host, told: None }, content })
+    let held = HeldChange { change, reason, origin: origin.clone(), host, told: None, mask: None };
+    Ok(Piece { held, content })
 }
 
 /// How a delivery ended.
@@ -393,6 +395,8 @@ pub struct Recovered {
     pub lost: Vec<Change>,
     /// Whether the hand-back was taken back as a whole, because it had not been committed.
     pub rolled_back: bool,
+    /// Commits that were taken by a person's order of which the audit log may not know, whoever finished that.
+    pub untold: Vec<Untold>,
 }
 
 /// Why a start could not finish what another server had begun.
@@ -420,20 +424,19 @@ impl Workspace {
     /// [`RecoverError`].
     pub fn recover(&self, patience: &Patience<'_>) -> Result<Recovered, RecoverError> {
         let _turn = self.turn(patience)?;
-        recover(self, &Uninterrupted).map_err(|error| RecoverError::Kernel {
-            workspace: self.root().to_owned(),
-            source: match error {
-                DeliveryError::Stopped(stopped) => io::Error::other(stopped),
-                DeliveryError::Kernel(source) => source,
-            },
-        })
+        let failed = |source| RecoverError::Kernel { workspace: self.root().to_owned(), source };
+        let recovered = recover(self, &Uninterrupted).map_err(|error| match error {
+            DeliveryError::Stopped(stopped) => failed(io::Error::other(stopped)),
+            DeliveryError::Kernel(source) => failed(source),
+        })?;
+        Ok(Recovered { untold: git::untold(self).map_err(failed)?, ..recovered })
     }
 }
 
 /// Finishes what a stopped server began. The caller has the turn.
 pub(super) fn recover(workspace: &Workspace, steps: &dyn Steps) -> Result<Recovered, DeliveryError> {
     Leftovers::sweep(workspace)?;
-    super::git::recover(workspace)?;
+    git::recover(workspace)?;
     let Some(journal) = Journal::load(workspace)? else {
         return Ok(Recovered::default());
     };

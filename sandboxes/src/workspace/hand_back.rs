@@ -23,7 +23,7 @@ use super::{
         assessment::{Assessed, Assessment, Carrier},
         selection::Selection,
     },
-    held::stack::{Bond, Content, Origin, Piece, Stack},
+    held::stack::{Bond, Content, HeldChange, Origin, Piece, Stack},
     kept::left,
     masking::{MaskError, Masks, OnTop},
     notice,
@@ -76,6 +76,8 @@ pub struct Order<'a> {
     pub seen: Option<&'a BTreeMap<TreePath, HostVersion>>,
     /// What of such changes is text that was masked for the call that made them.
     pub masked_then: Option<&'a BTreeMap<TreePath, Reason>>,
+    /// The digests of the masks that the call saw which made such changes.
+    pub masks_then: Option<&'a BTreeMap<TreePath, String>>,
     /// Where the changes come from. By its bond, paths that the plan names are one act.
     pub origin: &'a Origin,
 }
@@ -154,7 +156,7 @@ impl Session {
             let from = (self.workspace().as_ref(), order.changeset);
             // It is a convenience: the hand-back is done.
             if let Err(error) =
-                left::keep(self.left_archive(), from, (order.stamp, order.origin), (&kept, &sorted.masked))
+                left::keep(self.left_archive(), from, (order.stamp, order.origin), (&kept, &sorted.masked, order.masks))
             {
                 noticed.push(Note::LeftIsGone { error: error.to_string() });
             }
@@ -165,6 +167,12 @@ impl Session {
     /// Remembers the files of listed names that a call makes, before they are there: their values are the agent's own. Gives
     /// which. Of a file that the host had before nothing is remembered, whatever it is now.
     fn author(&self, order: &Order<'_>, operations: &[(Operation, Content<'_>)]) -> Vec<TreePath> {
+        // What a program writes may be what a person wrote elsewhere, as git and archives have it; what a call moves, too. What is
+        // left are file tools that were given the text.
+        let moves = order.changeset.changes.iter().any(|change| change.what == What::Deleted);
+        if order.origin.bond != Bond::OneAct || moves {
+            return Vec::new();
+        }
         let secrets = order.masks.secrets();
         let listed = operations.iter().filter(|(operation, _)| {
             matches!(operation.change.what, What::File { .. })
@@ -245,9 +253,11 @@ impl Session {
                     sorted.held.push(Held { change: change.clone(), reason: reason.clone() });
                     let mut piece = piece(self.workspace(), change, reason, origin, content)?;
                     // What the host changed since the first of them is a conflict still, however often the agent went on.
-                    if let Some(earlier) = stack.held.get(&piece.held.change.path) {
+                    let earlier = stack.held.get(&piece.held.change.path);
+                    if let Some(earlier) = earlier {
                         (piece.held.host, piece.held.told) = (earlier.host.clone(), earlier.told.clone());
                     }
+                    piece.held.mask = mask(order, &piece.held.change.path, earlier)?;
                     sorted.pieces.push(piece);
                 }
                 Decision::Apply => {
@@ -262,6 +272,20 @@ impl Session {
         }
         Ok(sorted)
     }
+}
+
+/// The digest of what a call saw of a masked file, where that is known. One that saw an earlier change of its session in its place
+/// began with what that began with.
+fn mask(order: &Order<'_>, path: &TreePath, earlier: Option<&HeldChange>) -> io::Result<Option<String>> {
+    let mask = match order.masks_then {
+        Some(then) => then.get(path).cloned(),
+        None => order.masks.digest_at(path)?,
+    };
+    Ok(match (order.on_top, earlier) {
+        // Where it is another one by now it is not known which of them was seen.
+        (OnTop::Held, Some(earlier)) => mask.filter(|mask| earlier.mask.as_ref() == Some(mask)),
+        (OnTop::Held, None) | (OnTop::Masks, _) => mask,
+    })
 }
 
 /// Changes by what is done with them.

@@ -370,6 +370,7 @@ fn concurrent_hand_backs_follow_one_another() {
                     masks: &ground.masks(),
                     on_top: crate::workspace::OnTop::Held,
                     masked_then: None,
+                    masks_then: None,
                     stamp: &stamp,
                     seen: None,
                     origin: &origin("c"),

@@ -13,8 +13,8 @@
 //! into their copy of it. A file that cannot be masked is not shown: then the call is refused.
 
 mod find;
-mod kept;
 mod layer;
+mod readings;
 mod shown;
 mod watch;
 mod way;
@@ -35,13 +35,18 @@ use cofferdam_policy::{Redactor, SecretFiles, Secrets};
 
 use self::{
     find::{Finder, Refreshed},
-    kept::Kept,
     layer::Built,
+    readings::Readings,
     shown::Shown,
     watch::Arrivals,
 };
 use super::{
-    authored::Authored, change::What, held::stack::Layers, tree_path::TreePath, version::HostVersion,
+    authored::Authored,
+    beneath,
+    change::What,
+    held::stack::Layers,
+    tree_path::TreePath,
+    version::{HostVersion, digest},
     workspace::Workspace,
 };
 use crate::call_folder::CallFolder;
@@ -160,7 +165,7 @@ pub(super) struct Masking {
 struct State {
     secrets: Arc<Secrets>,
     finder: Finder,
-    kept: Kept,
+    readings: Readings,
     masks: Arc<Masks>,
     quiet: u64,
 }
@@ -326,6 +331,12 @@ impl Masks {
         self.masked.contains_key(path) && self.files() == SecretFiles::Masked
     }
 
+    /// SHA-256, in hexadecimal, of what is seen of the file at `path`, if it is masked and so that it is seen.
+    pub(super) fn digest_at(&self, path: &TreePath) -> io::Result<Option<String>> {
+        let layer = self.layer().filter(|_| self.hides(path));
+        layer.map(|layer| digest(beneath::file(layer, path.as_path())?)).transpose()
+    }
+
     /// The masked file of this name.
     pub(super) fn masked(&self, name: &str) -> Option<&TreePath> {
         self.masked.keys().find(|path| path.to_string() == name)
@@ -380,8 +391,8 @@ impl Workspace {
                 match refreshed {
                     Refreshed::Quiet | Refreshed::Stirred => {}
                     Refreshed::Changed => {
-                        let before = (&known.kept, known.masks.layer());
-                        (known.masks, known.kept) = self.mask(secrets, &known.finder, before)?;
+                        let before = (&known.readings, known.masks.layer());
+                        (known.masks, known.readings) = self.mask(secrets, &known.finder, before)?;
                     }
                 }
                 known
@@ -390,8 +401,8 @@ impl Workspace {
                 let mut finder = Finder::new();
                 finder.refresh(self.fd(), secrets)?;
                 let quiet = STIRRED.fetch_add(1, Ordering::Relaxed);
-                let (masks, kept) = self.mask(secrets, &finder, (&Kept::default(), None))?;
-                State { secrets: Arc::clone(secrets), finder, kept, masks, quiet }
+                let (masks, readings) = self.mask(secrets, &finder, (&Readings::default(), None))?;
+                State { secrets: Arc::clone(secrets), finder, readings, masks, quiet }
             }
         };
         let (masks, listed) = (Arc::clone(&state.masks), state.finder.listed());
@@ -431,14 +442,14 @@ impl Workspace {
         &self,
         secrets: &Arc<Secrets>,
         finder: &Finder,
-        before: (&Kept, Option<BorrowedFd<'_>>),
-    ) -> Result<(Arc<Masks>, Kept), MaskError> {
+        before: (&Readings, Option<BorrowedFd<'_>>),
+    ) -> Result<(Arc<Masks>, Readings), MaskError> {
         let failed = |source| MaskError::Mask { path: TreePath::root(), source };
         let sealed = finder.sealed();
         let mut places = finder.places();
         places.retain(|place| !is_in(&sealed, &place.target));
         if places.is_empty() && sealed.is_empty() {
-            return Ok((Masks::none(secrets), Kept::default()));
+            return Ok((Masks::none(secrets), Readings::default()));
         }
         let authored = Authored::load(self);
         let call_folder = CallFolder::make(self.state(), &["mask"]).map_err(failed)?;
@@ -446,17 +457,20 @@ impl Workspace {
         let folder = super::held::layer::open(&path).map_err(failed)?;
         let mut built = Built::new(folder.as_fd(), self.fd(), secrets, before, &authored);
         built.add_all(&places)?;
+        let mut others = built.others(&places, finder.names());
+        others.retain(|place| !is_in(&sealed, &place.target));
+        built.add_all(&others)?;
         for folder in &sealed {
             built.seal(folder)?;
         }
-        let kept = Kept::new(built.files);
+        let readings = Readings::new(built.files);
         let masked: BTreeMap<TreePath, String> =
-            kept.made().map(|(path, made)| (path.clone(), made.pattern.clone())).collect();
+            readings.made().map(|(path, made)| (path.clone(), made.pattern.clone())).collect();
         if masked.is_empty() && sealed.is_empty() {
-            return Ok((Masks::none(secrets), kept));
+            return Ok((Masks::none(secrets), readings));
         }
         let mut shown = Shown::default();
-        for (path, made) in kept.made() {
+        for (path, made) in readings.made() {
             made.seen.iter().for_each(|seen| shown.add(path, seen));
         }
         let links = places.into_iter().filter(|place| masked.contains_key(&place.target)).flat_map(|place| place.links);
@@ -468,9 +482,9 @@ impl Workspace {
             sealed,
             shown,
             layer: Some(MaskLayer { path, folder, _kept: call_folder }),
-            redactor: Redactor::new(kept.secrets()),
-            left_out: kept.left_out(),
+            redactor: Redactor::new(readings.secrets()),
+            left_out: readings.left_out(),
         };
-        Ok((Arc::new(masks), kept))
+        Ok((Arc::new(masks), readings))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +11,10 @@ use cofferdam_policy::Secrets;
 
 use cofferdam_contract::HandBack;
 
-use super::{Masks, playground::Playground};
+use super::{
+    Bond, Masks, OnTop, Order, Origin,
+    playground::{Playground, only, origin, patient},
+};
 
 const SECRET: &str = "A=s3cr3t-1234567890\n";
 
@@ -115,7 +118,6 @@ fn more_than_the_queue_of_events_holds_is_not_lost() {
 
 #[test]
 fn a_layer_shows_the_masked_copy_with_the_modes_of_what_it_hides() {
-    use std::os::unix::fs::PermissionsExt;
     let ground = Playground::new();
     ground.write("a/b/.env", SECRET);
     fs::set_permissions(ground.host("a"), fs::Permissions::from_mode(0o750)).unwrap();
@@ -249,9 +251,15 @@ fn only_what_changed_is_read_again() {
     assert_eq!(third.redactor().redact("s3cr3t-1234567890 an0ther-1234567890 th1rd-1234567890").count, 3);
     assert_eq!(found(&ground), ["a/.env", "b/.env", "c/.npmrc"]);
     // As it was, under another mode: the layer's file has that mode.
+    fs::set_permissions(ground.host("a/.env"), fs::Permissions::from_mode(0o440)).unwrap();
+    let fourth = masks(&ground);
+    let mode = fs::metadata(fourth.layer_path().unwrap().join("a/.env")).unwrap().permissions().mode() & 0o777;
+    assert_eq!((seen(&fourth, "a/.env").0.as_str(), mode), ("A=masked\n", 0o440));
+    // What is gone is gone from the layer, and leaves nothing to be looked for.
     ground.settle();
     fs::remove_file(ground.host("c/.npmrc")).unwrap();
     assert_eq!(found(&ground), ["a/.env", "b/.env"]);
+    assert_eq!(masks(&ground).redactor().redact("th1rd-1234567890").count, 0);
     assert_eq!(third.left_out(), 0);
 }
 
@@ -306,4 +314,110 @@ fn what_an_agent_wrote_takes_no_line_out_of_answers_and_what_a_person_wrote_does
     upper.write("theirs/.env", SECRET);
     ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
     assert_eq!(masks(&ground).redactor().redact("s3cr3t-1234567890").count, 1);
+}
+
+/// A password that no example has, so that an example with it does not count.
+const CHOSEN: &str = "CHOSEN=hunter2\n";
+
+#[test]
+fn one_listed_name_of_which_a_file_does_not_count_takes_no_other_from_it() {
+    // The names are looked at in their order; the first of each does not count.
+    for (target, listed) in [(".env.example", vec![".env.local"]), ("conf/x", vec!["a/appsettings.json", "b/.env"])] {
+        let ground = Playground::new();
+        ground.write(target, CHOSEN);
+        for name in &listed {
+            fs::create_dir_all(ground.host(name).parent().unwrap()).unwrap();
+            symlink(ground.host(target), ground.host(name)).unwrap();
+        }
+        assert_eq!(found(&ground), [target]);
+        // What is as young as a file system's coarsest time is read again; once it is not, nothing is.
+        std::thread::sleep(Duration::from_millis(3_100));
+        for _ in 0..2 {
+            ground.write(&format!("{target}.env"), SECRET);
+            assert!(found(&ground).contains(&target.to_owned()), "{target}");
+            fs::remove_file(ground.host(&format!("{target}.env"))).unwrap();
+            assert_eq!(found(&ground), [target]);
+        }
+    }
+}
+
+#[test]
+fn all_names_of_one_file_are_masked_if_it_counts_by_one() {
+    for listed in [vec![".env.example", ".env.local"], vec!["a/.env", "b/appsettings.json"], vec!["a.pem", "b/.env"]] {
+        let ground = Playground::new();
+        ground.write("z/notes", CHOSEN);
+        for name in &listed {
+            fs::create_dir_all(ground.host(name).parent().unwrap()).unwrap();
+            fs::hard_link(ground.host("z/notes"), ground.host(name)).unwrap();
+        }
+        assert_eq!(found(&ground), [listed.as_slice(), &["z/notes"]].concat());
+        let masks = masks(&ground);
+        for name in found(&ground) {
+            assert_eq!(seen(&masks, &name).0, "CHOSEN=masked\n", "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_was_left_out_for_a_crowd_is_looked_for_when_the_crowd_is_gone() {
+    let ground = Playground::new();
+    let many =
+        |file: usize| (0..1_000).map(|at| format!("V{at}=l0ng-{file}-{at}-{}\n", "x1".repeat(380))).collect::<String>();
+    let names = (0..60_000).map(|at| format!("NAME_{at}=1\n")).collect::<String>();
+    for file in 0..4 {
+        ground.write(&format!("{file}/.env"), &many(file));
+        ground.write(&format!("names{file}/.env"), &names);
+    }
+    let longest = format!("l0ngest-{}", "y2".repeat(500));
+    ground.write("their/.env", &format!("A={longest}\n"));
+    ground.write("zlast/.env", &names);
+    std::thread::sleep(Duration::from_millis(3_100));
+    let crowded = masks(&ground);
+    assert!(crowded.left_out() > 0);
+    assert_eq!(crowded.redactor().redact(&longest).count, 0);
+    assert!(seen(&crowded, "zlast/.env").0.starts_with("# masked"));
+    for file in 0..4 {
+        fs::remove_dir_all(ground.host(&file.to_string())).unwrap();
+        fs::remove_dir_all(ground.host(&format!("names{file}"))).unwrap();
+    }
+    let alone = masks(&ground);
+    assert_eq!((alone.redactor().redact(&longest).count, alone.left_out()), (1, 0));
+    assert!(seen(&alone, "zlast/.env").0.starts_with("NAME_0=masked\n"));
+}
+
+#[test]
+fn values_of_one_file_beyond_those_that_are_looked_for_are_counted() {
+    let ground = Playground::new();
+    ground.write(".env", &(0..1_500).map(|at| format!("V{at}=s3cr3t-1234-{at}\n")).collect::<String>());
+    assert_eq!(masks(&ground).left_out(), 1_500 - 1_024);
+}
+
+#[test]
+fn what_a_file_tool_moves_and_what_a_run_unpacks_are_no_text_of_an_agent() {
+    let ground = Playground::new();
+    ground.write("settings.txt", SECRET);
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.delete("settings.txt").write(".env", SECRET);
+    let back = ground.hand_back(&session, &upper, &only(&["settings.txt", ".env"]), &stamp);
+    assert_eq!(back.applied.len(), 2, "{back:?}");
+    assert_eq!(masks(&ground).redactor().redact("s3cr3t-1234567890").count, 1);
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("unpacked/.env", "A=an0ther-1234567890\n");
+    let (changeset, masks) = (upper.changeset(), ground.masks());
+    let order = Order {
+        changeset: &changeset,
+        admission: ground.admission(&HandBack::Tree),
+        masks: &masks,
+        on_top: OnTop::Held,
+        stamp: &stamp,
+        seen: None,
+        masked_then: None,
+        masks_then: None,
+        // A run: its changes are no act of a file tool.
+        origin: &Origin { bond: Bond::None, ..origin("run") },
+    };
+    let back = session.hand_back(&order, &patient(&|| false)).unwrap();
+    assert_eq!(back.applied.len(), 2, "{back:?}");
+    assert_eq!(self::masks(&ground).redactor().redact("an0ther-1234567890").count, 1);
 }

@@ -334,6 +334,12 @@ impl<'a> Guard<'a> {
         left > 0
     }
 
+    /// Leaves so much of what links may take.
+    #[cfg(test)]
+    pub(super) fn leave(&self, places: usize) {
+        self.places.set(places);
+    }
+
     /// Why every change is held: what must be known could not be read.
     pub(super) fn unread(&self) -> Option<Reason> {
         let Unread { file, why, .. } = self.unread.clone()?;

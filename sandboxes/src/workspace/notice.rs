@@ -224,8 +224,8 @@ fn oddity(path: &TreePath) -> Option<&'static str> {
         Some("starts with a dash, as an option does")
     } else if name.chars().any(char::is_control) {
         Some("holds a control character")
-    } else if name.chars().any(reorders) {
-        Some("holds a character that changes the direction of text")
+    } else if name.chars().any(hides_or_reorders) {
+        Some("holds a character that is not seen, or changes the direction of text")
     } else if name.contains(['`', '$', ';', '|', '&', '<', '>', '*', '?', '\'', '"', '\\']) {
         Some("holds a character that a shell acts on")
     } else if name.starts_with(' ') || name.ends_with([' ', '.']) {
@@ -235,19 +235,35 @@ fn oddity(path: &TreePath) -> Option<&'static str> {
     }
 }
 
-/// Whether a character makes text show in another order or not at all (Unicode's bidirectional controls and
-/// zero-width characters).
-fn reorders(character: char) -> bool {
+/// Whether a character makes text show in another order or is not seen itself: Unicode's `Default_Ignorable_Code_Point`
+/// (DerivedCoreProperties.txt), and its two separators of lines.
+fn hides_or_reorders(character: char) -> bool {
     matches!(
         character,
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{061c}' | '\u{feff}'
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
 /// Text with everything that a terminal would act on made visible. Tabs stay.
 pub(super) fn visible(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
-        if (character.is_control() && character != '\t') || reorders(character) {
+        if (character.is_control() && character != '\t') || hides_or_reorders(character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
@@ -262,7 +278,9 @@ mod tests {
 
     #[test]
     fn names_that_act_on_a_shell_are_pointed_out() {
-        for name in ["-rf", "`x`", "a\nb", "x ", "a;b", "\u{202e}txt.exe", "$(id)"] {
+        for name in
+            ["-rf", "`x`", "a\nb", "x ", "a;b", "\u{202e}txt.exe", "a\u{ad}b", "a\u{e0041}b", "a\u{3164}b", "$(id)"]
+        {
             assert!(oddity(&TreePath::new(format!("dir/{name}")).unwrap()).is_some(), "{name:?}");
         }
         for name in ["lib.rs", "a b", "été.txt", "[id].tsx", ".hidden", "a-b", "__init__.py", "(group)"] {

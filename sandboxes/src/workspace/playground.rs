@@ -180,6 +180,7 @@ impl Playground {
             stamp,
             seen: None,
             masked_then: None,
+            masks_then: None,
             origin: &origin(&format!("call-{call}")),
         };
         session.hand_back_in_steps(&order, &patient(&|| false), steps)

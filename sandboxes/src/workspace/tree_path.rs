@@ -45,7 +45,8 @@ impl TreePath {
     /// This path and all names of another.
     #[must_use]
     pub fn join_all(&self, path: &Self) -> Self {
-        Self(self.0.join(&path.0))
+        // Collected, since `join` of an empty path ends with a separator.
+        Self(self.0.components().chain(path.0.components()).collect())
     }
 
     /// As a path to hand to the kernel.

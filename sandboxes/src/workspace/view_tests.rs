@@ -43,6 +43,7 @@ pub(super) fn hand_back(
         masks: &ground.masks(),
         on_top: super::OnTop::Held,
         masked_then: None,
+        masks_then: None,
         stamp,
         seen: None,
         origin: &origin,

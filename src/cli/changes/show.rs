@@ -193,7 +193,7 @@ struct AsOf<T> {
 struct Listed<'a> {
     #[serde(flatten)]
     shown: AsOf<&'a HeldChange>,
-    /// Whether the workspace changed there since.
+    /// What became of the workspace's side since it was held.
     since: Since,
 }
 

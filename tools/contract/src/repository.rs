@@ -1,5 +1,7 @@
 //! What a tool may know of the workspace's git repository that is not inside the sandbox.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::WorkspacePath;
@@ -17,6 +19,8 @@ pub struct Repository {
     pub author: Author,
     /// Files that hold credentials, of which the view shows something else: no commit may take that for a change.
     pub masked: Vec<WorkspacePath>,
+    /// What the session changed, as far back as its undo records go. Only known for a commit.
+    pub changed: BTreeSet<WorkspacePath>,
     /// What is to be known about the session's history beside the person's, one sentence each.
     pub warnings: Vec<String>,
 }

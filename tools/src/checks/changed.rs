@@ -25,7 +25,7 @@ impl Mark {
         if sandbox.find_program("touch")?.is_none() || sandbox.find_program("find")?.is_none() {
             return Ok(None);
         }
-        let made = Transcript::execute(sandbox, &command("touch", vec![MARK.to_owned()]))?;
+        let made = Transcript::execute(sandbox, &command("touch", &[MARK], &WorkspacePath::workspace()))?;
         Ok(made.succeeded().then_some(Self(())))
     }
 
@@ -44,14 +44,8 @@ impl Mark {
 
     /// The files that were written since, relative to the workspace, in order; `None` when that cannot be told.
     pub(crate) fn changed(&self, sandbox: &mut dyn Sandbox) -> Result<Option<Vec<String>>, Failure> {
-        let mut arguments: Vec<String> = vec![".".into(), "(".into()];
-        for (name, at) in SCRATCH_FOLDERS.iter().chain(&CACHE_FOLDERS).chain(&PASSED_OVER).zip(0..) {
-            arguments.extend((at > 0).then(|| "-o".to_owned()));
-            arguments.extend(["-name".to_owned(), (*name).to_owned()]);
-        }
-        let rest = [")", "-prune", "-o", "-newer", MARK, "-type", "f", "-print0"];
-        arguments.extend(rest.map(str::to_owned));
-        let listed = Transcript::execute(sandbox, &command("find", arguments))?;
+        let newer = ["-newer", MARK, "-type", "f", "-print0"];
+        let listed = find(sandbox, &PASSED_OVER, &newer)?;
         if !listed.succeeded() || listed.omitted > 0 {
             return Ok(None);
         }
@@ -64,11 +58,23 @@ impl Mark {
     }
 }
 
-fn command(program: &str, arguments: Vec<String>) -> Command {
+/// Searches the workspace by `find`, and passes over what holds no files of the project's own, and over `names`.
+pub(super) fn find(sandbox: &mut dyn Sandbox, names: &[&str], wanted: &[&str]) -> Result<Transcript, Failure> {
+    let mut arguments = vec![".", "("];
+    for (at, name) in SCRATCH_FOLDERS.iter().chain(&CACHE_FOLDERS).chain(names).enumerate() {
+        arguments.extend((at > 0).then_some("-o"));
+        arguments.extend(["-name", name]);
+    }
+    arguments.extend([")", "-prune", "-o"]);
+    arguments.extend(wanted);
+    Transcript::execute(sandbox, &command("find", &arguments, &WorkspacePath::workspace()))
+}
+
+pub(super) fn command(program: &str, arguments: &[&str], directory: &WorkspacePath) -> Command {
     Command {
         program: program.to_owned(),
-        arguments,
-        directory: WorkspacePath::workspace(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        directory: directory.clone(),
         environment: BTreeMap::new(),
     }
 }

@@ -8,11 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cofferdam_contract::{CACHE_FOLDERS, Command, SCRATCH_FOLDERS, Sandbox, Stream, WorkspacePath};
+use cofferdam_contract::{Sandbox, Stream, WorkspacePath};
 
 use crate::{Failure, change, folders, plain_text, transcript::Transcript};
 
-use super::changed::Mark;
+use super::changed::{Mark, command, find};
 
 /// The folder of the copies.
 const COPIES: &str = ".cofferdam-format";
@@ -20,16 +20,12 @@ const COPIES: &str = ".cofferdam-format";
 /// Files larger than this are not copied: `find`'s word for 1 MiB. Nobody formats them.
 const LARGEST: &str = "-1025k";
 
-/// Paths that one program is given at most, so that they fit into its arguments.
+/// Paths that one program is given at most, so that they fit into its arguments: 200 of 4,096 bytes (`PATH_MAX`) are 800 KiB,
+/// and Linux takes 2 MiB at the usual stack limit (execve(2), a quarter of it).
 const AT_ONCE: usize = 200;
 
 /// Files that are named in a note at most.
 const NAMED: usize = 10;
-
-/// Whether a program says that something was forbidden to it.
-pub(crate) fn was_forbidden(output: &str) -> bool {
-    output.to_lowercase().contains("permission denied")
-}
 
 /// Copies of the workspace's files, with those that may not be written.
 pub(crate) struct Copies {
@@ -39,27 +35,34 @@ pub(crate) struct Copies {
     mark: Mark,
 }
 
-impl Copies {
-    /// Makes them; `None` where every file with one of these endings (with none, any file) may be written, or the sandbox
-    /// lacks the programs.
-    pub(crate) fn make(sandbox: &mut dyn Sandbox, extensions: &[&str]) -> Result<Option<Self>, Failure> {
+/// Files that may not be written, at least one, and why each may not be.
+pub(crate) struct Unwritable(BTreeMap<String, &'static str>);
+
+impl Unwritable {
+    /// Finds those with one of these endings (with none, any file); `None` where every one may be written, or the sandbox
+    /// lacks the programs to work beside them.
+    pub(crate) fn find(sandbox: &mut dyn Sandbox, extensions: &[&str]) -> Result<Option<Self>, Failure> {
         for program in ["find", "id", "cp", "rm", "chmod", "mkdir", "ln"] {
             if sandbox.find_program(program)?.is_none() {
                 return Ok(None);
             }
         }
-        let unwritable = unwritable(sandbox, extensions)?;
+        let found = unwritable(sandbox, extensions)?;
+        Ok((!found.is_empty()).then_some(Self(found)))
+    }
+}
+
+impl Copies {
+    /// Makes them; `None` where they cannot be.
+    pub(crate) fn make(sandbox: &mut dyn Sandbox, Unwritable(unwritable): Unwritable) -> Result<Option<Self>, Failure> {
         let folder = folders::join(&WorkspacePath::workspace(), COPIES);
-        if unwritable.is_empty() || change::status(sandbox, &folder)?.is_some() {
+        if change::status(sandbox, &folder)?.is_some() {
             return Ok(None);
         }
         execute(sandbox, "mkdir", &[COPIES])?;
-        let mut arguments = passing_over(&[".git", COPIES]);
         let copy =
             ["-type", "f", "-size", LARGEST, "-readable", "-exec", "cp", "--parents", "-t", COPIES, "--", "{}", "+"];
-        arguments.extend(copy.map(str::to_owned));
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let copied = execute(sandbox, "find", &arguments)?.succeeded()
+        let copied = find(sandbox, &[".git", COPIES], &copy)?.succeeded()
             && execute(sandbox, "chmod", &["-R", "u+rwX", COPIES])?.succeeded();
         // Settings and plug-ins of formatters lie there.
         let packages = folders::join(&WorkspacePath::workspace(), "node_modules");
@@ -161,10 +164,7 @@ fn remove(sandbox: &mut dyn Sandbox) -> Result<(), Failure> {
 fn unwritable(sandbox: &mut dyn Sandbox, extensions: &[&str]) -> Result<BTreeMap<String, &'static str>, Failure> {
     let own = execute(sandbox, "id", &["-u"])?.stream(Stream::Stdout);
     let own = String::from_utf8_lossy(&own).trim().to_owned();
-    let mut arguments = passing_over(&[".git"]);
-    arguments.extend(["-type", "f", "!", "-writable", "-printf", "%U %P\\0"].map(str::to_owned));
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let listed = execute(sandbox, "find", &arguments)?;
+    let listed = find(sandbox, &[".git"], &["-type", "f", "!", "-writable", "-printf", "%U %P\\0"])?;
     if !listed.succeeded() || listed.omitted > 0 {
         return Ok(BTreeMap::new());
     }
@@ -186,28 +186,8 @@ fn unwritable(sandbox: &mut dyn Sandbox, extensions: &[&str]) -> Result<BTreeMap
     Ok(files.collect())
 }
 
-/// The beginning of a search by `find` that passes over what holds no files of the project's own.
-fn passing_over(names: &[&str]) -> Vec<String> {
-    let mut arguments: Vec<String> = vec![".".into(), "(".into()];
-    for (name, at) in SCRATCH_FOLDERS.iter().chain(&CACHE_FOLDERS).chain(names).zip(0..) {
-        arguments.extend((at > 0).then(|| "-o".to_owned()));
-        arguments.extend(["-name".to_owned(), (*name).to_owned()]);
-    }
-    arguments.extend([")", "-prune", "-o"].map(str::to_owned));
-    arguments
-}
-
 fn execute(sandbox: &mut dyn Sandbox, program: &str, arguments: &[&str]) -> Result<Transcript, Failure> {
     Transcript::execute(sandbox, &command(program, arguments, &WorkspacePath::workspace()))
-}
-
-fn command(program: &str, arguments: &[&str], directory: &WorkspacePath) -> Command {
-    Command {
-        program: program.to_owned(),
-        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        directory: directory.clone(),
-        environment: BTreeMap::new(),
-    }
 }
 
 #[cfg(test)]
@@ -215,16 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_formatters_say_of_a_file_that_they_may_not_write_is_known() {
-        for said in [
-            "Error writing files: io error: /w/a.rs: Permission denied (os error 13)",
-            "error: cannot format a.py: [Errno 13] Permission denied: 'a.py'",
-            "a.ts: [error] EACCES: permission denied, open '/w/a.ts'",
-            "open a.go: permission denied",
-        ] {
-            assert!(was_forbidden(said), "{said}");
-        }
-        assert!(!was_forbidden("error: expected `;`"));
+    fn what_was_said_in_the_copies_is_said_of_the_workspace() {
         assert_eq!(Copies::without("/w/.cofferdam-format/src/a.rs:1"), "/w/src/a.rs:1");
     }
 }

@@ -226,11 +226,6 @@ impl Report {
         }
     }
 
-    /// What the program printed, safe to show.
-    pub(crate) fn printed(&self) -> &str {
-        &self.output
-    }
-
     /// The result of the call.
     pub(crate) fn output(self, written: Written) -> Output {
         let numbers = Numbers::of(&self.diagnostics);

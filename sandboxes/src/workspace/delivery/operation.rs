@@ -186,8 +186,8 @@ impl Operation {
         let folder = beneath::folder_of(root, &self.temporary)?;
         let name = self.temporary.name();
         let owner = Owner::for_path(root, &self.change.path, folder.as_fd())?;
-        traced(workspace, &[&self.temporary], || {
-            self.staged = match &self.change.what {
+        let staged = traced(workspace, &[&self.temporary], || {
+            Ok(match &self.change.what {
                 What::File { mode, .. } => {
                     let copy = copy_file(content.0, content.1, folder.as_fd(), name, *mode)?;
                     owner.give(copy.as_fd())?;
@@ -205,21 +205,23 @@ impl Operation {
                     rustix::fs::mkdirat(&folder, name, Mode::RWXU)?;
                     let made = made(folder.as_fd(), name, Kind::Folder)?;
                     owner.give(made.as_fd())?;
-                    set_folder_mode(made.as_fd(), *mode, self.own)?;
+                    self.set_folder_mode(made.as_fd(), *mode)?;
                     beneath::entry_of(made)?.inode
                 }
                 What::Special { special: Special::Fifo } => {
-                    let mode = self.own.map_or(0o600, |own| own.mode & 0o777);
+                    // `way` comes to nothing for one that is not brought back.
+                    let Some(own) = self.own else { return Ok(0) };
                     rustix::fs::mknodat(&folder, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
                     let made = made(folder.as_fd(), name, Kind::Fifo)?;
                     owner.give(made.as_fd())?;
-                    beneath::set_mode(made.as_fd(), mode)?;
+                    beneath::set_mode(made.as_fd(), own.mode & 0o777)?;
                     beneath::entry_of(made)?.inode
                 }
                 What::Deleted | What::Special { .. } => 0,
-            };
-            Ok(())
-        })
+            })
+        })?;
+        self.staged = staged;
+        Ok(())
     }
 
     /// Removes what is staged, if it is still there.
@@ -419,6 +421,14 @@ impl Operation {
         }
     }
 
+    /// Sets the mode of a folder that was just made.
+    fn set_folder_mode(&self, folder: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+        match self.own {
+            Some(own) => restore_folder_mode(folder, mode, own),
+            None => beneath::set_mode(folder, mode),
+        }
+    }
+
     fn make(&self, workspace: &Workspace, mode: u32) -> Result<(), Reason> {
         let root = workspace.fd();
         let path = &self.change.path;
@@ -429,7 +439,7 @@ impl Operation {
                 Ok(()) => {
                     let folder = made(parent.as_fd(), path.name(), Kind::Folder)?;
                     owner.give(folder.as_fd())?;
-                    set_folder_mode(folder.as_fd(), mode, self.own)?;
+                    self.set_folder_mode(folder.as_fd(), mode)?;
                     Ok(Some(beneath::entry_of(folder)?))
                 }
                 // Somebody made the same folder: what comes below it is judged by itself.
@@ -530,11 +540,11 @@ fn made(folder: BorrowedFd<'_>, name: &std::ffi::OsStr, kind: Kind) -> io::Resul
     if is_ours { Ok(opened) } else { Err(Errno::STALE.into()) }
 }
 
-/// Sets the mode of a folder that was just made.
-fn set_folder_mode(folder: BorrowedFd<'_>, mode: u32, own: Option<Own>) -> io::Result<()> {
+/// Sets the mode of a folder that was just made in place of one that the workspace had, with that one's [`FOLDER_BITS`].
+fn restore_folder_mode(folder: BorrowedFd<'_>, mode: u32, own: Own) -> io::Result<()> {
     let made = beneath::entry_of(folder)?;
-    let had = own.filter(|own| (own.owner, own.group) == (made.owner, made.group));
-    beneath::set_mode(folder, mode | had.map_or(0, |own| own.mode & FOLDER_BITS))
+    let is_as_it_was = (own.owner, own.group) == (made.owner, made.group);
+    beneath::set_mode(folder, if is_as_it_was { mode | own.mode & FOLDER_BITS } else { mode })
 }
 
 /// Who a new file belongs to.

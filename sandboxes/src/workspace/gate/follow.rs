@@ -137,3 +137,26 @@ impl Place {
         TreePath::new(end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::playground::Playground;
+
+    #[test]
+    fn a_place_takes_one_for_itself_and_one_for_each_name_above_it_and_to_come() {
+        let ground = Playground::new();
+        let stack = ground.session().ledger().load().unwrap();
+        let (link, links) = (TreePath::new("deep/link").unwrap(), BTreeMap::new());
+        let view = View { workspace: &ground.workspace, stack: &stack, links: &links };
+        let leads = |target: &str, left: usize| {
+            let guard = ground.workspace.naming().guard(&ground.workspace, &ground.protect, [&link].into_iter());
+            guard.leave(left);
+            view.follow(&guard, &link, OsStr::new(target)).unwrap()
+        };
+        // The link's folder and twenty places behind it, each of 21 names and itself. The last may take more than is left.
+        let target = "a/".repeat(20);
+        assert!(matches!(leads(&target, 20 * 22 + 1), Leads::Nowhere));
+        assert!(matches!(leads(&target, 20 * 22), Leads::Out));
+    }
+}

@@ -11,8 +11,9 @@ use crate::workspace::{
 };
 
 /// Names on the list of files with credentials that a workspace may have for an agent to add one more. Each costs some system
-/// calls in each call, and is read (up to 1 MiB) and masked again by the call after one of them changed; far below what refuses all calls ([`crate::workspace::MaskError::TooMany`]), so that no agent gets there.
-const MOST_BY_AGENTS: usize = 1_000;
+/// calls in each call, and is read (up to 1 MiB) and masked again by the call after one of them changed; far below what refuses
+/// all calls ([`crate::workspace::MaskError::TooMany`]), so that no agent gets there.
+pub(in crate::workspace) const MOST_BY_AGENTS: usize = 1_000;
 
 impl Assessment<'_> {
     /// What changes bring of masked text, and what they do with names on the list.

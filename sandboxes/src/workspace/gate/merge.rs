@@ -1,7 +1,8 @@
 //! Brings lines that an agent added to the masked copy of a file into the real one.
 //!
 //! A merge of three: the mask is what both sides began with, the agent's version is one side, the file that holds the values the
-//! other. A line of the mask stands for one line of the file ([`cofferdam_policy::Mask::lines`]), so a line that the agent added
+//! other. It must be the mask that the agent saw: where another one is made of the file by now, nothing is merged
+//! ([`Unmerged::SeenOtherwise`]). A line of the mask stands for one line of the file ([`cofferdam_policy::Mask::lines`]), so a line that the agent added
 //! goes behind the line that stands for the one above it. Whatever else the agent did with a masked line is a conflict: then
 //! nothing is merged, and nothing is lost. No text of the real file is in what is said of it.
 
@@ -39,6 +40,8 @@ pub enum Unmerged {
     },
     /// With the added lines, others would be read in another way.
     ReadOtherwise,
+    /// What is seen of the file is not what was seen of it when the lines were added.
+    SeenOtherwise,
 }
 
 impl fmt::Display for Unmerged {
@@ -52,6 +55,9 @@ impl fmt::Display for Unmerged {
                 write!(formatter, "line {line} of the new version is masked text, or sets a name that is set already")
             }
             Self::ReadOtherwise => formatter.write_str("the new lines would change how others are read"),
+            Self::SeenOtherwise => formatter.write_str(
+                "a line that is seen of the file is another one since the new version was written, or it is not known what was seen",
+            ),
         }
     }
 }
@@ -115,7 +121,7 @@ struct Changes<'a> {
 }
 
 /// The real file with changes.
-struct Merged {
+struct Placed {
     text: String,
     /// Where each of its lines went.
     places: BTreeMap<usize, usize>,
@@ -123,7 +129,7 @@ struct Merged {
 
 impl Changes<'_> {
     /// `real` is split at line ends: its last line is empty when the file ends with one.
-    fn made(&self, real: &[&str]) -> Merged {
+    fn made(&self, real: &[&str]) -> Placed {
         let (mut lines, mut places) = (Vec::new(), BTreeMap::new());
         for (number, line) in real.iter().enumerate() {
             lines.extend(self.added.get(&number).into_iter().flatten().copied());
@@ -137,7 +143,7 @@ impl Changes<'_> {
             lines.extend(added);
             lines.push("");
         }
-        Merged { text: lines.join("\n"), places }
+        Placed { text: lines.join("\n"), places }
     }
 }
 

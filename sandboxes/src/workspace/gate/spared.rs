@@ -144,14 +144,15 @@ impl Session {
         if !masks.hides(path) || !paths.contains(path) {
             return Ok(Text::Masked(Reason::MaskedLines));
         }
-        Ok(match self.merged(path, edited()?, masks)? {
+        Ok(match self.merged(held, edited()?, masks)? {
             Ok(merged) => Text::Merged(merged),
             Err(why) => Text::Masked(Reason::NotMerged { why }),
         })
     }
 
-    /// What the file at `path` really holds, with the lines that a session added to what was seen of it.
-    fn merged(&self, path: &TreePath, edited: File, masks: &Masks) -> io::Result<Result<Merged, Unmerged>> {
+    /// What a file really holds, with the lines that a session added to what was seen of it.
+    fn merged(&self, held: &HeldChange, edited: File, masks: &Masks) -> io::Result<Result<Merged, Unmerged>> {
+        let path = &held.change.path;
         let Some(edited) = content(edited)? else { return Ok(Err(Unmerged::NotByLine)) };
         let real = match beneath::file(self.workspace().fd(), path.as_path()) {
             Ok(file) => content(file)?,
@@ -160,6 +161,11 @@ impl Session {
         };
         let Some(real) = real else { return Ok(Err(Unmerged::NotByLine)) };
         let mask = |content: &[u8]| masks.secrets().candidate(path.as_path())?.mask(path.as_path(), content);
+        // What is seen of the file is what the session began with, or a line that it never saw would be one that it removed.
+        let seen = mask(&real).map(|mask| digest(mask.shown.as_slice())).transpose()?;
+        if seen.is_some() && seen != held.mask {
+            return Ok(Err(Unmerged::SeenOtherwise));
+        }
         let of = digest(real.as_slice())?;
         Ok(merge(&real, &edited, mask).map(|content| Merged { content, of }))
     }

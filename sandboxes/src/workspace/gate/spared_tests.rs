@@ -211,7 +211,7 @@ fn lines_that_a_session_added_to_a_masked_file_go_into_the_real_one_by_its_name(
     ground.settle();
     ground.write(".env", &later);
     let released = apply(&session, &[".env"]);
-    assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why: Unmerged::MaskedLine { line: 3 } })]);
+    assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why: Unmerged::SeenOtherwise })]);
     assert_eq!(ground.read(".env"), Some(later));
     // A value alone is another one: told once, then it is about what is there.
     let real = real.replace("s3cr3t", "an0ther");
@@ -228,28 +228,92 @@ fn lines_that_a_session_added_to_a_masked_file_go_into_the_real_one_by_its_name(
 }
 
 #[test]
-fn what_a_session_does_to_a_masked_line_is_refused_and_costs_nothing() {
+fn rights_that_a_person_took_from_a_file_meanwhile_stay_away() {
     let ground = Playground::new();
     ground.write(".env", REAL);
-    ground.write("link/real", REAL);
+    let mode = |mode| fs::set_permissions(ground.host(".env"), fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".env", &format!("{MASKED}NEW=1\n"));
+    });
+    mode(0o600);
+    assert_eq!(reasons(&apply(&session, &[".env"]).held), [(".env".into(), Reason::Conflict)]);
+    assert_eq!(applied(&apply(&session, &[".env"])), [".env"]);
+    assert_eq!(ground.read(".env"), Some(format!("{REAL}NEW=1\n")));
+    assert_eq!(fs::metadata(ground.host(".env")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_line_that_a_person_wrote_during_a_run_is_not_taken_for_one_that_the_run_removed() {
+    let ground = Playground::new();
+    let real = "//r.example/:_authToken=abcdef1234567890\n";
+    ground.write(".npmrc", real);
+    let session = ground.session();
+    let (stamp, upper, masks) = (ground.stamp(), ground.upper(), ground.masks());
+    upper.write(".npmrc", "//r.example/:_authToken=masked\nfund=false\n");
+    let theirs = format!("{real}save-exact=true\n");
+    ground.write(".npmrc", &theirs);
+    let (changeset, allowed) = (upper.changeset(), HandBack::Tree);
+    let order = Order {
+        changeset: &changeset,
+        admission: ground.admission(&allowed),
+        masks: &masks,
+        on_top: OnTop::Held,
+        stamp: &stamp,
+        seen: None,
+        masked_then: None,
+        masks_then: None,
+        origin: &crate::workspace::playground::origin("run"),
+    };
+    let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);
+    assert_eq!(held, [(".npmrc".into(), Reason::MaskedLines)]);
+    for _ in 0..2 {
+        let released = apply(&session, &[".npmrc"]);
+        let why = Unmerged::SeenOtherwise;
+        assert_eq!(reasons(&released.held), [(".npmrc".into(), Reason::NotMerged { why })]);
+        assert_eq!(ground.read(".npmrc").as_ref(), Some(&theirs));
+    }
+    // A later call of the session, which sees what is held, changes nothing of that.
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".npmrc", "//r.example/:_authToken=masked\nfund=false\naudit=false\n");
+    });
+    assert_eq!(applied(&apply(&session, &[".npmrc"])), [""; 0]);
+    assert_eq!(ground.read(".npmrc"), Some(theirs));
+    // Begun anew, it goes into what is there.
+    session.discard(&[path(".npmrc")], &patient(&|| false)).unwrap();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".npmrc", "//r.example/:_authToken=masked\nsave-exact=true\nfund=false\n");
+    });
+    assert_eq!(applied(&apply(&session, &[".npmrc"])), [".npmrc"]);
+    assert_eq!(ground.read(".npmrc"), Some(format!("{real}save-exact=true\nfund=false\n")));
+}
+
+#[test]
+fn what_a_session_does_to_a_masked_line_is_refused_and_costs_nothing() {
+    let ground = Playground::new();
+    let real = format!("{REAL}OTHER=an0ther-1234567890\n");
+    ground.write(".env", &real);
     let session = ground.session();
     for (text, why) in [
-        ("TOKEN=mine\nA=masked\n", Unmerged::MaskedLine { line: 1 }),
-        ("TOKEN=masked\nTOKEN=mine\n", Unmerged::SetAgain { line: 2 }),
-        ("A='\nTOKEN=masked\n", Unmerged::ReadOtherwise),
+        ("TOKEN=mine\nOTHER=masked\n", Unmerged::MaskedLine { line: 1 }),
+        ("TOKEN=masked\n", Unmerged::MaskedLine { line: 2 }),
+        ("TOKEN=masked\nOTHER=masked\nTOKEN=mine\n", Unmerged::SetAgain { line: 3 }),
+        ("A='\nTOKEN=masked\nOTHER=masked\n", Unmerged::ReadOtherwise),
     ] {
         let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
             upper.write(".env", text);
         });
-        if held != [(".env".into(), Reason::MaskedLines)] {
-            // Where nothing of it is masked text it is the session's own, over the real one.
-            assert!(matches!(held[..], [(_, Reason::Secret { .. })]), "{held:?}");
-            continue;
-        }
+        assert_eq!(held, [(".env".into(), Reason::MaskedLines)], "{text}");
         let released = apply(&session, &[".env"]);
         assert_eq!(reasons(&released.held), [(".env".into(), Reason::NotMerged { why })], "{text}");
-        assert_eq!(ground.read(".env").as_deref(), Some(REAL));
+        assert_eq!(ground.read(".env").as_ref(), Some(&real));
     }
+    // Where nothing of it is masked text it is the session's own, over the real one.
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write(".env", "TOKEN=mine\nA=masked\n");
+    });
+    assert_eq!(held, [(".env".into(), Reason::Secret { pattern: ".env".into() })]);
 }
 
 #[test]
@@ -300,6 +364,40 @@ fn what_a_run_left_is_known_as_masked_when_it_is_kept_later() {
     };
     let kept = session.keep(&keep, &patient(&|| false)).unwrap();
     assert_eq!(reasons(&kept.handed_back.held), [("new/.env".into(), copy_of("old/.env"))]);
+}
+
+#[test]
+fn lines_that_a_run_left_go_into_the_masked_file_that_it_saw_when_they_are_kept_later() {
+    let ground = Playground::new();
+    ground.write(".env", REAL);
+    let session = ground.session();
+    let keep = || {
+        hand_back(&ground, &session, &HandBack::Nothing, |upper| {
+            upper.write(".env", &format!("{MASKED}NEW=1\n"));
+        });
+    };
+    let kept = |call: &str| {
+        let origin = crate::workspace::playground::origin("keeping");
+        let admission = ground.admission(&HandBack::Tree);
+        let keep = crate::workspace::Keep { call, admission, secrets: &listed(), origin: &origin };
+        reasons(&session.keep(&keep, &patient(&|| false)).unwrap().handed_back.held)
+    };
+    keep();
+    assert_eq!(kept("call-1"), [(".env".into(), Reason::MaskedLines)]);
+    assert_eq!(applied(&apply(&session, &[".env"])), [".env"]);
+    assert_eq!(ground.read(".env"), Some(format!("{REAL}NEW=1\n")));
+    // A line that a person wrote after the run is none that the run removed.
+    ground.write(".env", REAL);
+    keep();
+    let theirs = format!("{REAL}THEIRS=2\n");
+    ground.settle();
+    ground.write(".env", &theirs);
+    assert_eq!(kept("call-2"), [(".env".into(), Reason::MaskedLines)]);
+    let why = Unmerged::SeenOtherwise;
+    for _ in 0..2 {
+        assert_eq!(reasons(&apply(&session, &[".env"]).held), [(".env".into(), Reason::NotMerged { why })]);
+    }
+    assert_eq!(ground.read(".env"), Some(theirs));
 }
 
 #[test]
@@ -460,6 +558,7 @@ fn a_call_is_compared_with_what_lay_on_top_for_it() {
             stamp: &stamp,
             seen: None,
             masked_then: None,
+            masks_then: None,
             origin: &crate::workspace::playground::origin("c"),
         };
         let held = reasons(&session.hand_back(&order, &patient(&|| false)).unwrap().held);

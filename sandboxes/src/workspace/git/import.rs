@@ -177,7 +177,13 @@ impl Session {
             head: commit.clone(),
         };
         let stack = self.with_history(changeset, &stack, &host.head, next, call)?;
-        let decided = Decided { commit: commit.clone(), logs: Vec::new(), line: String::new(), stack: Some(stack) };
+        let decided = Decided {
+            commit: commit.clone(),
+            logs: Vec::new(),
+            line: String::new(),
+            stack: Some(stack),
+            ordered: None,
+        };
         match placing.decide(decided).map_err(kernel("finish keeping the commit; the next call goes on with it"))? {
             End::Done { .. } => Ok(Some(Committed { commit, reference: path.to_string() })),
             End::GivenBack => Err(CommitError::Locked { file: format!(".git/{path}.lock") }),

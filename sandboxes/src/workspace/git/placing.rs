@@ -46,6 +46,29 @@ const RECORD: &str = "git.json";
 /// Where one is put that is about another folder at the workspace's path, or cannot be read.
 const ASIDE: &str = "git.orphaned.json";
 
+/// How the file is named that says of an order that it was carried out, around the act's number.
+const TAKEN: (&str, &str) = ("git.taken.", ".json");
+
+/// An order of a person's to take a commit that was carried out and may not be in the audit log yet.
+///
+/// It is in the workspace's state until [`Workspace::told`]: whoever carried it out may have been stopped before it could say
+/// so, and a hand-back that finishes another's order keeps no log of orders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Untold {
+    /// The act's own number, in the name of the file.
+    token: String,
+    /// The session's name.
+    pub session: String,
+    /// The branch; `None` where none is checked out.
+    pub branch: Option<String>,
+    /// Where it was; `None` for a branch without commits.
+    pub old: Option<ObjectId>,
+    /// Where it is.
+    pub new: ObjectId,
+    /// How many files differ between the two.
+    pub files: u64,
+}
+
 /// What was begun.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -74,6 +97,22 @@ pub(super) struct Decided {
     pub(super) line: String,
     /// What the session holds then; `None` where that does not change.
     pub(super) stack: Option<Stack>,
+    /// The person's order; `None` for a call's commit, whose outcome its server tells.
+    #[serde(default)]
+    pub(super) ordered: Option<Ordered>,
+}
+
+/// A person's order to take a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ordered {
+    /// The session's name.
+    pub(super) session: String,
+    /// The branch's short name.
+    pub(super) branch: Option<String>,
+    /// Where it was.
+    pub(super) old: Option<ObjectId>,
+    /// How many files differ.
+    pub(super) files: u64,
 }
 
 /// An act that has begun. Dropping it takes it back.
@@ -87,8 +126,8 @@ pub(super) struct Placing<'a> {
 /// How an act ended.
 #[derive(Debug)]
 pub(super) enum End {
-    /// All of it is done, but for lines of logs that could not be written: what was said of them.
-    Done { unlogged: Vec<String> },
+    /// All of it is done, but for lines of logs that could not be written: what was said of them. And what of it is to be told.
+    Done { unlogged: Vec<String>, untold: Option<Untold> },
     /// Somebody moved or removed something of it: what was not in place then was given back.
     GivenBack,
     /// The kernel refused, and nothing was in its place: all of it was given back.
@@ -212,6 +251,48 @@ impl Drop for Placing<'_> {
     }
 }
 
+impl Untold {
+    fn file(&self) -> String {
+        format!("{}{}{}", TAKEN.0, self.token, TAKEN.1)
+    }
+}
+
+impl Workspace {
+    /// Forgets an order that was carried out: the audit log has it.
+    ///
+    /// # Errors
+    /// When the file that says so cannot be removed; it is told again then.
+    pub fn told(&self, untold: &Untold) -> io::Result<()> {
+        match fs::remove_file(self.state().join(untold.file())) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// The orders that were carried out and that nobody has told yet.
+pub(in crate::workspace) fn untold(workspace: &Workspace) -> io::Result<Vec<Untold>> {
+    let mut untold = Vec::new();
+    for entry in fs::read_dir(workspace.state())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !(name.starts_with(TAKEN.0) && name.ends_with(TAKEN.1)) {
+            continue;
+        }
+        let text = match fs::read(&path) {
+            // Another process has told it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text?,
+        };
+        match serde_json::from_slice::<Untold>(&text) {
+            Ok(one) if one.file() == name => untold.push(one),
+            Ok(_) => tracing::warn!(name, "what was done of an order is under another's name"),
+            Err(error) => tracing::warn!(%error, name, "what was done of an order cannot be read"),
+        }
+    }
+    Ok(untold)
+}
+
 /// Finishes or takes back what a server that was killed had begun in the host's `.git`. The caller has the turn.
 pub(in crate::workspace) fn recover(workspace: &Workspace) -> io::Result<()> {
     let path = workspace.state().join(RECORD);
@@ -320,8 +401,15 @@ impl Record {
             }
             ledger.sweep(&*ledger.load()?)?;
         }
+        let untold = decided.ordered.clone().map(|ordered| {
+            let Ordered { session, branch, old, files } = ordered;
+            Untold { token: self.token.clone(), session, branch, old, new: decided.commit.clone(), files }
+        });
+        if let Some(untold) = &untold {
+            write_atomically(workspace.state(), &untold.file(), &serde_json::to_vec(untold)?)?;
+        }
         self.clear(workspace)?;
-        Ok(End::Done { unlogged })
+        Ok(End::Done { unlogged, untold })
     }
 
     /// Puts what waits into its place, if everything before it is there. Nothing is begun where a lock is missing.

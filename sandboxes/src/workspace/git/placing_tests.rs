@@ -25,7 +25,7 @@ fn begun<'a>(session: &'a Session, (commit, index): &(ObjectId, Vec<u8>)) -> (Pl
     let mut placing = Placing::begin(session, targets(), Vec::new()).unwrap();
     placing.write(0, index).unwrap();
     placing.write(1, format!("{commit}\n").as_bytes()).unwrap();
-    let decided = Decided { commit: commit.clone(), logs: Vec::new(), line: String::new(), stack: None };
+    let decided = Decided { commit: commit.clone(), logs: Vec::new(), line: String::new(), stack: None, ordered: None };
     (placing, decided)
 }
 

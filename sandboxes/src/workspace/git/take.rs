@@ -6,7 +6,7 @@
 //! looked at before ([`super::working_tree`]).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     io,
     os::{fd::AsFd, unix::ffi::OsStrExt},
@@ -19,7 +19,7 @@ use cofferdam_contract::Identity;
 use super::{
     GitError, HostGit, ObjectId, RepositoryError,
     host::{Head, HostRepository, in_git, is_checked_out_elsewhere, name, read_ref, small, under_way},
-    placing::{Decided, End, Placing},
+    placing::{Decided, End, Ordered, Placing, Untold},
     program::{self, succeed},
     standing::{History, reference},
     store::Store,
@@ -45,6 +45,8 @@ pub struct Taking {
     pub new: ObjectId,
     /// The files that differ between the two.
     pub changed: Vec<TreePath>,
+    /// The files that commits on the way change, and that do not differ between the two.
+    pub passed: Vec<TreePath>,
     /// What the old commit's files are compared with: for a branch without commits the tree that holds nothing.
     base: ObjectId,
 }
@@ -54,6 +56,8 @@ pub struct Taking {
 pub struct Taken {
     /// Something that is not as it should be, although the commit was taken.
     pub warnings: Vec<String>,
+    /// What the audit log is to be told, and [`Workspace::told`] afterwards.
+    pub untold: Option<Untold>,
 }
 
 /// Why a commit was not taken. Nothing was changed, but where it says that it failed to finish.
@@ -236,7 +240,9 @@ impl Session {
         }
         let base = old.clone().unwrap_or_else(|| host.format.empty_tree());
         let changes = changes(&store, &base, &new)?;
-        let taking = Taking { branch, old, new, changed: changes.keys().cloned().collect(), base };
+        let passed = on_the_way(&store, old.as_ref(), &new)?.into_iter().filter(|path| !changes.contains_key(path));
+        let (changed, passed) = (changes.keys().cloned().collect(), passed.collect());
+        let taking = Taking { branch, old, new, changed, passed, base };
         // Told now, and done again when nobody else can change the index.
         let index = small(self.workspace(), &in_git(&name("index")), INDEX_BYTES).map_err(kernel("read the index"))?;
         next_index((self.workspace(), &store), &taking, index)?;
@@ -286,14 +292,20 @@ impl Session {
             logs: [Some(name("HEAD")), host.head.branch().cloned()].into_iter().flatten().collect(),
             line: log_line(taking, host.format.digits(), person),
             stack: self.after(taking)?,
+            ordered: Some(Ordered {
+                session: self.name().to_owned(),
+                branch: taking.branch.clone(),
+                old: taking.old.clone(),
+                files: taking.changed.len() as u64,
+            }),
         };
         match placing
             .decide(decided)
             .map_err(kernel("finish taking the commits; the next call or order goes on with it"))?
         {
-            End::Done { unlogged } => {
+            End::Done { unlogged, untold } => {
                 let warning = |error| format!("the branch moved, and its log was not written: {error}");
-                Ok(Taken { warnings: unlogged.into_iter().map(warning).collect() })
+                Ok(Taken { warnings: unlogged.into_iter().map(warning).collect(), untold })
             }
             End::GivenBack => Err(TakeError::Changed("a lock of the index or the branch")),
             End::Failed(source) => {
@@ -335,6 +347,21 @@ fn changes(store: &Store, base: &ObjectId, new: &ObjectId) -> Result<BTreeMap<Tr
         changes.insert(path, brings);
     }
     Ok(changes)
+}
+
+/// The files that the commits change which come with `new`, each seen from the one before it.
+fn on_the_way(store: &Store, old: Option<&ObjectId>, new: &ObjectId) -> Result<BTreeSet<TreePath>, TakeError> {
+    let mut command = store.in_trusted();
+    command.args(["rev-list", new.as_str()]);
+    if let Some(old) = old {
+        command.args(["--not", old.as_str()]);
+    }
+    let commits = succeed(command, "list the commits", &[])?;
+    let mut command = store.in_trusted();
+    command.args(["diff-tree", "--stdin", "--root", "-r", "-c", "-z", "--no-renames", "--no-commit-id", "--name-only"]);
+    let listed = succeed(command, "look at each of the commits", &commits)?;
+    let paths = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    Ok(paths.filter_map(|path| TreePath::new(OsStr::from_bytes(path))).collect())
 }
 
 /// The index as it will be: the person's own, moved from the old commit to the new one as `git merge --ff-only` would.

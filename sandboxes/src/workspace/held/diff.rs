@@ -35,7 +35,7 @@ pub struct Difference {
     /// The change.
     #[serde(flatten)]
     pub held: HeldChange,
-    /// Whether the workspace changed there since it was held.
+    /// What became of the workspace's side since it was held.
     pub since: Since,
     /// What the workspace has there now, in a few words.
     pub workspace: String,
@@ -53,14 +53,18 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "held {}: {}", self.held.change.path, self.held.reason)?;
+        // What an order does with masked lines: `gate/spared.rs`, `held/release.rs`.
+        let is_secret = self.held.reason.is_about_secrets();
         if self.since != Since::Same || self.held.reason == Reason::Conflict {
-            writeln!(
-                formatter,
-                "both sides changed: `-` is the workspace's, `+` the agent's; applying puts the agent's in its place"
-            )?;
+            let applying = match is_secret {
+                true => "applying adds the agent's lines to the real file, or replaces it where no line is masked",
+                false => "applying puts the agent's in its place",
+            };
+            writeln!(formatter, "both sides changed: `-` is the workspace's, `+` the agent's; {applying}")?;
         }
         if let Some((old, new)) = self.modes {
-            writeln!(formatter, "mode {old:o} becomes {new:o}")?;
+            let stays = if is_secret { ", and stays where lines are added to the real file" } else { "" };
+            writeln!(formatter, "mode {old:o} becomes {new:o}{stays}")?;
         }
         match &self.diff {
             Some(diff) => formatter.write_str(diff),
@@ -94,7 +98,7 @@ pub(in crate::workspace) fn of(
     Ok(Difference { held: held.clone(), since, workspace, session, diff, modes })
 }
 
-/// Whether the host's side is what it was when the change was held.
+/// What became of the host's side since the change was held.
 pub(in crate::workspace) fn since(held: &HeldChange, host: BorrowedFd<'_>) -> io::Result<Since> {
     Ok(held.since(&HostVersion::of(host, &held.change.path, &held.change.what)?))
 }

@@ -333,6 +333,22 @@ fn a_session_holds_no_more_than_its_bound_and_a_hand_back_beyond_it_changes_noth
 }
 
 #[test]
+fn a_diff_of_a_file_with_credentials_says_that_lines_are_added_and_its_mode_stays() {
+    let ground = Playground::new();
+    ground.write(".env", "API_TOKEN=abcdefgh12345678\n");
+    fs::set_permissions(ground.host(".env"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let session = ground.session();
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write(".env", "API_TOKEN=[masked]\nPORT=1\n").mode(".env", 0o666);
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    ground.write(".env", "API_TOKEN=abcdefgh12345679\n");
+    ground.settle();
+    let text = shown(&session, &session.layers().unwrap(), &path(".env"));
+    assert!(text.contains("\nmode 640 becomes 666, and stays where lines are added to the real file\n"), "{text}");
+    assert!(text.contains("; applying adds the agent's lines to the real file, or replaces it where no"), "{text}");
+}
+
+#[test]
 fn a_diff_shows_both_sides() {
     let ground = Playground::new();
     ground.write(".envrc", "one\ntwo\nthree\n");

@@ -25,7 +25,6 @@ use crate::workspace::{
     delivery::{
         Delivered, Delivery, Steps, Uninterrupted,
         operation::{EntryState, Expected, Operation},
-        piece,
     },
     gate::spared::{Merged, Moved, Spared},
     masking::Masks,
@@ -158,26 +157,29 @@ impl Session {
                 order.held.push(Held { change: held.change.clone(), reason: reason.clone() });
                 continue;
             }
-            let place = match fresh.filter(|folder| path.is_within(folder)) {
-                Some(folder) => Ok((Expected::Absent, folder.parent().unwrap_or_else(TreePath::root))),
-                None => self.place(held),
+            let site = match fresh.filter(|folder| path.is_within(folder)) {
+                Some(folder) => Ok(Site {
+                    expected: Expected::Absent,
+                    nearest: folder.parent().unwrap_or_else(TreePath::root),
+                    host: HostVersion::Absent,
+                }),
+                None => self.site(held),
             };
             let merged = spared.merged.get(path);
-            let place = place.and_then(|place| match merged {
+            let site = site.and_then(|site| match merged {
                 // It was another one when it was read.
-                Some(merged) if !merged.is_of(&held.host) => Err(PlaceError::Refused(Reason::Conflict)),
-                Some(_) | None => Ok(place),
+                Some(merged) if !merged.is_of(&site.host) => Err(SiteError::Refused(Reason::Conflict)),
+                Some(_) | None => Ok(site),
             });
-            let (expected, nearest) = match place {
-                Ok(place) => place,
-                Err(PlaceError::Kernel(error)) => return Err(error),
-                Err(PlaceError::Refused(reason)) => {
+            let Site { expected, nearest, host } = match site {
+                Ok(site) => site,
+                Err(SiteError::Kernel(error)) => return Err(error),
+                Err(SiteError::Refused(reason)) => {
                     if reason == Reason::Conflict {
                         // Told now: the next order is about what is there now.
-                        let (change, why) = (held.change.clone(), held.reason.clone());
-                        let mut piece = piece(self.workspace(), change, why, &held.origin, Content::None)?;
-                        piece.held.told = Some(std::mem::replace(&mut piece.held.host, held.host.clone()));
-                        order.told.push(piece);
+                        let Change { path, what } = &held.change;
+                        let told = Some(HostVersion::of(self.workspace().fd(), path, what)?);
+                        order.told.push(Piece { held: HeldChange { told, ..held.clone() }, content: Content::None });
                     }
                     order.held.push(Held { change: held.change.clone(), reason });
                     continue;
@@ -209,7 +211,7 @@ impl Session {
             }
             let mut change = held.change.clone();
             if let (Some(_), HostVersion::File { mode: real, .. }, What::File { mode, .. }) =
-                (merged, &held.host, &mut change.what)
+                (merged, &host, &mut change.what)
             {
                 // Who may read the values is not the agent's to say.
                 *mode = *real;
@@ -276,24 +278,25 @@ impl Session {
         Ok(selected)
     }
 
-    /// What must be in the workspace for a held change to be applied, and where it is staged.
-    fn place(&self, held: &HeldChange) -> Result<(Expected, TreePath), PlaceError> {
+    /// Where a held change is applied.
+    fn site(&self, held: &HeldChange) -> Result<Site, SiteError> {
         let change = &held.change;
         let workspace = self.workspace();
         let found = beneath::find(workspace.fd(), &change.path)?;
         // Read after it was looked at, so that a change in between is found by the operation.
-        match held.since(&HostVersion::of(workspace.fd(), &change.path, &change.what)?) {
+        let host = HostVersion::of(workspace.fd(), &change.path, &change.what)?;
+        match held.since(&host) {
             Since::Same | Since::Told => {}
-            Since::Changed => return Err(PlaceError::Refused(Reason::Conflict)),
+            Since::Changed => return Err(SiteError::Refused(Reason::Conflict)),
         }
         match found {
-            Found::Entry(entry) if entry.device != workspace.device() => Err(PlaceError::Refused(Reason::OtherMount)),
+            Found::Entry(entry) if entry.device != workspace.device() => Err(SiteError::Refused(Reason::OtherMount)),
             Found::Entry(entry) => {
                 let nearest = change.path.parent().unwrap_or_else(TreePath::root);
-                Ok((Expected::Entry(EntryState::of(&entry)), nearest))
+                Ok(Site { expected: Expected::Entry(EntryState::of(&entry)), nearest, host })
             }
-            Found::Absent { folder, .. } => Ok((Expected::Absent, folder)),
-            Found::Blocked(blocked) => Err(PlaceError::Refused(match blocked {
+            Found::Absent { folder, .. } => Ok(Site { expected: Expected::Absent, nearest: folder, host }),
+            Found::Blocked(blocked) => Err(SiteError::Refused(match blocked {
                 Blocked::Link => Reason::ThroughLink,
                 Blocked::NotFolder => Reason::NotInFolder,
                 Blocked::Mount => Reason::OtherMount,
@@ -369,7 +372,7 @@ impl Drafts {
         let missing = || io::Error::other("a merged file was not written");
         let (root, _) = self.folder.as_ref().ok_or_else(missing)?;
         let name = self.names.get(path).ok_or_else(missing)?;
-        Ok(Content::Merged { root: root.as_fd(), path: name.clone() })
+        Ok(Content::Draft { root: root.as_fd(), path: name.clone() })
     }
 }
 
@@ -388,13 +391,23 @@ struct Order<'a> {
     held: Vec<Held>,
 }
 
+/// Where a held change is applied, as the workspace is now.
+struct Site {
+    /// What must be there.
+    expected: Expected,
+    /// The folder in which it is staged.
+    nearest: TreePath,
+    /// What is there, as it was judged: what it was when the change was held, or when a person was told.
+    host: HostVersion,
+}
+
 /// Why a held change has no place in the workspace.
-enum PlaceError {
+enum SiteError {
     Refused(Reason),
     Kernel(io::Error),
 }
 
-impl From<io::Error> for PlaceError {
+impl From<io::Error> for SiteError {
     fn from(error: io::Error) -> Self {
         Self::Kernel(error)
     }

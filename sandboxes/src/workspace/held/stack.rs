@@ -47,6 +47,10 @@ pub struct HeldChange {
     /// the workspace has again what it had; only the next order knows that the person knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<HostVersion>,
+    /// SHA-256, in hexadecimal, of what was seen of the file there when the change was made, if it holds credentials and is masked;
+    /// `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
 }
 
 /// What the workspace has at a held path, beside what it had when the change was held.
@@ -71,11 +75,6 @@ impl HeldChange {
         } else {
             Since::Changed
         }
-    }
-
-    /// What the workspace had there when it was last compared.
-    fn last_known(&self) -> &HostVersion {
-        self.told.as_ref().unwrap_or(&self.host)
     }
 }
 
@@ -153,7 +152,7 @@ pub(in crate::workspace) enum Content<'a> {
     /// layer.
     Secret { path: TreePath, digest: String },
     /// What a file with credentials of the workspace holds, with lines of the session. It, too, never goes into a layer.
-    Merged { root: BorrowedFd<'a>, path: TreePath },
+    Draft { root: BorrowedFd<'a>, path: TreePath },
     /// It needs none, as a deletion does, or is held already.
     None,
 }
@@ -259,17 +258,19 @@ impl Stack {
         }
     }
 
-    /// Whether what is below `folder` depends on a held change of it: it is not there yet, or not a folder yet.
+    /// Whether what is below `folder` depends on a held change of it: it is not there yet, or not a folder yet. What a person was
+    /// told of may be gone again, so only what was there all the time is taken for there.
     fn stands_on(&self, folder: &TreePath) -> bool {
-        self.held.get(folder).is_some_and(|held| match held.last_known() {
-            HostVersion::Folder { .. } => false,
+        let is_folder = |host: &HostVersion| match host {
+            HostVersion::Folder { .. } => true,
             HostVersion::Absent
             | HostVersion::File { .. }
             | HostVersion::Tree { .. }
             | HostVersion::Link { .. }
             | HostVersion::Fifo { .. }
-            | HostVersion::Unknown => true,
-        })
+            | HostVersion::Unknown => false,
+        };
+        self.held.get(folder).is_some_and(|held| !is_folder(&held.host) || !held.told.iter().all(is_folder))
     }
 
     /// Whether anything below `path` is held.
@@ -313,10 +314,10 @@ impl Stack {
         for path in moved.chain(fresh.keys().copied()).filter(|path| held.contains_key(path)) {
             let bytes = match (fresh.get(path), layers.holding(path)) {
                 (Some(Content::Copy { root, path }), _) => Bytes::Copy { root: *root, path: path.clone() },
-                (Some(Content::Secret { .. } | Content::Merged { .. } | Content::None) | None, Some(layer)) => {
+                (Some(Content::Secret { .. } | Content::Draft { .. } | Content::None) | None, Some(layer)) => {
                     Bytes::Share { layer }
                 }
-                (Some(Content::Secret { .. } | Content::Merged { .. } | Content::None) | None, None) => Bytes::None,
+                (Some(Content::Secret { .. } | Content::Draft { .. } | Content::None) | None, None) => Bytes::None,
             };
             entries.insert(path, bytes);
         }

@@ -60,7 +60,7 @@ impl Place {
             };
             let change = Change { path: path.clone(), what: what.clone() };
             let (reason, host) = (Reason::Conflict, HostVersion::Absent);
-            Piece { held: HeldChange { change, reason, origin: origin("call"), host, told: None }, content }
+            Piece { held: HeldChange { change, reason, origin: origin("call"), host, told: None, mask: None }, content }
         };
         let pieces: Vec<_> = added.iter().map(piece).collect();
         let next = self.stack.next(self.ledger.folder(), Ground::as_it_is(work.as_fd()), removed, &pieces).unwrap();
@@ -184,4 +184,15 @@ fn hundreds_of_held_changes_lie_in_few_layers_and_are_moved_seldom() {
     assert_eq!(folders, place.count());
     place.turn(&Turn::Release(TreePath::root()));
     assert_eq!((place.count(), place.stack.held.len()), (0, 0));
+}
+
+#[test]
+fn a_folder_that_a_person_was_told_of_need_not_be_there_any_more() {
+    let mut stack = Stack::default();
+    let folder = TreePath::new("made").unwrap();
+    let (mode, origin) = (0o755, origin("call"));
+    let change = Change { path: folder.clone(), what: What::Folder { mode, opaque: false } };
+    let (host, told) = (HostVersion::Absent, Some(HostVersion::Folder { mode }));
+    stack.held.insert(folder.clone(), HeldChange { change, reason: Reason::Conflict, origin, host, told, mask: None });
+    assert!(stack.is_related(&folder.join("x".as_ref()), &What::Deleted));
 }

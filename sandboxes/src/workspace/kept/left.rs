@@ -25,7 +25,7 @@ use crate::workspace::{
         layer::{self, Bytes, Ground},
         stack::Origin,
     },
-    masking::MaskError,
+    masking::{MaskError, Masks},
     session::{Session, SessionError},
     stamp::Stamp,
     tree_path::TreePath,
@@ -69,6 +69,9 @@ struct LeftChange {
     /// Why it is text that was masked, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     masked: Option<Reason>,
+    /// SHA-256, in hexadecimal, of what was seen of the file there, if it was masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mask: Option<String>,
 }
 
 /// Why nothing was brought back.
@@ -139,6 +142,8 @@ impl Session {
         let changeset = Changeset::walk(layer.as_fd(), Marks::User, Bounds::of_bytes(MOST_BYTES * 2), &[])?;
         let masked = record.entries.iter().filter_map(|entry| Some((entry.change.path.clone(), entry.masked.clone()?)));
         let masked = masked.collect();
+        let shown = record.entries.iter().filter_map(|entry| Some((entry.change.path.clone(), entry.mask.clone()?)));
+        let shown = shown.collect();
         let files = record.entries.iter().filter(|entry| !matches!(entry.change.what, What::Folder { .. }));
         let mut already: BTreeSet<TreePath> = files.map(|entry| entry.change.path.clone()).collect();
         let seen = record.entries.into_iter().map(|entry| (entry.change.path, entry.host)).collect();
@@ -150,6 +155,7 @@ impl Session {
             stamp: &stamp,
             seen: Some(&seen),
             masked_then: Some(&masked),
+            masks_then: Some(&shown),
             origin: keep.origin,
         };
         let handed_back = self.hand_back(&order, patience)?;
@@ -174,7 +180,7 @@ pub(in crate::workspace) fn keep(
     archive: &Archive,
     (workspace, changeset): (&Workspace, &Changeset),
     (stamp, origin): (&Stamp, &Origin),
-    (left, masked): (&[&Change], &BTreeMap<TreePath, Reason>),
+    (left, masked, masks): (&[&Change], &BTreeMap<TreePath, Reason>, &Masks),
 ) -> io::Result<()> {
     let mut entries = Vec::new();
     let mut bytes = 0_u64;
@@ -188,7 +194,8 @@ pub(in crate::workspace) fn keep(
             bytes += size;
             let host = version(workspace, stamp, change)?;
             let masked = masked.get(&change.path).cloned();
-            entries.push(LeftChange { change: (*change).clone(), host, masked });
+            let mask = masks.digest_at(&change.path)?;
+            entries.push(LeftChange { change: (*change).clone(), host, masked, mask });
         }
     }
     if entries.is_empty() {

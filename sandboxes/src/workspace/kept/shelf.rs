@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::archive::{self, Archive, Retention, UNFINISHED};
 use crate::workspace::{
     beneath::{self, Entry, Kind},
-    change::Change,
+    change::{Change, Special},
     delivery::{flush::Flush, operation::FOLDER_BITS},
     held::{layer::copy_file, stack::Origin},
     tree_path::TreePath,
@@ -36,6 +36,9 @@ use crate::workspace::{
 pub(in crate::workspace) const UNDO: &str = "undo";
 
 const RECORD: &str = "record.json";
+
+/// Set-user-id, set-group-id and sticky (inode(7)).
+pub(super) const SPECIAL_BITS: u32 = 0o7000;
 
 /// What is kept of what hand-backs took out of a workspace, for one session: 2000 of them, 1 GiB, 30 days. One of them keeps
 /// a quarter of the bytes at most. Listing so many costs a hand-back about a millisecond.
@@ -77,6 +80,45 @@ pub(in crate::workspace) enum Before {
     },
     /// Something that is gone: it was larger than is kept, or could not be.
     Gone,
+}
+
+/// Something that what is kept as a copy has not, and an undo cannot bring back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Lacking {
+    /// Where, below what is kept; the root for itself.
+    pub(super) path: TreePath,
+    pub(super) what: Lacks,
+}
+
+/// What a copy has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "lacks", rename_all = "snake_case")]
+pub(super) enum Lacks {
+    /// Mode bits beside the permissions.
+    Bits {
+        /// Which.
+        bits: u32,
+    },
+    /// The whole of it.
+    Special {
+        /// What it was.
+        special: Special,
+    },
+}
+
+impl Lacking {
+    fn bits(path: &TreePath, bits: u32) -> Option<Self> {
+        (bits != 0).then(|| Self { path: path.clone(), what: Lacks::Bits { bits } })
+    }
+
+    fn special(path: &TreePath, special: Special) -> Self {
+        Self { path: path.clone(), what: Lacks::Special { special } }
+    }
+}
+
+/// The file that says what the copy `number` has not; it is there before the copy has its name.
+fn lacking_name(number: &str) -> String {
+    format!("{number}-lacks.json")
 }
 
 /// The folder of a delivery that is under way.
@@ -151,7 +193,11 @@ impl Shelf {
         if copied.is_err() {
             beneath::remove_all(self.folder.as_fd(), partial.as_ref())?;
         }
-        copied?;
+        let lacking = copied?;
+        if !lacking.is_empty() {
+            let folder = self.archive.path(&UNFINISHED);
+            fs::write(folder.join(lacking_name(&number)), serde_json::to_vec(&lacking)?)?;
+        }
         rustix::fs::renameat(&self.folder, &partial, &self.folder, &number)?;
         Ok(false)
     }
@@ -178,11 +224,13 @@ impl Shelf {
         Ok((bytes <= self.room.get()).then_some(bytes))
     }
 
-    /// Copies files, folders, links and named pipes, with their permission bits; what else there is stays behind.
-    fn copy(&self, from: BorrowedFd<'_>, name: &OsStr, number: &OsStr) -> io::Result<()> {
+    /// Copies files, folders, links and named pipes, with their permission bits. Gives what else there was.
+    fn copy(&self, from: BorrowedFd<'_>, name: &OsStr, number: &OsStr) -> io::Result<Vec<Lacking>> {
         let here = self.folder.as_fd();
-        let mut pending = vec![(TreePath::root().join(name), TreePath::root().join(number))];
-        while let Some((source, target)) = pending.pop() {
+        let mut lacking = Vec::new();
+        let root = TreePath::root;
+        let mut pending = vec![(root().join(name), root().join(number), root())];
+        while let Some((source, target, within)) = pending.pop() {
             let (source_folder, target_folder) =
                 (beneath::folder_of(from, &source)?, beneath::folder_of(here, &target)?);
             let Some(entry) = beneath::entry(source_folder.as_fd(), source.name())? else { continue };
@@ -191,6 +239,7 @@ impl Shelf {
                     let copy =
                         copy_file(from, &source, target_folder.as_fd(), target.name(), entry.permissions() | 0o400)?;
                     self.copies.borrow_mut().add(copy);
+                    lacking.extend(Lacking::bits(&within, entry.mode & SPECIAL_BITS));
                 }
                 Kind::Link => {
                     let text = beneath::link_target(source_folder.as_fd(), source.name())?;
@@ -200,25 +249,32 @@ impl Shelf {
                     rustix::fs::mkdirat(&target_folder, target.name(), Mode::RWXU)?;
                     let made = beneath::folder(here, target.as_path())?;
                     let (owner, group) = (Uid::from_raw(entry.owner), Gid::from_raw(entry.group));
-                    match rustix::fs::chownat(&made, "", Some(owner), Some(group), AtFlags::EMPTY_PATH) {
-                        // An ordinary user keeps it as his own.
-                        Ok(()) | Err(Errno::PERM) => {}
+                    let bits = match rustix::fs::chownat(&made, "", Some(owner), Some(group), AtFlags::EMPTY_PATH) {
+                        Ok(()) => entry.mode & FOLDER_BITS,
+                        // An ordinary user keeps it as his own, and what the bits say of its group is not true of his.
+                        Err(Errno::PERM) => 0,
                         Err(error) => return Err(error.into()),
-                    }
-                    beneath::set_mode(made.as_fd(), entry.mode & FOLDER_BITS | entry.permissions() | 0o700)?;
+                    };
+                    beneath::set_mode(made.as_fd(), bits | entry.permissions() | 0o700)?;
+                    // The kernel may have left some out too (chmod(2): of a group that the caller is not in).
+                    let has = beneath::entry_of(&made)?.mode;
+                    lacking.extend(Lacking::bits(&within, entry.mode & SPECIAL_BITS & !has));
                     let folder = beneath::open(from, source.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)?;
                     let names = beneath::names(folder.as_fd())?;
-                    pending.extend(names.iter().map(|name| (source.join(name), target.join(name))));
+                    let below = names.iter().map(|name| (source.join(name), target.join(name), within.join(name)));
+                    pending.extend(below);
                 }
                 Kind::Fifo => {
                     let mode = Mode::from_raw_mode(entry.permissions());
                     rustix::fs::mknodat(&target_folder, target.name(), FileType::Fifo, mode, 0)?;
                     rustix::fs::chmodat(&target_folder, target.name(), mode, AtFlags::empty())?;
                 }
-                Kind::Character | Kind::Block | Kind::Socket => {}
+                Kind::Character => lacking.push(Lacking::special(&within, Special::CharacterDevice)),
+                Kind::Block => lacking.push(Lacking::special(&within, Special::BlockDevice)),
+                Kind::Socket => lacking.push(Lacking::special(&within, Special::Socket)),
             }
         }
-        Ok(())
+        Ok(lacking)
     }
 
     /// Files the shelf with its record. Nothing is kept of a delivery that changed nothing.
@@ -268,6 +324,19 @@ pub(super) struct Shelved {
     pub(super) bytes: u64,
 }
 
+impl Shelved {
+    /// What the copy of this number lacks; nothing for what was moved.
+    pub(super) fn lacking(&self, number: usize) -> io::Result<Vec<Lacking>> {
+        let name = lacking_name(&number.to_string());
+        if beneath::entry(self.folder.as_fd(), name.as_ref())?.is_none() {
+            return Ok(Vec::new());
+        }
+        let path = TreePath::root().join(name.as_ref());
+        let text = io::read_to_string(beneath::file(self.folder.as_fd(), path.as_path())?)?;
+        Ok(serde_json::from_str(&text)?)
+    }
+}
+
 /// The records that can be read, newest first.
 pub(super) fn records(archive: &Archive) -> io::Result<Vec<Shelved>> {
     let mut shelved = Vec::new();
@@ -279,4 +348,50 @@ pub(super) fn records(archive: &Archive) -> io::Result<Vec<Shelved>> {
         shelved.push(Shelved { record, folder: archive::open(&folder)?, bytes: name.bytes });
     }
     Ok(shelved)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    use super::*;
+
+    /// A root's test gives the folder to a group that an ordinary server's user is not in, and is that user on one thread.
+    #[test]
+    fn a_copy_whose_group_could_not_be_kept_has_no_set_group_id_and_says_so() {
+        let place = tempfile::tempdir().unwrap();
+        let (ground, state) = (place.path().join("ground"), place.path().join("state"));
+        let shared = ground.join("shared");
+        fs::create_dir_all(&shared).unwrap();
+        fs::create_dir(&state).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            for path in [place.path(), &ground] {
+                fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            chown(&shared, None, Some(2345)).unwrap();
+            chown(&state, Some(1234), Some(1234)).unwrap();
+        }
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o2755)).unwrap();
+        let from = fs::File::open(&ground).unwrap();
+        let kept = std::thread::scope(|scope| {
+            let copied = scope.spawn(|| {
+                if is_root {
+                    let (user, group) = (Uid::from_raw(1234), Gid::from_raw(1234));
+                    rustix::thread::set_thread_groups(&[]).unwrap();
+                    rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+                    rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+                }
+                let shelf = Shelf::begin(Archive::new(state.join(UNDO), RETENTION)).unwrap();
+                shelf.copy(from.as_fd(), "shared".as_ref(), "7".as_ref()).unwrap()
+            });
+            copied.join().unwrap()
+        });
+        let copy = fs::metadata(state.join(UNDO).join(UNFINISHED).join("7")).unwrap();
+        let (bits, lacking) = match is_root {
+            true => (0, vec![Lacking { path: TreePath::root(), what: Lacks::Bits { bits: 0o2000 } }]),
+            false => (0o2000, Vec::new()),
+        };
+        assert_eq!((copy.mode() & 0o7000, kept), (bits, lacking));
+    }
 }

@@ -16,7 +16,7 @@ use cofferdam_policy::Secrets;
 use rustix::fs::{AtFlags, Mode, OFlags, chmodat};
 use serde::Serialize;
 
-use super::shelf::{self, Before, Recorded, Shelved};
+use super::shelf::{self, Before, Lacking, Lacks, Recorded, SPECIAL_BITS, Shelved};
 use crate::workspace::{
     beneath::{self, Blocked, Found, Kind},
     change::{Change, Held, Note, Reason, Special, What},
@@ -168,7 +168,7 @@ impl Session {
             let Ok(Found::Entry(entry)) = beneath::find(self.workspace().fd(), &file) else { continue };
             let missing = wanted & !entry.mode;
             if missing != 0 {
-                not_restored.push(Note::NotRestored { file, what: format!("the mode bits {missing:o} of it") });
+                not_restored.push(Note::NotRestored { file, what: bits_of_it(missing) });
             }
         }
         Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, gone, notes: not_restored })
@@ -372,17 +372,22 @@ impl<'a> Way<'a> {
     fn bring_back(&mut self, path: &TreePath, number: usize, expected: Expected, nearest: &TreePath) -> io::Result<()> {
         let shelf = self.shelved.folder.as_fd();
         let top = TreePath::root().join(number.to_string().as_ref());
+        for Lacking { path: within, what } in self.shelved.lacking(number)? {
+            let what = match what {
+                Lacks::Bits { bits } => bits_of_it(bits),
+                Lacks::Special { special } => special.to_string(),
+            };
+            self.back.notes.push(Note::NotRestored { file: path.join_all(&within), what });
+        }
         let mut pending = vec![(top, path.clone(), expected)];
         while let Some((kept, path, expected)) = pending.pop() {
             let folder = beneath::folder_of(shelf, &kept)?;
             let Some(entry) = beneath::entry(folder.as_fd(), kept.name())? else { continue };
             self.back.opened.extend(Opened::open(shelf, &kept, (entry.kind, entry.mode & 0o7777))?);
             let not_restored = match entry.kind {
-                Kind::File if entry.mode & 0o7000 != 0 => {
-                    Some(format!("the mode bits {:o} of it", entry.mode & 0o7000))
-                }
-                Kind::Folder if entry.mode & 0o7000 != 0 => {
-                    self.back.bits.push((path.clone(), entry.mode & 0o7000));
+                Kind::File if entry.mode & SPECIAL_BITS != 0 => Some(bits_of_it(entry.mode & SPECIAL_BITS)),
+                Kind::Folder if entry.mode & SPECIAL_BITS != 0 => {
+                    self.back.bits.push((path.clone(), entry.mode & SPECIAL_BITS));
                     None
                 }
                 Kind::File | Kind::Folder | Kind::Link | Kind::Fifo => None,
@@ -433,4 +438,9 @@ impl<'a> Way<'a> {
         self.back.operations.push((operation, content));
         Ok(())
     }
+}
+
+/// Mode bits, as a noun.
+fn bits_of_it(bits: u32) -> String {
+    format!("the mode bits {bits:o} of it")
 }

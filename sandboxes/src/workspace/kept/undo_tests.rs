@@ -128,6 +128,31 @@ fn what_an_undo_cannot_bring_back_is_named_and_bits_that_forbid_reading_are_kept
 }
 
 #[test]
+fn what_a_copy_lacks_is_named_as_well() {
+    let ground = Playground::on_two_file_systems();
+    ground.write("tree/set", "x");
+    ground.write("lone", "x");
+    let root = ground.workspace.root().to_owned();
+    sh("chmod 4755 tree/set; chmod 2750 lone", &root);
+    let socket = rustix::fs::mknodat(rustix::fs::CWD, root.join("tree/door"), FileType::Socket, Mode::RUSR, 0);
+    socket.unwrap();
+    let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.delete("tree").write("lone", "y");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    for _ in 0..2 {
+        let undone = undo(&session, "call-1", &[]);
+        let mut notes: Vec<_> = undone.notes.iter().map(|note| format!("{note:?}")).collect();
+        notes.sort();
+        let [lone, door, set] = &notes[..] else { panic!("{notes:?}") };
+        assert!(lone.contains("\"lone\"") && lone.contains("2000"), "{notes:?}");
+        assert!(door.contains("\"tree/door\"") && door.contains("a socket"), "{notes:?}");
+        assert!(set.contains("\"tree/set\"") && set.contains("4000"), "{notes:?}");
+        undo(&session, &undone.order, &[]);
+    }
+}
+
+#[test]
 fn pipes_and_the_bits_of_folders_that_the_workspace_had_come_back_as_often_as_wanted() {
     for ground in [Playground::new(), Playground::on_two_file_systems()] {
         ground.write("tree/shared/x", "x");

@@ -1,9 +1,9 @@
 //! Finds the files of a workspace whose names say that they hold credentials.
 //!
-//! Links with such names are followed within the workspace, on paper and name by name; a file with more than one name is looked
-//! for under all of them. Of folders of installed packages and of build output ([`SCRATCH_FOLDERS`]) only the top is looked at: what is
-//! deeper in them came from elsewhere, and there is more of it than of everything else; git's own folder is not looked at. A folder gets such a name only
-//! by somebody who has it already.
+//! Links with such names are followed within the workspace, on paper and name by name; a file with more than one name is
+//! looked for under all of them. Of folders of installed packages and of build output ([`SCRATCH_FOLDERS`]) only the top is
+//! looked at: what is deeper in them came from elsewhere, and there is more of it than of everything else; git's own folder
+//! is not looked at. A folder gets such a name only by somebody who has it already.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -179,11 +179,11 @@ impl Finder {
 
     /// Whether a masked file has more names than were found in the workspace.
     fn has_unknown_names(&self) -> bool {
-        let resolved = self.seen.named.values().flatten();
-        resolved.into_iter().any(|resolved| {
-            let Resolved { target, entry, .. } = resolved;
-            let known = self.seen.others.values().filter(|(of, _)| of == target).count() as u64 + 1;
-            entry.links > known
+        let names = self.names();
+        let mut several = self.seen.named.values().flatten().filter(|resolved| resolved.entry.links > 1);
+        several.any(|Resolved { entry, .. }| {
+            let known = names.get(&entry.identity()).map_or(0, BTreeSet::len);
+            entry.links > known as u64
         })
     }
 
@@ -217,22 +217,27 @@ impl Finder {
         MaskError::TooMany { found: self.named.len(), most: MOST, folder, in_folder }
     }
 
-    /// The files to mask, each once.
+    /// The files to mask, once for each listed name: what a file holds may count under one and not under another.
     pub(super) fn places(&self) -> Vec<Place> {
-        let mut places = Vec::new();
-        for (listed, resolved) in &self.seen.named {
-            let Some(Resolved { target, links, entry }) = resolved else { continue };
-            let place = |target: &TreePath, links: &[TreePath]| Place {
-                listed: listed.clone(),
-                target: target.clone(),
-                links: links.to_vec(),
-                entry: *entry,
-            };
-            places.push(place(target, links));
-            let others = self.seen.others.iter().filter(|(_, (of, _))| of == target);
-            places.extend(others.map(|(other, _)| place(other, &[])));
+        let named = self.seen.named.iter().filter_map(|(listed, resolved)| Some((listed, resolved.as_ref()?)));
+        let place = |(listed, Resolved { target, links, entry }): (&TreePath, &Resolved)| Place {
+            listed: listed.clone(),
+            target: target.clone(),
+            links: links.clone(),
+            entry: *entry,
+        };
+        named.map(place).collect()
+    }
+
+    /// The known names of each file that has more than one, listed or not, by the file.
+    pub(super) fn names(&self) -> BTreeMap<(u64, u64), BTreeSet<TreePath>> {
+        let mut names: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        let named = self.seen.named.values().flatten().map(|resolved| (&resolved.target, &resolved.entry));
+        let others = self.seen.others.iter().map(|(path, (_, entry))| (path, entry));
+        for (path, entry) in named.chain(others).filter(|(_, entry)| entry.links > 1) {
+            names.entry(entry.identity()).or_default().insert(path.clone());
         }
-        places
+        names
     }
 
     fn everything(&mut self, root: BorrowedFd<'_>, secrets: &Secrets) -> Result<(), MaskError> {
@@ -384,7 +389,7 @@ impl Finder {
     fn other_names(&self, root: BorrowedFd<'_>, seen: &Seen, folders: Vec<TreePath>) -> io::Result<Names> {
         let several = seen.named.values().flatten().filter(|resolved| resolved.entry.links > 1);
         let wanted: BTreeMap<(u64, u64), &TreePath> =
-            several.map(|resolved| ((resolved.entry.device, resolved.entry.inode), &resolved.target)).collect();
+            several.map(|resolved| (resolved.entry.identity(), &resolved.target)).collect();
         let mut names = Names::default();
         if wanted.is_empty() {
             return Ok(names);
@@ -413,7 +418,7 @@ impl Finder {
                     pending.push(below);
                 } else if numbers.contains(&entry.ino())
                     && let Some(found) = beneath::entry(opened.as_fd(), &name)?
-                    && let Some(of) = wanted.get(&(found.device, found.inode)).filter(|of| ***of != below)
+                    && let Some(of) = wanted.get(&found.identity()).filter(|of| ***of != below)
                 {
                     names.others.insert(below, ((*of).clone(), found));
                 }

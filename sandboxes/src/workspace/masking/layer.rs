@@ -20,8 +20,8 @@ use super::{
     },
     MaskError,
     find::Place,
-    kept::{Kept, MOST_SHOWN, Made, One},
-    shown::Seen,
+    readings::{MOST_SHOWN, Made, One, Readings},
+    shown::ShownFile,
 };
 
 /// A larger file is not read, in bytes: nothing of it stays then.
@@ -33,7 +33,7 @@ pub(super) struct Built<'a> {
     workspace: BorrowedFd<'a>,
     secrets: &'a Secrets,
     /// What was made before, and the layer that has it.
-    before: (&'a Kept, Option<BorrowedFd<'a>>),
+    before: (&'a Readings, Option<BorrowedFd<'a>>),
     authored: &'a Authored,
     folders: BTreeSet<TreePath>,
     shown_bytes: usize,
@@ -48,7 +48,7 @@ impl<'a> Built<'a> {
         layer: BorrowedFd<'a>,
         workspace: BorrowedFd<'a>,
         secrets: &'a Secrets,
-        before: (&'a Kept, Option<BorrowedFd<'a>>),
+        before: (&'a Readings, Option<BorrowedFd<'a>>),
         authored: &'a Authored,
     ) -> Self {
         Self {
@@ -69,7 +69,7 @@ impl<'a> Built<'a> {
         let mut others = Vec::new();
         for place in places {
             let failed = |source| MaskError::Mask { path: place.target.clone(), source };
-            if self.files.contains_key(&place.target) {
+            if self.is_made(place) {
                 continue;
             }
             match self.before.0.of(place) {
@@ -89,10 +89,27 @@ impl<'a> Built<'a> {
         Ok(())
     }
 
+    /// The other names of files that are masked by now, of which `names` has all that are known: what a file holds counts under
+    /// each of them if it does under one.
+    pub(super) fn others(&self, places: &[Place], mut names: BTreeMap<(u64, u64), BTreeSet<TreePath>>) -> Vec<Place> {
+        let mut others = Vec::new();
+        for place in places.iter().filter(|place| place.entry.links > 1 && self.is_made(place)) {
+            let names = names.remove(&place.entry.identity()).unwrap_or_default();
+            let other = |target| Place { listed: place.listed.clone(), target, links: Vec::new(), entry: place.entry };
+            others.extend(names.into_iter().map(other));
+        }
+        others
+    }
+
+    /// Whether a file is masked by now. One whose content does not count under one listed name may count under another.
+    fn is_made(&self, place: &Place) -> bool {
+        self.files.get(&place.target).is_some_and(|one| one.made.is_some())
+    }
+
     fn add(&mut self, place: &Place) -> io::Result<()> {
         let listed = place.listed.as_path();
         let Some(candidate) = self.secrets.candidate(listed) else { return Ok(()) };
-        if self.files.contains_key(&place.target) {
+        if self.is_made(place) {
             return Ok(());
         }
         let read = SystemTime::now();
@@ -123,23 +140,25 @@ impl<'a> Built<'a> {
         };
         if self.shown_bytes + mask.shown.len() > MOST_SHOWN {
             mask.shown = candidate.unread(listed).shown;
+            one.read = None;
         }
         self.shown_bytes += mask.shown.len();
         self.put(place, &mask.shown)?;
         let seen = match self.secrets.files() {
-            SecretFiles::Masked => Seen::of(&mask.shown, &content)?.map(Arc::new),
+            SecretFiles::Masked => ShownFile::of(&mask.shown, &content)?.map(Arc::new),
             SecretFiles::Absent => None,
         };
         if self.authored.wrote(&place.target, &content) {
             mask.values.clear();
+            mask.left_out = 0;
         }
         let values: Vec<Arc<str>> = mask.values.into_iter().map(Arc::from).collect();
         self.value_bytes += values.iter().map(|value| value.len()).sum::<usize>();
-        one.made = Some(Made { pattern: candidate.pattern().to_owned(), seen, values, left_out: 0 });
+        one.made = Some(Made { pattern: candidate.pattern().to_owned(), seen, values, left_out: mask.left_out });
         self.files.insert(place.target.clone(), one);
         if self.value_bytes > 4 * MOST_VALUE_BYTES {
             // Not only at the end: very many files would fill the memory.
-            self.files = Kept::new(std::mem::take(&mut self.files)).files();
+            self.files = Readings::new(std::mem::take(&mut self.files)).files();
             self.value_bytes = MOST_VALUE_BYTES;
         }
         Ok(())

@@ -26,14 +26,14 @@ pub(super) struct Shown {
 
 /// What is seen of one file, where that is not what it holds.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct ShownFile {
     /// In bytes.
     pub(super) size: usize,
     digest: String,
     lines: Vec<Arc<[u8]>>,
 }
 
-impl Seen {
+impl ShownFile {
     /// What is seen of a file, beside what it holds; `None` where that is the same.
     pub(super) fn of(shown: &[u8], real: &[u8]) -> io::Result<Option<Self>> {
         if shown == real {
@@ -47,7 +47,7 @@ impl Seen {
 
 impl Shown {
     /// Adds what is seen of a file.
-    pub(super) fn add(&mut self, path: &TreePath, seen: &Seen) {
+    pub(super) fn add(&mut self, path: &TreePath, seen: &ShownFile) {
         self.files.entry((seen.size as u64, seen.digest.clone())).or_default().push(path.clone());
         self.lines.extend(seen.lines.iter().cloned());
     }

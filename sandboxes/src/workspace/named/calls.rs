@@ -81,8 +81,12 @@ impl Repository<'_> {
         let first = bases.len();
         for _ in 0..MOST_ENTERED {
             let before = bases.len();
-            for text in &called.entered {
-                for place in self.places(text, &bases) {
+            for text in called.entered.iter().chain(&called.walked) {
+                let places = match is_wild(OsStr::from_bytes(text)) {
+                    true => self.matching(text, &bases)?,
+                    false => self.places(text, &bases),
+                };
+                for place in places {
                     self.count(1)?;
                     let way = self.looks.way(&place);
                     if way.kind == End::Folder && way.end.is_some() && !bases.contains(&way.real) {
@@ -265,12 +269,19 @@ fn is_wild(part: &OsStr) -> bool {
     part.as_bytes().iter().any(|byte| b"*?[".contains(byte))
 }
 
-/// What a pattern of a shell begins and ends with.
+/// What a pattern of a shell begins and ends with. A bracket without its other one is a letter.
 fn ends(pattern: &OsStr) -> (&[u8], &[u8]) {
     let pattern = pattern.as_bytes();
-    let is_wild = |byte: &u8| b"*?[]".contains(byte);
-    let first = pattern.iter().position(is_wild).unwrap_or(pattern.len());
-    let last = pattern.iter().rposition(is_wild).map_or(0, |last| last + 1);
+    let opened = pattern.iter().position(|byte| *byte == b'[');
+    let closed = pattern.iter().rposition(|byte| *byte == b']');
+    let is_wild = |(at, byte): (usize, &u8)| match byte {
+        b'*' | b'?' => true,
+        b'[' => closed > Some(at),
+        b']' => opened.is_some_and(|opened| opened < at),
+        _ => false,
+    };
+    let first = pattern.iter().enumerate().position(is_wild).unwrap_or(pattern.len());
+    let last = (first..pattern.len()).rev().find(|at| is_wild((*at, &pattern[*at]))).map_or(0, |last| last + 1);
     (&pattern[..first], &pattern[last..])
 }
 

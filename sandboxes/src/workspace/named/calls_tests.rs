@@ -59,6 +59,13 @@ fn names_that_a_variable_or_a_command_completes_are_held() {
         ("PY=python3\n$PY check.py", "check.py", There),
         ("\"$BASH\" lint.sh", "lint.sh", There),
         ("run() { sh \"$1\"; }\nrun a.sh", "a.sh", There),
+        ("set -- lint.sh; \"./$1\"", "lint.sh", There),
+        ("x=${X:-lint.sh}; sh $x", "lint.sh", There),
+        ("sh ${X:-lint.sh}", "lint.sh", There),
+        ("sh \"${X-./lint.sh}\"", "lint.sh", There),
+        ("for d in tools scripts; do (cd $d; sh lint.sh); done", "tools/lint.sh", There),
+        ("for d in */; do (cd \"$d\"; sh lint.sh); done", "tools/lint.sh", There),
+        ("for d in t*; do [ -d $d ] && sh $d/lint.sh; done", "tools/lint.sh", There),
     ]);
 }
 
@@ -69,6 +76,9 @@ fn files_that_other_programs_hand_to_an_interpreter_are_held() {
         ("find scripts -type f | xargs -n1 sh", "scripts/a.sh", There),
         ("find scripts -type f | while read f; do sh $f; done", "scripts/a.sh", There),
         ("cat lint.sh | sh", "lint.sh", There),
+        ("cat lint.sh |& bash", "lint.sh", There),
+        ("awk 'BEGIN{system(\"sh lint.sh\")}'", "lint.sh", There),
+        ("awk 'BEGIN{print | \"./lint.sh\"}'", "lint.sh", There),
         ("eval \"$(cat lint.sh)\"", "lint.sh", There),
         ("x=`cat lint.sh`; eval \"$x\"", "lint.sh", There),
         ("bash <(cat lint.sh)", "lint.sh", There),
@@ -94,6 +104,7 @@ fn files_that_may_come_and_settings_that_a_hook_makes_are_held() {
         ("cd scripts && cd hooks && cd deep && ./x.sh", "scripts/hooks/deep/x.sh", There),
         ("PATH=\"$PWD/bin:$PATH\"\nmine", "bin/mine", There),
         ("export PATH=$(git rev-parse --show-toplevel)/bin:$PATH\nmine", "bin/mine", Absent),
+        ("PATH+=:bin; mine", "bin/mine", There),
         ("PYTHONPATH=lib python3 -c 'import mine'", "lib/mine.py", There),
         ("git -c core.hooksPath=ci commit --allow-empty -m y", "ci/pre-commit", Absent),
     ]);
@@ -149,6 +160,11 @@ fn ordinary_hooks_hold_no_ordinary_work() {
         "cd \"$(git rev-parse --show-toplevel)\" || exit 1\n./gradlew check && go vet ./... && docker compose run --rm app npm test",
         "git stash push -q --keep-index -- src/main.ts\nnpm test\ngit stash pop -q",
         "if grep -rn 'console.log' src/*.ts src/lib/*.ts; then exit 1; fi",
+        // Git's own `commit-msg.sample`.
+        "test \"\" = \"$(grep '^Signed-off-by: ' \"$1\" |\n\t sort | uniq -c | sed -e '/^[ \t]*1[ \t]/d')\" || {\n\
+         \techo >&2 Duplicate Signed-off-by lines.\n\texit 1\n}",
+        "for f in src/*.ts; do npx eslint \"$f\"; done\nfor d in src tests; do (cd $d && npm test); done",
+        "awk '/TODO/{print FILENAME; exit 1}' src/*.ts README.md",
         // A manager of hooks that looks for its own program.
         "if test -n \"$MANAGER\"; then\n  \"$MANAGER\" \"$@\"\nelse\n  top=\"$(git rev-parse --show-toplevel)\"\n  \
          kind=$(uname | tr '[:upper:]' '[:lower:]')\n  \"$top/node_modules/manager-${kind}/bin/manager\" \"$@\"\nfi",

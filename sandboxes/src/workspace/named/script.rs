@@ -185,6 +185,8 @@ pub(super) enum Feeds {
     Nothing,
     /// They, or what is in them, are given to an interpreter.
     Interpreter,
+    /// They are values of a variable that names a folder somewhere else in the text.
+    Folder,
 }
 
 /// The parts of a text whose words count.
@@ -203,9 +205,14 @@ fn parts_of_lines(text: &[u8]) -> Vec<Part> {
     let lines = lines.filter(|line| !line.starts_with(b"#") && !line.is_empty());
     let lines: Vec<(&[u8], Flat)> = lines.map(|line| (line, flatten(line))).collect();
     let runs_words = lines.iter().any(|(_, flat)| flat.commands().any(|command| command.runs_a_gap()));
+    let enters = lines.iter().any(|(_, flat)| flat.commands().any(|command| command.enters_a_gap()));
     let mut parts = Vec::new();
     for (line, flat) in &lines {
         let commands: Vec<Command<'_>> = flat.commands().collect();
+        for listed in commands.iter().map(Command::listed).filter(|listed| enters && !listed.is_empty()) {
+            let words: Vec<Vec<u8>> = listed.iter().map(|word| quoted(word)).collect();
+            parts.push(Part { text: words.join(&b' '), feeds: Feeds::Folder });
+        }
         let is_fed = commands.iter().any(Command::is_fed) || (runs_words && commands.iter().any(Command::lists));
         let feeds = if is_fed { Feeds::Interpreter } else { Feeds::Nothing };
         let is_known = commands.iter().all(|command| command.counting().is_some() || command.divided().1.is_empty());
@@ -228,8 +235,19 @@ fn parts_of_lines(text: &[u8]) -> Vec<Part> {
         parts.push(Part { text, feeds });
         let values = flat.values.iter().filter(|value| value.contains(&b'/'));
         parts.extend(values.map(|value| Part { text: value.clone(), feeds }));
+        let defaults =
+            flat.values.iter().filter_map(|value| default_in(value).filter(|text| runs_words || text.contains(&b'/')));
+        parts.extend(defaults.map(|text| Part { text: text.to_vec(), feeds }));
     }
     parts
+}
+
+/// What a variable without a value is taken for: `X:-lint.sh`, `X=lint.sh`.
+fn default_in(value: &[u8]) -> Option<&[u8]> {
+    let name = value.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+    let rest = value.get(name..)?;
+    let rest = rest.strip_prefix(b":").unwrap_or(rest);
+    rest.split_first().filter(|(sign, text)| b"-=+".contains(sign) && !text.is_empty()).map(|(_, text)| text)
 }
 
 /// A word as it stands in a line.
@@ -414,6 +432,11 @@ fn commands(line: &[u8]) -> Vec<Command<'_>> {
                         at += 1;
                         false
                     }
+                    // What it says of errors too.
+                    (b'|', Some(b'&')) => {
+                        at += 1;
+                        true
+                    }
                     (b'|', _) => true,
                     // `cat x | (sh)`, `a | { sh; }`.
                     (b'(', _) => is_piped,
@@ -440,8 +463,9 @@ fn is_one_of(word: &[u8], known: &[&str]) -> bool {
     known.iter().any(|known| known.as_bytes() == word)
 }
 
-fn is_gap(word: &[u8]) -> bool {
-    !word.is_empty() && word.iter().all(|byte| *byte == GAP)
+/// Whether it is what a variable says and no more than folders: `$x`, `./$x`, `$d/$x`.
+fn is_any(word: &[u8]) -> bool {
+    word.contains(&GAP) && word.iter().all(|byte| [GAP, b'.', b'/'].contains(byte))
 }
 
 fn is_assignment(word: &[u8]) -> bool {
@@ -460,6 +484,15 @@ fn takes_a_file(word: &[u8]) -> bool {
     word.starts_with(b"--f") || (word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'f'))
 }
 
+/// Whether a program for `awk` starts others: `system("x")`, `print | "x"`, `"x" | getline`.
+fn starts_another(word: &[u8]) -> bool {
+    word.windows(6).any(|part| part == b"system")
+        || word
+            .split(|byte| *byte == b'|')
+            .skip(1)
+            .any(|part| part.contains(&b'"') || part.windows(7).any(|part| part == b"getline"))
+}
+
 impl Command<'_> {
     /// The words of it that may be run; `None` when all may.
     fn counting(&self) -> Option<Vec<Vec<u8>>> {
@@ -476,7 +509,8 @@ impl Command<'_> {
         let harmless = is_one_of(first, READING)
             || (first == b"git" && arguments.first().is_some_and(|word| is_one_of(word, OF_GIT)))
             || (first == b"find" && !has(&["-exec", "-execdir", "-ok", "-okdir", "-fprintf", "-fprint", "-fls"]))
-            || (is_one_of(first, &["awk", "jq", "sed"]) && !arguments.iter().any(|word| takes_a_file(word)));
+            || (is_one_of(first, &["awk", "jq", "sed"])
+                && !arguments.iter().any(|word| takes_a_file(word) || (first == b"awk" && starts_another(word))));
         if harmless {
             return Some(before);
         }
@@ -545,7 +579,24 @@ impl Command<'_> {
         let Some((first, arguments)) = rest.split_first() else { return false };
         let mut arguments = arguments.iter().filter(|word| !word.starts_with(b"-") && !word.starts_with(b"+"));
         let takes_a_gap = is_interpreter(first) || is_one_of(first, &[".", "source", "eval"]);
-        is_gap(first) || (takes_a_gap && arguments.next().is_some_and(|word| is_gap(word)))
+        is_any(first) || (takes_a_gap && arguments.next().is_some_and(|word| is_any(word)))
+    }
+
+    /// Whether it goes into a folder that a variable says, or runs something there: `cd $d`, `$d/x`, `sh $d/x`.
+    fn enters_a_gap(&self) -> bool {
+        let (_, rest) = self.divided();
+        let Some((first, arguments)) = rest.split_first() else { return false };
+        let is_below = |word: &[u8]| word.starts_with(&[GAP, b'/']);
+        let goes = is_one_of(first, &["cd", "pushd"]) && arguments.iter().any(|word| word.contains(&GAP));
+        goes || is_below(first) || (is_interpreter(first) && arguments.iter().any(|word| is_below(word)))
+    }
+
+    /// What `for` goes through.
+    fn listed(&self) -> &[Vec<u8>] {
+        match self.words.as_slice() {
+            [first, _, second, listed @ ..] if first == b"for" && second == b"in" => listed,
+            _ => &[],
+        }
     }
 
     /// Whether it is an interpreter that is given what other words of the line say.

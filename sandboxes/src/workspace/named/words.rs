@@ -156,6 +156,8 @@ pub(super) struct Words {
     pub(super) words: BTreeSet<Word>,
     /// Folders that it goes into or that a variable keeps, from which its other words may count.
     pub(super) entered: BTreeSet<Vec<u8>>,
+    /// Folders, or patterns of them, that a loop may go into; nothing else is said of them.
+    pub(super) walked: BTreeSet<Vec<u8>>,
     /// What an interpreter or a shell is given as its program.
     pub(super) programs: BTreeSet<Vec<u8>>,
     /// Modules of Python, as a path without an end.
@@ -226,6 +228,11 @@ fn of_text(text: &[u8], most: usize) -> Option<Words> {
     let mut words = Words::default();
     for Part { text, feeds } in script::parts(text) {
         let mut part = Words::default();
+        if feeds == Feeds::Folder {
+            shell_words(&text).iter().for_each(|word| part.keep(|words| &mut words.walked, word));
+            words.extend(part);
+            continue;
+        }
         for spoken in [shell_words(&text), pieces(&text)] {
             part.add_spoken(&spoken, feeds);
             if !part.is_bounded(MOST_PARTS) {
@@ -253,14 +260,14 @@ pub(super) fn of_path(value: &[u8]) -> BTreeSet<Vec<u8>> {
 impl Words {
     /// Whether it has no more parts than `most`, and no pattern that is longer than what it may mean.
     fn is_bounded(&self, most: usize) -> bool {
-        let sets = [&self.entered, &self.programs, &self.modules, &self.patterns, &self.roots];
+        let sets = [&self.entered, &self.walked, &self.programs, &self.modules, &self.patterns, &self.roots];
         !self.is_overlong && self.words.len() + sets.iter().map(|set| set.len()).sum::<usize>() <= most
     }
 
     /// Bytes of all parts.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
-        let sets = [&self.entered, &self.programs, &self.modules, &self.patterns, &self.roots];
+        let sets = [&self.entered, &self.walked, &self.programs, &self.modules, &self.patterns, &self.roots];
         let of_sets = sets.iter().flat_map(|set| set.iter()).map(Vec::len).sum::<usize>();
         of_sets + self.words.iter().map(|word| word.text.len()).sum::<usize>()
     }
@@ -274,6 +281,7 @@ impl Words {
     pub(super) fn extend(&mut self, other: Self) {
         self.words.extend(other.words);
         self.entered.extend(other.entered);
+        self.walked.extend(other.walked);
         self.programs.extend(other.programs);
         self.modules.extend(other.modules);
         self.patterns.extend(other.patterns);
@@ -478,8 +486,9 @@ fn module_of(word: &[u8]) -> Option<&[u8]> {
 fn assigned(line: &[u8]) -> Option<Vec<(&[u8], Vec<u8>)>> {
     let (mut values, mut kept) = (Vec::new(), 0);
     for (equal, _) in line.iter().enumerate().filter(|(_, byte)| **byte == b'=') {
-        let name = line[..equal].iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
-        let begin = equal - name;
+        let before = line[..equal].strip_suffix(b"+").unwrap_or(&line[..equal]);
+        let name = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+        let begin = before.len() - name;
         let is_first =
             begin == 0 || line[begin - 1].is_ascii_whitespace() || b";&|(){}!'\"`".contains(&line[begin - 1]);
         if name == 0 || !is_first || line[begin].is_ascii_digit() {
@@ -500,7 +509,7 @@ fn assigned(line: &[u8]) -> Option<Vec<(&[u8], Vec<u8>)>> {
         // A value may hold others: without these bounds the work would grow with the square of the line.
         let value = &line[equal + 1..line.len().min(equal + 1 + LONGEST)];
         let end = value.iter().position(ends).unwrap_or(value.len());
-        values.push((&line[begin..equal], value[..end].to_vec()));
+        values.push((&before[begin..], value[..end].to_vec()));
         kept += end;
         if values.len() > MOST_PARTS || kept > MOST_NESTED * line.len() {
             return None;

@@ -2,7 +2,7 @@
 //!
 //! Whoever changes one file would else make the server read all of them. What is kept has bounds, for what is in such files is
 //! not ours: beyond [`MOST_SHOWN`] a file is masked by a notice, and beyond [`MOST_VALUE_BYTES`] the longest values are not
-//! looked for, until their file changes.
+//! looked for. Neither is used again, so that it ends when there is room.
 
 use std::{
     collections::{BTreeMap, BinaryHeap},
@@ -15,7 +15,7 @@ use cofferdam_policy::{MOST_VALUE_BYTES, Secret};
 use super::{
     super::{beneath::Entry, tree_path::TreePath},
     find::Place,
-    shown::Seen,
+    shown::ShownFile,
 };
 
 /// Bytes that are seen of all masked files of a workspace line by line. An ordinary one has some kilobytes.
@@ -26,7 +26,7 @@ const COARSEST_TIME: Duration = Duration::from_secs(2);
 
 /// The files that were looked at, by their path.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct Readings {
     files: BTreeMap<TreePath, One>,
 }
 
@@ -37,7 +37,8 @@ pub(super) struct One {
     pub(super) listed: TreePath,
     /// What was there.
     pub(super) entry: Entry,
-    /// When it was read; `None` when it was not, or not that.
+    /// When it was read; `None` when it was not, or not that, or when it had to give something up for what others have: then it is
+    /// made anew, for they may be gone.
     pub(super) read: Option<SystemTime>,
     /// `None` when its content does not count.
     pub(super) made: Option<Made>,
@@ -49,14 +50,14 @@ pub(super) struct Made {
     /// The line of the list that the file is on.
     pub(super) pattern: String,
     /// What is seen of it, where that is not what it holds.
-    pub(super) seen: Option<Arc<Seen>>,
+    pub(super) seen: Option<Arc<ShownFile>>,
     /// The values that are looked for.
     pub(super) values: Vec<Arc<str>>,
     /// How many more it has.
     pub(super) left_out: u64,
 }
 
-impl Kept {
+impl Readings {
     /// What was made of a file that is as it was.
     pub(super) fn of(&self, place: &Place) -> Option<&One> {
         let one = self.files.get(&place.target)?;
@@ -72,11 +73,11 @@ impl Kept {
         for (number, values) in files.values().map(One::values).enumerate() {
             values.iter().for_each(|value| heap.add(value.clone(), number));
         }
-        let mut kept = Self { files };
+        let mut readings = Self { files };
         if heap.left_out > 0 {
-            kept.prune(heap);
+            readings.prune(heap);
         }
-        kept
+        readings
     }
 
     /// The files, by their path.
@@ -92,7 +93,11 @@ impl Kept {
         for (number, one) in self.files.values_mut().enumerate() {
             if let Some(made) = &mut one.made {
                 let values = by_file.remove(&number).unwrap_or_default();
-                made.left_out += (made.values.len() - values.len()) as u64;
+                let left_out = made.values.len() - values.len();
+                if left_out > 0 {
+                    one.read = None;
+                }
+                made.left_out += left_out as u64;
                 made.values = values;
             }
         }
