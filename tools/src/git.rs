@@ -170,9 +170,20 @@ pub(crate) fn pathspec(path: &WorkspacePath) -> String {
     if path.is_workspace() { ":(top)".to_owned() } else { format!(":(top,literal){}", path.as_str()) }
 }
 
-/// What leaves the masked files of a repository out, after other paths.
+/// What leaves the masked files of a repository out, after other paths. Each is a pattern that fits it alone and begins with an
+/// escape: of a literal one, `git add` takes what it ignores for named, and refuses (`exclude_matches_pathspec`, dir.c), and so
+/// it does with one in a submodule (`die_path_inside_submodule`, pathspec.c).
 pub(crate) fn without_masked(repository: &Repository) -> Vec<String> {
-    repository.masked.iter().map(|path| format!(":(exclude,top,literal){}", path.as_str())).collect()
+    let escaped = |path: &WorkspacePath| -> String {
+        let letters = path.as_str().chars().enumerate();
+        letters
+            .flat_map(|(place, letter)| {
+                let escape = (place == 0 || matches!(letter, '*' | '?' | '[' | '\\')).then_some('\\');
+                escape.into_iter().chain([letter])
+            })
+            .collect()
+    };
+    repository.masked.iter().map(|path| format!(":(exclude,top,glob){}", escaped(path))).collect()
 }
 
 /// Takes the masked files out of a status: they only differ because they are masked. Gives a sentence about it, if
