@@ -190,3 +190,25 @@ fn masked_files_that_git_ignores_or_keeps_elsewhere_hinder_no_commit() {
         assert_eq!(changed, "b.txt\nplain/other.txt");
     }
 }
+
+#[test]
+fn a_change_of_a_tracked_masked_file_is_not_told_as_the_mask_alone() {
+    let place = repository(Person::ordinary());
+    place.write(".env", &format!("API_KEY={}\n", value()));
+    git(&place, &["add", "--force", ".env"]);
+    git(&place, &["commit", "--quiet", "--message=Env"]);
+    let edit = json!({ "path": ".env", "old_string": "API_KEY=masked", "new_string": "API_KEY=masked\nNEW=1" });
+    assert_eq!(place.call("edit_file", &edit).0, 3);
+    write(&place, "a.txt", "two\n");
+    for (tool, arguments) in [
+        ("git_status", json!({})),
+        ("git_diff", json!({})),
+        ("git_diff", json!({ "path": ".env" })),
+        ("git_commit", json!({ "message": "Two" })),
+    ] {
+        let answer = ask(&place, tool, arguments).to_string();
+        assert!(answer.contains("masked here, and no commit takes"), "{tool}: {answer}");
+        assert!(!answer.contains("only differs") && !answer.contains("NEW=1"), "{tool}: {answer}");
+    }
+    assert!(!ask(&place, "git_diff", json!({ "path": "src" })).to_string().contains("masked here"));
+}
