@@ -14,7 +14,10 @@ fn the_person_goes_on_meanwhile() {
     let place = repository(Person::ordinary());
     let first = git(&place, &["rev-parse", "HEAD"]);
     write(&place, "a.txt", "agent\n");
+    write(&place, "new.txt", "agent's\n");
     let agents = commit(&place, "Agent");
+    let listed = text(&place.run(&["changes", "list"]));
+    assert!(listed.contains("`cofferdam changes commit-take` takes them"), "{listed}");
     // The person commits something else on the same branch.
     place.write("person.txt", "person\n");
     git(&place, &["add", "person.txt"]);
@@ -30,10 +33,19 @@ fn the_person_goes_on_meanwhile() {
     let (code, told) = refused(&place, "git_commit", json!({ "message": "No" }));
     assert!(code == "moved" && told.contains(&persons[..12]), "{code}: {told}");
     let (status, said) = take(&place, &[]);
-    assert!(status == 3 && said.contains("git merge refs/agents/default"), "{said}");
-    // They merge it: then the session sees the workspace's own history again.
+    let way = "`git add -A && git merge --autostash refs/agents/default`";
+    assert!(status == 3 && said.contains(way), "{said}");
+    assert!(note.contains(way), "{note}");
+    let listed = text(&place.run(&["changes", "list"]));
+    assert!(listed.contains("tries to take them") && !listed.contains("` takes them"), "{listed}");
+    // They merge it as they are told: then the session sees the workspace's own history again.
+    place.write("mine.txt", "mine\n");
     git(&place, &["restore", "a.txt"]);
-    git(&place, &["merge", "--quiet", "--message=Merge", "refs/agents/default"]);
+    place.write("a.txt", "agent\n");
+    git(&place, &["add", "-A"]);
+    git(&place, &["merge", "--autostash", "--quiet", "--message=Merge", "refs/agents/default"]);
+    assert_eq!(git(&place, &["status", "--porcelain"]), "A  mine.txt");
+    assert_eq!(git(&place, &["show", "HEAD:new.txt"]), "agent's");
     let log = ask(&place, "git_log", json!({}));
     assert_eq!(log["commits"][0]["subject"], json!("Merge"));
     assert_eq!(log.get("notes"), None, "{log:#}");

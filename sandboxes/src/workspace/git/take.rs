@@ -21,7 +21,7 @@ use super::{
     host::{Head, HostRepository, in_git, is_checked_out_elsewhere, name, read_ref, small, under_way},
     placing::{Decided, End, Placing},
     program::{self, succeed},
-    standing::{History, reference},
+    standing::{History, merging, reference},
     store::Store,
     working_tree::{self, Brings, Conversions},
 };
@@ -86,8 +86,9 @@ pub enum TakeError {
     },
     /// The branch went elsewhere.
     #[error(
-        "{place} is at {old}, which is not among the ancestors of {new}, so it cannot simply move forward; merge or rebase \
-         the commits: `git merge {reference}`"
+        "{place} is at {old}, which is not among the ancestors of {new}, so it cannot simply move forward; merge the \
+         commits: {}",
+        merging(.reference)
     )]
     Diverged {
         /// The branch, or "the checked-out commit".
