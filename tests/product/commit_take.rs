@@ -148,3 +148,52 @@ fn line_ends_that_the_persons_git_converts_are_no_difference() {
     let (status, said) = take(&place, &[]);
     assert!(status == 3 && said.contains("a.txt"), "{status}: {said}");
 }
+
+#[test]
+fn what_keeps_a_commit_from_being_taken_is_told_with_a_way_that_works() {
+    for person in Person::everyone() {
+        let place = repository(person);
+        let hold = |path: &str| {
+            let (status, _) = place.call("write_file", &json!({ "path": path, "content": "on: push\n" }));
+            assert_eq!(status, 3);
+        };
+        hold(".github/workflows/one.yml");
+        hold(".github/workflows/two.yml");
+        ask(&place, "delete_file", json!({ "path": "src/b.txt" }));
+        let made = commit(&place, "Agent");
+        assert!(place.run(&["changes", "discard", ".github/workflows/one.yml"]).status.success());
+        place.write("src/b.txt", "two\n");
+        let (status, said) = take(&place, &[]);
+        let way = format!("`git checkout {} -- FILE`", &made[..12]);
+        for words in [
+            ".github/workflows/one.yml is not in the working tree as the commit has it",
+            ".github/workflows/two.yml is held for you",
+            "src/b.txt is there, and the commit deletes it",
+            "`cofferdam changes apply FILE`",
+            "`rm FILE`",
+            &way,
+        ] {
+            assert!(status == 3 && said.contains(words), "{words} is missing: {said}");
+        }
+        assert!(place.run(&["changes", "apply", ".github/workflows/two.yml"]).status.success());
+        git(&place, &["checkout", &made[..12], "--", ".github/workflows/one.yml"]);
+        fs::remove_file(place.workspace().join("src/b.txt")).unwrap();
+        let (status, said) = take(&place, &[]);
+        assert_eq!(status, 0, "{said}");
+        assert_eq!(git(&place, &["status", "--porcelain"]), "");
+    }
+}
+
+#[test]
+fn a_commit_that_began_on_another_branch_moves_the_one_that_is_checked_out_and_says_so() {
+    let place = repository(Person::ordinary());
+    let first = git(&place, &["rev-parse", "main"]);
+    write(&place, "a.txt", "agent\n");
+    let made = commit(&place, "Agent");
+    git(&place, &["switch", "--quiet", "--create", "feature"]);
+    for arguments in [&["--dry-run"][..], &[]] {
+        let (status, said) = take(&place, arguments);
+        assert!(status == 0 && said.contains("began on main, which stays where it is"), "{said}");
+    }
+    assert_eq!(git(&place, &["rev-parse", "main", "feature"]), format!("{first}\n{made}"));
+}

@@ -45,6 +45,8 @@ pub struct Taking {
     pub new: ObjectId,
     /// The files that differ between the two.
     pub changed: Vec<TreePath>,
+    /// The branch that the session's commits began on, by its short name, if it is another: that one stays where it is.
+    pub began: Option<String>,
     /// What the old commit's files are compared with: for a branch without commits the tree that holds nothing.
     base: ObjectId,
 }
@@ -108,8 +110,12 @@ pub enum TakeError {
     /// Files differ.
     #[error("the working tree is not yet what the commit has")]
     Differs {
+        /// The commit.
+        commit: ObjectId,
         /// Which.
         paths: Vec<TreePath>,
+        /// Those of them that the commit deletes, and that are there.
+        deleted: Vec<TreePath>,
     },
     /// It cannot be told whether files differ.
     #[error(
@@ -237,7 +243,12 @@ impl Session {
         }
         let base = old.clone().unwrap_or_else(|| host.format.empty_tree());
         let changes = changes(&store, &base, &new)?;
-        let taking = Taking { branch, old, new, changed: changes.keys().cloned().collect(), base };
+        let failed = |source| self.kernel("read what is held", source);
+        let stack = self.ledger().load().map_err(failed)?;
+        let began = stack.history().and_then(|history| history.branch.as_deref());
+        let began = began.map(|began| began.strip_prefix("refs/heads/").unwrap_or(began).to_owned());
+        let began = began.filter(|began| Some(began) != branch.as_ref());
+        let taking = Taking { branch, old, new, changed: changes.keys().cloned().collect(), began, base };
         // Told now, and done again when nobody else can change the index.
         let index = small(self.workspace(), &in_git(&name("index")), INDEX_BYTES).map_err(kernel("read the index"))?;
         next_index((self.workspace(), &store), &taking, index)?;
