@@ -1,9 +1,12 @@
 //! `cofferdam changes commit-take`: a person's branch moves forward to the agent's commit, and no file is touched.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
-use cofferdam_sandboxes::{ObjectId, Patience, TakeError, TreePath};
+use cofferdam_sandboxes::{ObjectId, Patience, Session, TakeError, TreePath};
 
 use super::{
     call::unusable,
@@ -25,11 +28,12 @@ const PRINTED: usize = 20;
 /// What to take.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Your branch only ever moves forward, and no file changes: where the working tree
-is not yet what the commit has, the files are named and nothing is done (status
-3). `cofferdam changes apply` puts held ones there. Changes that you have staged
-yourself, a merge under way, and a branch that went elsewhere are named too. The
-agent's commits stay under refs/agents/ until you delete that ref.")]
+The branch that is checked out moves, whichever the agent's commits began on. It
+only ever moves forward, and no file changes: where the working tree is not yet
+what the commit has, the files are named, each with what you can do, and nothing
+is done (status 3). Changes that you have staged yourself, a merge under way, and
+a branch that went elsewhere are named too. The agent's commits stay under
+refs/agents/ until you delete that ref.")]
 pub(super) struct CommitTake {
     /// One of the agent's commits, by the beginning of its name; the newest when not given
     commit: Option<String>,
@@ -81,7 +85,10 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     finish_hand_back(&session, &log)?;
     let conversions = yard.conversions(&git, &session).map_err(TakeError::from)?;
     let person = yard.identity(&git, &session).map_err(TakeError::from)?;
-    let taking = session.plan_taking(&git, take.commit.as_deref(), conversions)?;
+    let taking = match session.plan_taking(&git, take.commit.as_deref(), conversions) {
+        Err(error @ TakeError::Differs { .. }) => return differs(&error, &session),
+        planned => planned?,
+    };
     let old = taking.old.as_ref().map_or("no commit", ObjectId::short);
     let what = format!("{} from {old} to {}", taking.place(), taking.new.short());
     let policy = load_policy(setup, session.workspace().root())?;
@@ -89,10 +96,13 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
         paths.iter().filter(|path| policy.protect().contains(path.as_path()).is_some()).cloned().collect()
     };
     let (brought, passed) = (protected(&taking.changed), protected(&taking.passed));
+    let began =
+        taking.began.as_ref().map(|began| format!("the agent's commits began on {began}, which stays where it is"));
     if take.dry_run {
         print(format_args!("would move {what}; files that differ between the two, all as the commit has them:"));
         listed(&taking.changed);
         tell_protected(&brought, &passed);
+        began.iter().for_each(|began| print(format_args!("{began}")));
         return Ok(Exit::Success);
     }
     let event = CommitMove {
@@ -111,6 +121,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let taken = session.take(&taking, &git, person.as_ref(), &patience)?;
     print(format_args!("{} {what}", colour.paint(Mark::Good, "moved")));
     tell_protected(&brought, &passed);
+    began.iter().for_each(|began| print(format_args!("{began}")));
     taken.warnings.iter().for_each(|warning| note(format_args!("cofferdam: {}", plain::lines(warning))));
     Ok(match taken.untold.iter().try_for_each(|untold| record_taken(&session, &log, untold)) {
         Ok(()) => Exit::Success,
@@ -144,6 +155,39 @@ fn listed(paths: &[TreePath]) {
     }
 }
 
+/// Tells of each file what keeps the commit from being taken, and what a person can do.
+fn differs(error: &TakeError, session: &Session) -> Result<Exit, Refused> {
+    let TakeError::Differs { commit, paths, deleted } = error else { return Ok(refused(error)) };
+    let held = session.held().map_err(|error| {
+        note(format_args!("cofferdam: nothing was done: failed to {}", causes(&error)));
+        Refused::Told(Exit::Failed)
+    })?;
+    let is_held = |path: &TreePath| held.iter().any(|held| path.is_within(&held.change.path));
+    note(format_args!("cofferdam: {}", causes(error)));
+    let mut ways = BTreeSet::new();
+    for path in paths.iter().take(PRINTED) {
+        let (what, way) = if is_held(path) {
+            ("is held for you", "`cofferdam changes apply FILE` applies what is held".to_owned())
+        } else if deleted.contains(path) {
+            ("is there, and the commit deletes it", "`rm FILE` deletes it as the commit does".to_owned())
+        } else {
+            let way = format!("`git checkout {} -- FILE` puts the commit's version there, over yours", commit.short());
+            ("is not in the working tree as the commit has it", way)
+        };
+        note(format_args!("  {path} {what}"));
+        ways.insert(way);
+    }
+    if paths.len() > PRINTED {
+        note(format_args!("  and {} more", paths.len() - PRINTED));
+    }
+    let ways: Vec<String> = ways.into_iter().collect();
+    note(format_args!(
+        "nothing was done. {}. Or have the agent commit without such a file, and take that commit",
+        ways.join("; ")
+    ));
+    Ok(Exit::Person)
+}
+
 /// Tells why nothing was done. What a person can decide differently waits for that person.
 fn refused(error: &TakeError) -> Exit {
     note(format_args!("cofferdam: {}", causes(error)));
@@ -154,11 +198,6 @@ fn refused(error: &TakeError) -> Exit {
         }
     };
     match error {
-        TakeError::Differs { paths } => {
-            named(paths);
-            note(format_args!("nothing was done; `cofferdam changes list` shows which of them are held for you"));
-            Exit::Person
-        }
         TakeError::Converted { paths, .. } => {
             paths.iter().take(PRINTED).for_each(|(path, why)| note(format_args!("  {path} {why}")));
             if paths.len() > PRINTED {
@@ -166,7 +205,7 @@ fn refused(error: &TakeError) -> Exit {
             }
             Exit::Person
         }
-        TakeError::Staged { paths } => {
+        TakeError::Differs { paths, .. } | TakeError::Staged { paths } => {
             named(paths);
             Exit::Person
         }

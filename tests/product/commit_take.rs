@@ -14,7 +14,10 @@ fn the_person_goes_on_meanwhile() {
     let place = repository(Person::ordinary());
     let first = git(&place, &["rev-parse", "HEAD"]);
     write(&place, "a.txt", "agent\n");
+    write(&place, "new.txt", "agent's\n");
     let agents = commit(&place, "Agent");
+    let listed = text(&place.run(&["changes", "list"]));
+    assert!(listed.contains("`cofferdam changes commit-take` takes them"), "{listed}");
     // The person commits something else on the same branch.
     place.write("person.txt", "person\n");
     git(&place, &["add", "person.txt"]);
@@ -30,10 +33,19 @@ fn the_person_goes_on_meanwhile() {
     let (code, told) = refused(&place, "git_commit", json!({ "message": "No" }));
     assert!(code == "moved" && told.contains(&persons[..12]), "{code}: {told}");
     let (status, said) = take(&place, &[]);
-    assert!(status == 3 && said.contains("git merge refs/agents/default"), "{said}");
-    // They merge it: then the session sees the workspace's own history again.
+    let way = "`git add -A && git merge --autostash refs/agents/default`";
+    assert!(status == 3 && said.contains(way), "{said}");
+    assert!(note.contains(way), "{note}");
+    let listed = text(&place.run(&["changes", "list"]));
+    assert!(listed.contains("tries to take them") && !listed.contains("` takes them"), "{listed}");
+    // They merge it as they are told: then the session sees the workspace's own history again.
+    place.write("mine.txt", "mine\n");
     git(&place, &["restore", "a.txt"]);
-    git(&place, &["merge", "--quiet", "--message=Merge", "refs/agents/default"]);
+    place.write("a.txt", "agent\n");
+    git(&place, &["add", "-A"]);
+    git(&place, &["merge", "--autostash", "--quiet", "--message=Merge", "refs/agents/default"]);
+    assert_eq!(git(&place, &["status", "--porcelain"]), "A  mine.txt");
+    assert_eq!(git(&place, &["show", "HEAD:new.txt"]), "agent's");
     let log = ask(&place, "git_log", json!({}));
     assert_eq!(log["commits"][0]["subject"], json!("Merge"));
     assert_eq!(log.get("notes"), None, "{log:#}");
@@ -41,7 +53,12 @@ fn the_person_goes_on_meanwhile() {
     commit(&place, "Onwards");
     // Or they want none of it.
     let output = place.run(&["changes", "discard", ".git"]);
-    assert!(output.status.success() && text(&output).contains("discarded the session's commits; `refs/agents/default` still has them"), "{}", text(&output));
+    assert!(
+        output.status.success()
+            && text(&output).contains("discarded the session's commits; `refs/agents/default` still has them"),
+        "{}",
+        text(&output)
+    );
     assert_eq!(ask(&place, "git_log", json!({}))["commits"][0]["subject"], json!("Merge"));
 }
 
@@ -157,4 +174,53 @@ fn line_ends_that_the_persons_git_converts_are_no_difference() {
     place.write("a.txt", "three\r\n");
     let (status, said) = take(&place, &[]);
     assert!(status == 3 && said.contains("a.txt"), "{status}: {said}");
+}
+
+#[test]
+fn what_keeps_a_commit_from_being_taken_is_told_with_a_way_that_works() {
+    for person in Person::everyone() {
+        let place = repository(person);
+        let hold = |path: &str| {
+            let (status, _) = place.call("write_file", &json!({ "path": path, "content": "on: push\n" }));
+            assert_eq!(status, 3);
+        };
+        hold(".github/workflows/one.yml");
+        hold(".github/workflows/two.yml");
+        ask(&place, "delete_file", json!({ "path": "src/b.txt" }));
+        let made = commit(&place, "Agent");
+        assert!(place.run(&["changes", "discard", ".github/workflows/one.yml"]).status.success());
+        place.write("src/b.txt", "two\n");
+        let (status, said) = take(&place, &[]);
+        let way = format!("`git checkout {} -- FILE`", &made[..12]);
+        for words in [
+            ".github/workflows/one.yml is not in the working tree as the commit has it",
+            ".github/workflows/two.yml is held for you",
+            "src/b.txt is there, and the commit deletes it",
+            "`cofferdam changes apply FILE`",
+            "`rm FILE`",
+            &way,
+        ] {
+            assert!(status == 3 && said.contains(words), "{words} is missing: {said}");
+        }
+        assert!(place.run(&["changes", "apply", ".github/workflows/two.yml"]).status.success());
+        git(&place, &["checkout", &made[..12], "--", ".github/workflows/one.yml"]);
+        fs::remove_file(place.workspace().join("src/b.txt")).unwrap();
+        let (status, said) = take(&place, &[]);
+        assert_eq!(status, 0, "{said}");
+        assert_eq!(git(&place, &["status", "--porcelain"]), "");
+    }
+}
+
+#[test]
+fn a_commit_that_began_on_another_branch_moves_the_one_that_is_checked_out_and_says_so() {
+    let place = repository(Person::ordinary());
+    let first = git(&place, &["rev-parse", "main"]);
+    write(&place, "a.txt", "agent\n");
+    let made = commit(&place, "Agent");
+    git(&place, &["switch", "--quiet", "--create", "feature"]);
+    for arguments in [&["--dry-run"][..], &[]] {
+        let (status, said) = take(&place, arguments);
+        assert!(status == 0 && said.contains("began on main, which stays where it is"), "{said}");
+    }
+    assert_eq!(git(&place, &["rev-parse", "main", "feature"]), format!("{first}\n{made}"));
 }

@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Person, Place};
+use crate::{
+    git::{ask, commit, git, repository, write},
+    harness::{Person, Place},
+};
 
 /// A value that a masked file holds. Put together, so that no scanner of repositories finds one here.
 fn value() -> String {
@@ -149,4 +152,63 @@ fn answers_about_the_session_and_refusals_pass_the_redactor_too() {
             clean(&tool, &place.call(&tool, &arguments).1);
         }
     }
+}
+
+#[test]
+fn masked_files_that_git_ignores_or_keeps_elsewhere_hinder_no_commit() {
+    for person in Person::everyone() {
+        let place = repository(person);
+        // Ignored by itself, in an ignored folder, in one that git takes although it is ignored, and not at all.
+        place.write(".gitignore", ".env\n.npmrc\nlocal/\n");
+        let real = format!("API_KEY={}\n", value());
+        for path in [".env", "local/deep/.env", "local/taken/.env", "plain/.env.local", "[a]*?/.env.local"] {
+            place.write(path, &real);
+        }
+        place.write(".npmrc", &format!("//registry.example/:_authToken={}\n", value()));
+        place.write("plain/other.txt", "other\n");
+        git(&place, &["add", "--force", ".gitignore", "local/taken/.env"]);
+        // A repository in the repository has its own files.
+        place.write("nested/.env", &real);
+        git(&place, &["-C", "nested", "init", "--quiet"]);
+        git(&place, &["-C", "nested", "add", "--all"]);
+        git(&place, &["-C", "nested", "commit", "--quiet", "--message=Nested"]);
+        git(&place, &["-c", "advice.addEmbeddedRepo=false", "add", "nested"]);
+        git(&place, &["commit", "--quiet", "--message=Ignore"]);
+        let first = git(&place, &["rev-parse", "HEAD"]);
+        for arguments in [
+            json!({ "message": "One", "paths": ["b.txt"] }),
+            json!({ "message": "Two", "paths": ["."] }),
+            json!({ "message": "Three", "paths": ["plain", "b.txt"] }),
+        ] {
+            write(&place, "b.txt", &arguments.to_string());
+            let made = ask(&place, "git_commit", arguments.clone());
+            assert!(made["files"].to_string().contains("b.txt"), "{arguments}: {made:#}");
+        }
+        write(&place, "b.txt", "last\n");
+        let made = commit(&place, "Four");
+        let changed = git(&place, &["diff", "--name-only", &first, &made]);
+        assert_eq!(changed, "b.txt\nplain/other.txt");
+    }
+}
+
+#[test]
+fn a_change_of_a_tracked_masked_file_is_not_told_as_the_mask_alone() {
+    let place = repository(Person::ordinary());
+    place.write(".env", &format!("API_KEY={}\n", value()));
+    git(&place, &["add", "--force", ".env"]);
+    git(&place, &["commit", "--quiet", "--message=Env"]);
+    let edit = json!({ "path": ".env", "old_string": "API_KEY=masked", "new_string": "API_KEY=masked\nNEW=1" });
+    assert_eq!(place.call("edit_file", &edit).0, 3);
+    write(&place, "a.txt", "two\n");
+    for (tool, arguments) in [
+        ("git_status", json!({})),
+        ("git_diff", json!({})),
+        ("git_diff", json!({ "path": ".env" })),
+        ("git_commit", json!({ "message": "Two" })),
+    ] {
+        let answer = ask(&place, tool, arguments).to_string();
+        assert!(answer.contains("masked here, and no commit takes"), "{tool}: {answer}");
+        assert!(!answer.contains("only differs") && !answer.contains("NEW=1"), "{tool}: {answer}");
+    }
+    assert!(!ask(&place, "git_diff", json!({ "path": "src" })).to_string().contains("masked here"));
 }

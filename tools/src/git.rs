@@ -170,25 +170,40 @@ pub(crate) fn pathspec(path: &WorkspacePath) -> String {
     if path.is_workspace() { ":(top)".to_owned() } else { format!(":(top,literal){}", path.as_str()) }
 }
 
-/// What leaves the masked files of a repository out, after other paths.
+/// What leaves the masked files of a repository out, after other paths. Each is a pattern that fits it alone and begins with an
+/// escape: of a literal one, `git add` takes what it ignores for named, and refuses (`exclude_matches_pathspec`, dir.c), and so
+/// it does with one in a submodule (`die_path_inside_submodule`, pathspec.c).
 pub(crate) fn without_masked(repository: &Repository) -> Vec<String> {
-    repository.masked.iter().map(|path| format!(":(exclude,top,literal){}", path.as_str())).collect()
+    let escaped = |path: &WorkspacePath| -> String {
+        let letters = path.as_str().chars().enumerate();
+        letters
+            .flat_map(|(place, letter)| {
+                let escape = (place == 0 || matches!(letter, '*' | '?' | '[' | '\\')).then_some('\\');
+                escape.into_iter().chain([letter])
+            })
+            .collect()
+    };
+    repository.masked.iter().map(|path| format!(":(exclude,top,glob){}", escaped(path))).collect()
 }
 
-/// Takes the masked files out of a status: they only differ because they are masked. Gives a sentence about it, if
-/// there were any.
+/// Takes the masked files out of a status. Gives a sentence about it, if there were any.
 pub(crate) fn leave_out_masked(entries: &mut Vec<Entry>, repository: &Repository) -> Vec<String> {
     let before = entries.len();
     entries.retain(|entry| !repository.masked.iter().any(|path| path.as_str() == entry.path));
-    match before - entries.len() {
-        0 => Vec::new(),
-        1 => vec!["A file that holds credentials is left out: it only differs since it is masked here.".to_owned()],
-        count => {
-            vec![format!(
-                "{count} files that hold credentials are left out: they only differ since they are masked here."
-            )]
-        }
-    }
+    masked_are_left_out(before - entries.len())
+}
+
+/// A sentence about masked files that are not as the commit has them. Whether that is the mask alone or a change of the
+/// session's that waits for a person, git inside cannot tell.
+pub(crate) fn masked_are_left_out(count: usize) -> Vec<String> {
+    let which = match count {
+        0 => return Vec::new(),
+        1 => "A file that holds credentials is left out: it is".to_owned(),
+        count => format!("{count} files that hold credentials are left out: they are"),
+    };
+    vec![format!(
+        "{which} masked here, and no commit takes what the view has there; list_changes shows what you changed."
+    )]
 }
 
 /// What the server knows of the repository.

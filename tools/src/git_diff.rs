@@ -83,7 +83,10 @@ impl Reading for GitDiffTool {
     }
 
     fn answer(form: GitDiffForm, repository: &Repository, sandbox: &mut dyn Sandbox) -> Result<Output, Failure> {
-        let path = git::pathspec(&form.path.unwrap_or_else(WorkspacePath::workspace));
+        let path = form.path.unwrap_or_else(WorkspacePath::workspace);
+        let masked: Vec<String> =
+            repository.masked.iter().filter(|masked| is_below(masked, &path)).map(git::pathspec).collect();
+        let path = git::pathspec(&path);
         let diff = |form: &[&str]| -> Vec<String> {
             let fixed = ["diff", "--no-ext-diff", "--no-textconv", "--submodule=short", "--find-renames"];
             fixed.iter().chain(form).map(|argument| (*argument).to_owned()).collect()
@@ -96,15 +99,19 @@ impl Reading for GitDiffTool {
         if let Some(revision) = &form.revision {
             which.push(revision.as_str().to_owned());
         }
-        which.extend(["--".to_owned(), path]);
-        which.extend(git::without_masked(repository));
-        let mut print = |form: &[&str]| {
-            let arguments = [diff(form), which.clone()].concat();
+        which.push("--".to_owned());
+        let mut print = |form: &[&str], paths: &[String]| {
+            let arguments = [&diff(form), &which[..], paths].concat();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             git::succeed(sandbox, Access::Read, &arguments)
         };
-        let numbers = print(&["--numstat", "-z"])?;
-        let patch = print(&["--patch", "--src-prefix=a/", "--dst-prefix=b/"])?;
+        let paths = [vec![path], git::without_masked(repository)].concat();
+        let numbers = print(&["--numstat", "-z"], &paths)?;
+        let patch = print(&["--patch", "--src-prefix=a/", "--dst-prefix=b/"], &paths)?;
+        let left_out = match masked.is_empty() {
+            true => 0,
+            false => git::changed_files(&print(&["--numstat", "-z"], &masked)?.stdout).len(),
+        };
         let files = git::changed_files(&numbers.stdout);
         let totals = Totals::of(&files);
         let whole = git::shown(&patch.stdout);
@@ -121,9 +128,16 @@ impl Reading for GitDiffTool {
             omitted_bytes: omitted,
         };
         let mut output = Output::new(text, &structured);
+        output.add_notes(git::masked_are_left_out(left_out));
         if patch.omitted > 0 {
             output.add_notes(vec![format!("{} bytes more were not read; name a path.", patch.omitted)]);
         }
         Ok(output)
     }
+}
+
+/// Whether a path is `folder` or lies below it.
+fn is_below(path: &WorkspacePath, folder: &WorkspacePath) -> bool {
+    folder.is_workspace()
+        || path.as_str().strip_prefix(folder.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -155,8 +155,15 @@ impl Session {
         Ok(layers.history().map(|history| {
             let base = history.base.as_ref().map_or("nothing", ObjectId::short);
             let branch = history.branch.as_deref().map_or("no branch", |name| name.trim_start_matches("refs/heads/"));
+            // Only git knows whether a branch that moved can still move forward to them.
+            let is_where_it_was = HostRepository::look(self.workspace()).is_ok_and(|host| {
+                let now = host.head.branch().map(|branch| branch.as_path().to_string_lossy().into_owned());
+                now == history.branch && host.head.commit() == history.base.as_ref()
+            });
+            let takes =
+                if is_where_it_was { "takes them" } else { "tries to take them: what is checked out has moved" };
             format!(
-                "the agent's commits: {} at {}, on {base} of {branch}; `{order}` takes them",
+                "the agent's commits: {} at {}, on {base} of {branch}; `{order}` {takes}",
                 reference(self.name()),
                 history.head.short(),
             )
@@ -209,10 +216,20 @@ fn apart(head: &Head, history: &History, reference: &str, session: &str) -> Stri
     let option = if session == "default" { String::new() } else { format!(" --session {session}") };
     format!(
         "the session's own commits ({} in {reference}) stand on {}, and the workspace is on {} now; a person can merge \
-         {reference}, and then `cofferdam changes discard{option} .git` lets the session see the workspace's own history again",
+         them: {}. `cofferdam changes discard{option} .git` then lets the session see the workspace's own history again",
         history.head.short(),
         place(history.branch.as_deref(), history.base.as_ref()),
         place(now.as_deref(), head.commit()),
+        merging(reference),
+    )
+}
+
+/// How a person merges a session's commits, whose files lie in their working tree too: git merges over none that is not
+/// committed, but with `--autostash` (git 2.27), and over none that it does not know in any case.
+pub(super) fn merging(reference: &str) -> String {
+    format!(
+        "`git add -A && git merge --autostash {reference}` (git merges over no file that is not committed, and the agent's lie in \
+         the working tree)"
     )
 }
 

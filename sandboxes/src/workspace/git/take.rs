@@ -21,7 +21,7 @@ use super::{
     host::{Head, HostRepository, in_git, is_checked_out_elsewhere, name, read_ref, small, under_way},
     placing::{Decided, End, Ordered, Placing, Untold},
     program::{self, succeed},
-    standing::{History, reference},
+    standing::{History, merging, reference},
     store::Store,
     working_tree::{self, Brings, Conversions},
 };
@@ -47,6 +47,8 @@ pub struct Taking {
     pub changed: Vec<TreePath>,
     /// The files that commits on the way change, and that do not differ between the two.
     pub passed: Vec<TreePath>,
+    /// The branch that the session's commits began on, by its short name, if it is another: that one stays where it is.
+    pub began: Option<String>,
     /// What the old commit's files are compared with: for a branch without commits the tree that holds nothing.
     base: ObjectId,
 }
@@ -90,8 +92,9 @@ pub enum TakeError {
     },
     /// The branch went elsewhere.
     #[error(
-        "{place} is at {old}, which is not among the ancestors of {new}, so it cannot simply move forward; merge or rebase \
-         the commits: `git merge {reference}`"
+        "{place} is at {old}, which is not among the ancestors of {new}, so it cannot simply move forward; merge the \
+         commits: {}",
+        merging(.reference)
     )]
     Diverged {
         /// The branch, or "the checked-out commit".
@@ -111,8 +114,12 @@ pub enum TakeError {
     /// Files differ.
     #[error("the working tree is not yet what the commit has")]
     Differs {
+        /// The commit.
+        commit: ObjectId,
         /// Which.
         paths: Vec<TreePath>,
+        /// Those of them that the commit deletes, and that are there.
+        deleted: Vec<TreePath>,
     },
     /// It cannot be told whether files differ.
     #[error(
@@ -242,7 +249,12 @@ impl Session {
         let changes = changes(&store, &base, &new)?;
         let passed = on_the_way(&store, old.as_ref(), &new)?.into_iter().filter(|path| !changes.contains_key(path));
         let (changed, passed) = (changes.keys().cloned().collect(), passed.collect());
-        let taking = Taking { branch, old, new, changed, passed, base };
+        let failed = |source| self.kernel("read what is held", source);
+        let stack = self.ledger().load().map_err(failed)?;
+        let began = stack.history().and_then(|history| history.branch.as_deref());
+        let began = began.map(|began| began.strip_prefix("refs/heads/").unwrap_or(began).to_owned());
+        let began = began.filter(|began| Some(began) != branch.as_ref());
+        let taking = Taking { branch, old, new, changed, passed, began, base };
         // Told now, and done again when nobody else can change the index.
         let index = small(self.workspace(), &in_git(&name("index")), INDEX_BYTES).map_err(kernel("read the index"))?;
         next_index((self.workspace(), &store), &taking, index)?;

@@ -636,7 +636,7 @@ fn the_working_tree_is_compared_as_git_would_but_for_what_only_git_can_tell() {
         arrange(&bench);
         let found = match bench.session().plan_taking(&bench.git, None, conversions) {
             Ok(_) => Told::Same,
-            Err(TakeError::Differs { paths }) => {
+            Err(TakeError::Differs { paths, .. }) => {
                 assert_eq!(paths.iter().map(ToString::to_string).collect::<Vec<_>>(), ["b"], "{what}");
                 Told::Differs
             }

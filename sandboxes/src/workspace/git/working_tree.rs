@@ -129,12 +129,13 @@ pub(super) fn compare(
 ) -> Result<(), TakeError> {
     let failed = |source| TakeError::Kernel { doing: "compare a file with the commit", source };
     let mut differ = Vec::new();
+    let mut deleted = Vec::new();
     let mut untold = Vec::new();
     let mut blobs = Vec::new();
     for (path, brings) in changed {
         match brings {
             Brings::Nothing => match beneath::find(workspace.fd(), path).map_err(failed)? {
-                Found::Entry(entry) if entry.kind != Kind::Folder => differ.push(path.clone()),
+                Found::Entry(entry) if entry.kind != Kind::Folder => deleted.push(path.clone()),
                 Found::Blocked(Blocked::Permission) => {
                     untold.push((path.clone(), "lies in a folder that cannot be looked into".to_owned()));
                 }
@@ -200,9 +201,10 @@ pub(super) fn compare(
         }
         Ok(())
     })?;
+    differ.extend(deleted.iter().cloned());
     differ.sort();
     if !differ.is_empty() {
-        return Err(TakeError::Differs { paths: differ });
+        return Err(TakeError::Differs { commit: commit.clone(), paths: differ, deleted });
     }
     if !untold.is_empty() {
         return Err(TakeError::Converted { commit: commit.clone(), paths: untold });
