@@ -294,7 +294,7 @@ mod tests {
         let handed = HandedBack { applied, left: vec![change("log")], ..HandedBack::default() };
         let mut output = Output { text: "done".into(), ..Output::default() };
         let HandBack::Matching(wrote) = &asked else { unreachable!() };
-        tell(&mut output, &handed, &asked, wrote, "c");
+        tell(&mut output, &handed, (&asked, wrote), "c", &Orders::in_session("two"));
         assert_eq!(
             output.text,
             "done\nKept: 3 files:\n  snaps/a\n  snaps/deep.txt\n  snaps/old (deleted)\nNothing that the run changed \
@@ -310,7 +310,7 @@ mod tests {
         );
         let mut output = Output { text: "done".into(), ..Output::default() };
         let asked = HandBack::Matching(vec!["x".into(), "y".into()]);
-        tell(&mut output, &HandedBack::default(), &asked, &["x".into()], "c");
+        tell(&mut output, &HandedBack::default(), (&asked, &["x".into()]), "c", &Orders::in_session("two"));
         assert_eq!(output.text, "done\nKept: no files.\nNothing that the run changed matches `x`.");
     }
 
@@ -343,7 +343,13 @@ mod tests {
         let left = [folder("__pycache__")].into_iter().chain(caches.iter().map(|path| change(path)));
         let told = |left: Vec<Change>| {
             let mut output = Output { text: "done".into(), ..Output::default() };
-            tell(&mut output, &HandedBack { left, ..HandedBack::default() }, &HandBack::Nothing, &[], "c");
+            tell(
+                &mut output,
+                &HandedBack { left, ..HandedBack::default() },
+                (&HandBack::Nothing, &[]),
+                "c",
+                &Orders::in_session("two"),
+            );
             output
         };
         let output = told(left.clone().chain([change("zz.txt"), change("target.txt")]).collect());
