@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     audit::{self, CommitMove, Event, Log},
-    config, plain,
+    config,
+    orders::Orders,
+    plain,
     server::{Setup, Unusable, finish_hand_back, load_policy, open_session, open_yard, record_taken},
 };
 
@@ -86,7 +88,9 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let conversions = yard.conversions(&git, &session).map_err(TakeError::from)?;
     let person = yard.identity(&git, &session).map_err(TakeError::from)?;
     let taking = match session.plan_taking(&git, take.commit.as_deref(), conversions) {
-        Err(error @ TakeError::Differs { .. }) => return differs(&error, &session),
+        Err(error @ TakeError::Differs { .. }) => {
+            return differs(&error, &session, &Orders::from(&setup.environment.current_folder, &session));
+        }
         planned => planned?,
     };
     let old = taking.old.as_ref().map_or("no commit", ObjectId::short);
@@ -156,7 +160,7 @@ fn listed(paths: &[TreePath]) {
 }
 
 /// Tells of each file what keeps the commit from being taken, and what a person can do.
-fn differs(error: &TakeError, session: &Session) -> Result<Exit, Refused> {
+fn differs(error: &TakeError, session: &Session, orders: &Orders) -> Result<Exit, Refused> {
     let TakeError::Differs { commit, paths, deleted } = error else { return Ok(refused(error)) };
     let held = session.held().map_err(|error| {
         note(format_args!("cofferdam: nothing was done: failed to {}", causes(&error)));
@@ -167,7 +171,7 @@ fn differs(error: &TakeError, session: &Session) -> Result<Exit, Refused> {
     let mut ways = BTreeSet::new();
     for path in paths.iter().take(PRINTED) {
         let (what, way) = if is_held(path) {
-            ("is held for you", "`cofferdam changes apply FILE` applies what is held".to_owned())
+            ("is held for you", format!("`{}` applies what is held", orders.changes("apply", &["FILE"])))
         } else if deleted.contains(path) {
             ("is there, and the commit deletes it", "`rm FILE` deletes it as the commit does".to_owned())
         } else {
