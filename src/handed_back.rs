@@ -8,7 +8,11 @@ use cofferdam_tools::Output;
 use globset::GlobBuilder;
 use serde_json::{Map, Value, json};
 
-use crate::{audit::ChangeCounts, orders::Orders, reply::add};
+use crate::{
+    audit::ChangeCounts,
+    orders::{NO_WORDS, Orders},
+    reply::add,
+};
 
 /// Paths that are listed of each kind; the rest is counted.
 const LISTED: usize = 20;
@@ -72,7 +76,7 @@ pub(crate) fn tell(
         text.push(format!(
             "Held for a person. You see these changes in this session; the workspace gets them when a person applies \
                  them with `{}`. Go on, and tell the person:",
-            orders.changes("apply", &[]),
+            orders.changes("apply", &NO_WORDS),
         ));
         text.extend(listed(held.iter().map(|(path, reason)| format!("  {path}: {reason}"))));
     }

@@ -12,7 +12,7 @@ use crate::{
     call::failure,
     entry::Entry,
     handed_back::{self, kind},
-    orders::Orders,
+    orders::{NO_WORDS, Orders},
     reply,
     run::Run,
     server::Server,
@@ -49,7 +49,7 @@ impl Server {
         self.know_secrets(permit, entry).map_err(|error| unreadable(&error))?;
         let held = self.session.held().map_err(|error| unreadable(&error))?;
         let orders = Orders::in_session(self.session.name());
-        let look = orders.changes("list", &[]);
+        let look = orders.changes("list", &NO_WORDS);
         let mut text = match held.len() {
             0 => "No change is held: everything that was kept is in the workspace.".to_owned(),
             1 => format!("One change is held for a person, who decides with `{look}`:"),
@@ -66,7 +66,7 @@ impl Server {
             text.push_str(&format!("\n  {path} ({kind}): {reason}"));
             changes.push(json!({ "path": path, "change": kind, "reason": reason }));
         }
-        if let Ok(Some(commits)) = self.session.own_commits(&orders.changes("commit-take", &[])) {
+        if let Ok(Some(commits)) = self.session.own_commits(&orders.changes("commit-take", &NO_WORDS)) {
             text.push_str(&format!("\n{commits}"));
         }
         if held.len() > LISTED {

@@ -5,6 +5,7 @@ mod show;
 mod undo;
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -23,7 +24,7 @@ use super::{
 use crate::{
     audit::{self, Action, Call, ChangesDecided, ChangesOrdered, Event, Log},
     config,
-    orders::{Orders, Seen},
+    orders::{NO_WORDS, Orders, Seen},
     plain,
     server::{Setup, Unusable, finish_hand_back, load_policy, open_session},
 };
@@ -141,7 +142,7 @@ impl Desk {
         // What a killed server left half done is neither held nor in the workspace: nothing can be said of it.
         finish_hand_back(&session, &log)?;
         Ok(Self {
-            orders: Orders::from(&setup.environment.current_folder, &session),
+            orders: Orders::from(setup, &session),
             session,
             log,
             current_folder: setup.environment.current_folder.clone(),
@@ -189,13 +190,13 @@ impl Desk {
              again with `{}`",
             plain::name(&seen.session),
             plain::name(self.session.name()),
-            self.orders.changes("diff", &[]),
+            self.orders.changes("diff", &NO_WORDS),
         ));
         Err(Exit::Person)
     }
 
     /// A path as a person types it here; see [`tree_path`].
-    fn as_typed(&self, path: &TreePath) -> String {
+    fn as_typed(&self, path: &TreePath) -> OsString {
         let root = self.session.workspace().root();
         let whole = root.join(path.as_path());
         let relative = if self.current_folder.starts_with(root) {
@@ -203,23 +204,23 @@ impl Desk {
         } else {
             path.as_path()
         };
-        match relative.to_string_lossy() {
-            text if text.is_empty() => ".".to_owned(),
-            // It would be read as an option.
-            text if text.starts_with('-') => format!("./{text}"),
-            text => text.into_owned(),
+        if relative.as_os_str().is_empty() {
+            return ".".into();
         }
+        // It would be read as an option.
+        let is_like_an_option = relative.as_os_str().as_encoded_bytes().starts_with(b"-");
+        if is_like_an_option { Path::new(".").join(relative).into() } else { relative.into() }
     }
 
     /// The order that takes back `changes` of `call`, with those that must be `named`.
     fn undo_order(&self, call: &str, changes: &[Change], named: &[TreePath]) -> String {
         let is_other = |change: &Change| !named.contains(&change.path);
-        let mut words = vec![call.to_owned()];
+        let mut words = vec![OsString::from(call)];
         if !named.is_empty() && changes.iter().any(is_other) {
             words.push(self.as_typed(&TreePath::root()));
         }
         words.extend(named.iter().map(|path| self.as_typed(path)));
-        self.orders.changes("undo", &words.iter().map(String::as_str).collect::<Vec<_>>())
+        self.orders.changes("undo", &words)
     }
 
     /// Puts the order on the disk, before anything is done.
@@ -267,7 +268,7 @@ fn failed(error: &dyn std::error::Error) -> Exit {
 /// Why an order was not carried out. What changed under a person's eyes waits for that person.
 fn not_done(error: &SessionError, orders: &Orders) -> Exit {
     if let SessionError::Changed { .. } = error {
-        let look = orders.changes("diff", &[]);
+        let look = orders.changes("diff", &NO_WORDS);
         note(format_args!("cofferdam: {error}; nothing was done. Look again with `{look}`"));
         return Exit::Person;
     }

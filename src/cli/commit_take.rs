@@ -33,8 +33,8 @@ const PRINTED: usize = 20;
 The branch that is checked out moves, whichever the agent's commits began on. It
 only ever moves forward, and no file changes: where the working tree is not yet
 what the commit has, the files are named, each with what you can do, and nothing
-is done (status 3). Changes that you have staged yourself, a merge under way, and
-a branch that went elsewhere are named too. The agent's commits stay under
+is done (status 3). Changes that you have staged, a merge under way, and a
+branch that went elsewhere are named too. The agent's commits stay under
 refs/agents/ until you delete that ref.")]
 pub(super) struct CommitTake {
     /// One of the agent's commits, by the beginning of its name; the newest when not given
@@ -89,7 +89,7 @@ fn attempt(take: &CommitTake, setup: &Setup, colour: Colour) -> Result<Exit, Ref
     let person = yard.identity(&git, &session).map_err(TakeError::from)?;
     let taking = match session.plan_taking(&git, take.commit.as_deref(), conversions) {
         Err(error @ TakeError::Differs { .. }) => {
-            return differs(&error, &session, &Orders::from(&setup.environment.current_folder, &session));
+            return differs(&error, &session, &Orders::from(setup, &session));
         }
         planned => planned?,
     };

@@ -475,7 +475,7 @@ fn hint(client: ClientProgram, name: &str, words: &[String], colour: Colour) {
         ClientProgram::ClaudeDesktop => {}
         ClientProgram::ClaudeCode => {
             print(colour.paint(Mark::Dim, "the same, for you alone and not for the project:"));
-            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            let words: Vec<String> = words.iter().map(quoted).collect();
             print(format_args!("claude mcp add --transport stdio {name} -- {}", words.join(" ")));
         }
     }

@@ -62,7 +62,10 @@ fn what_the_agent_changed_after_a_person_looked_is_not_applied() {
         let seen = generation(&["changes", "diff", path]);
         assert_eq!(generation(&["changes", "list"]), seen);
         let listed: Value = serde_json::from_slice(&place.run(&["changes", "list", "--json"]).stdout).unwrap();
-        assert_eq!((listed[0]["path"].as_str(), listed[0]["generation"].to_string()), (Some(path), seen.clone()));
+        assert_eq!(
+            (listed[0]["path"].as_str(), listed[0]["generation"].as_str().unwrap_or_default().to_owned()),
+            (Some(path), seen.clone())
+        );
         write("export X=evil\n");
         for order in ["apply", "discard"] {
             let refused = place.run(&["changes", order, "--generation", &seen, path]);
@@ -254,6 +257,12 @@ fn an_order_that_is_printed_is_about_what_was_shown() {
         };
         let list = text(&elsewhere(&["changes", "list"]));
         let order = format!("`cofferdam changes apply --workspace {workspace} --generation 1 --all`");
+        assert!(list.contains(&order), "{list}");
+        // And which policy says what must be named.
+        let policy = place.home().join("other policy.toml");
+        std::fs::write(&policy, "version = 1\n").unwrap();
+        let list = text(&place.run(&["changes", "list", "--policy", policy.to_str().unwrap()]));
+        let order = format!("`cofferdam changes apply --policy '{}' --generation 1 --all`", policy.display());
         assert!(list.contains(&order), "{list}");
         let applied = place.run(&["changes", "apply", "--session", "two", "--generation", "two:1", "--all"]);
         assert!(applied.status.success(), "{}", text(&applied));

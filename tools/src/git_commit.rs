@@ -31,6 +31,9 @@ const TOLD: usize = 20;
 /// there; an agent that wrote them, or is asked for them, commits them as any other.
 const OF_THE_MACHINE: [&str; 2] = [".mcp.json", ".cofferdam.toml"];
 
+/// What the copy that `cofferdam install` keeps of a client's file begins with; it is such a file too.
+const BEFORE_INSTALL: &str = ".mcp.json.before-cofferdam-";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GitCommitForm {
@@ -176,7 +179,8 @@ impl Strangers {
         let is_own = |path: &str| repository.changed.iter().any(|changed| changed.as_str() == path);
         let new = status.entries.into_iter().filter(|entry| entry.worktree.as_deref() == Some("untracked"));
         let strange = new.map(|entry| entry.path).filter(|path| !is_own(path));
-        let (left_out, taken) = strange.partition(|path| OF_THE_MACHINE.contains(&path.as_str()));
+        let (left_out, taken) =
+            strange.partition(|path| OF_THE_MACHINE.contains(&path.as_str()) || path.starts_with(BEFORE_INSTALL));
         Ok(Self { taken, left_out })
     }
 

@@ -260,10 +260,20 @@ fn hides_or_reorders(character: char) -> bool {
     )
 }
 
-/// Text with everything that a terminal would act on made visible. Tabs stay.
+/// A name or a word with everything that a terminal would act on, or that is not seen, made visible. Tabs stay.
 pub(super) fn visible(text: &str) -> String {
+    escaped(text, hides_or_reorders)
+}
+
+/// A line of a file, in the same way. What only chooses how the letter before it is drawn (emoji) stays: no two lines are told
+/// apart by their looks here.
+pub(super) fn visible_line(line: &str) -> String {
+    escaped(line, |character| hides_or_reorders(character) && !matches!(character, '\u{fe00}'..='\u{fe0f}'))
+}
+
+fn escaped(text: &str, is_unseen: impl Fn(char) -> bool) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, character| {
-        if (character.is_control() && character != '\t') || hides_or_reorders(character) {
+        if (character.is_control() && character != '\t') || is_unseen(character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);
@@ -353,6 +363,7 @@ mod tests {
 
     #[test]
     fn shown_text_cannot_drive_a_terminal() {
+        assert_eq!(visible_line("\u{26a0}\u{fe0f}\u{ad}"), "\u{26a0}\u{fe0f}\\u{ad}");
         assert_eq!(visible("a\u{1b}[2Jb\tc\u{202e}d"), "a\\u{1b}[2Jb\tc\\u{202e}d");
     }
 }

@@ -9,7 +9,7 @@ use super::{
     },
     Desk, Order, failed, not_done, patience, to_be_named,
 };
-use crate::{audit::Action, handed_back, plain};
+use crate::{audit::Action, handed_back, orders::NO_WORDS};
 
 impl Desk {
     pub(super) fn apply(&self, Order { chosen, generation }: &Order) -> Result<Exit, Exit> {
@@ -29,7 +29,7 @@ impl Desk {
             let still = self.colour.paint(Mark::Warn, "still held");
             let why = match &held.reason {
                 Reason::Conflict => {
-                    let look = self.orders.changes("diff", &[]);
+                    let look = self.orders.changes("diff", &NO_WORDS);
                     format!(
                         "you changed it since: `{look}` shows both sides, and ordering it again puts the agent's version in \
                          the place of yours"
@@ -61,7 +61,7 @@ impl Desk {
         let paths = self.chosen(chosen)?;
         self.announce(Action::Discard, &paths, None)?;
         // What git keeps of them is listed as one change of `.git`, which is not the repository.
-        let commits = self.session.own_commits("").map_err(|error| failed(&error))?;
+        let commits = self.session.own_reference().map_err(|error| failed(&error))?;
         let discarded = match generation {
             None => self.session.discard(&paths, &patience()),
             Some(generation) => self.session.discard_as_of(generation, &paths, &patience()),
@@ -69,10 +69,9 @@ impl Desk {
         let discarded = discarded.map_err(|error| not_done(&error, &self.orders))?;
         for change in &discarded {
             let mark = self.colour.paint(Mark::Warn, "discarded");
-            match &change.what {
-                What::Folder { .. } if commits.is_some() && change.path.as_path() == ".git" => {
-                    let name = plain::name(self.session.name());
-                    print(format_args!("{mark} the session's commits; `refs/agents/{name}` still has them"));
+            match (&change.what, &commits) {
+                (What::Folder { .. }, Some(reference)) if change.path.as_path() == ".git" => {
+                    print(format_args!("{mark} the session's commits; `{reference}` still has them"));
                 }
                 _ => print(format_args!("{mark} {}", change.path)),
             }

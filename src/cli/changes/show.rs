@@ -1,6 +1,7 @@
 //! `cofferdam changes list|diff|history`: what there is to decide about, for people and for programs.
 
 use std::{
+    ffi::OsString,
     path::PathBuf,
     time::{Duration, UNIX_EPOCH},
 };
@@ -17,7 +18,11 @@ use super::{
     },
     Desk, failed,
 };
-use crate::{audit, handed_back, plain};
+use crate::{
+    audit, handed_back,
+    orders::{NO_WORDS, Seen},
+    plain,
+};
 
 /// Paths of one call that the history names.
 const NAMED: usize = 3;
@@ -63,7 +68,7 @@ impl Desk {
         let listed: Vec<AsOf<&HeldChange>> = layers
             .held()
             .filter(|held| paths.iter().any(|path| held.change.path.is_within(path)))
-            .map(|shown| AsOf { shown, generation })
+            .map(|shown| AsOf { shown, generation: self.orders.seen(generation) })
             .collect();
         let listed = listed
             .into_iter()
@@ -77,12 +82,12 @@ impl Desk {
             print(held_line(held, self.colour));
         }
         self.session
-            .own_commits(&self.orders.changes("commit-take", &[]))
+            .own_commits(&self.orders.changes("commit-take", &NO_WORDS))
             .map_err(|error| failed(&error))?
             .into_iter()
             .for_each(print);
         for (name, count) in self.session.others_that_hold().map_err(|error| failed(&error))? {
-            let look = self.orders.of_session(&name).changes("list", &[]);
+            let look = self.orders.of_session(&name).changes("list", &NO_WORDS);
             let text = format_args!("session {} holds {count}: `{look}`", plain::name(&name));
             print(self.colour.paint(Mark::Dim, text));
         }
@@ -106,7 +111,7 @@ impl Desk {
         }
         if *json {
             let shown: Vec<AsOf<Difference>> =
-                differences.into_iter().map(|shown| AsOf { shown, generation }).collect();
+                differences.into_iter().map(|shown| AsOf { shown, generation: self.orders.seen(generation) }).collect();
             print(plain::json(&json!(shown)));
             return Ok(Exit::Success);
         }
@@ -151,20 +156,18 @@ impl Desk {
             print("nothing is held");
             return Exit::Success;
         }
-        let look = self.orders.changes("list", &[]);
+        let look = self.orders.changes("list", &NO_WORDS);
         note(format_args!("cofferdam: nothing is held there; `{look}` shows what is"));
         Exit::Failed
     }
 
     fn closing_line(&self, generation: u64, paths: &[TreePath], exceptions: Exceptions) -> String {
         let seen = self.orders.seen(generation);
-        let named: Vec<String> = match paths.contains(&TreePath::root()) {
-            true => vec!["--all".to_owned()],
-            false => paths.iter().map(|path| self.as_typed(path)).collect(),
-        };
-        let generation = seen.to_string();
-        let words: Vec<&str> =
-            ["--generation", &generation].into_iter().chain(named.iter().map(String::as_str)).collect();
+        let mut words = vec![OsString::from("--generation"), seen.to_string().into()];
+        match paths.contains(&TreePath::root()) {
+            true => words.push("--all".into()),
+            false => words.extend(paths.iter().map(|path| self.as_typed(path))),
+        }
         let but = match exceptions {
             Exceptions { is_conflict: false, is_secret: false } => "",
             Exceptions { is_conflict: true, is_secret: false } => ", but for what you changed since",
@@ -180,12 +183,12 @@ impl Desk {
     }
 }
 
-/// Something for programs, with the list's generation for `--generation`.
+/// Something for programs, with the list's generation as `--generation` takes it.
 #[derive(Serialize)]
 struct AsOf<T> {
     #[serde(flatten)]
     shown: T,
-    generation: u64,
+    generation: Seen,
 }
 
 /// A held change as `list` shows it.

@@ -146,6 +146,15 @@ impl Session {
         Ok(found.map_err(failed)?.unwrap_or_default())
     }
 
+    /// The reference that has the session's own commits; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`LayersError`](crate::workspace::LayersError).
+    pub fn own_reference(&self) -> Result<Option<TreePath>, crate::workspace::LayersError> {
+        let layers = self.layers()?;
+        Ok(layers.history().map(|_| reference(self.name())))
+    }
+
     /// The session's own commits, in a sentence for a person, which says that `order` takes them; `None` where there are none.
     ///
     /// # Errors
@@ -156,12 +165,15 @@ impl Session {
             let base = history.base.as_ref().map_or("nothing", ObjectId::short);
             let branch = history.branch.as_deref().map_or("no branch", |name| name.trim_start_matches("refs/heads/"));
             // Only git knows whether a branch that moved can still move forward to them.
-            let is_where_it_was = HostRepository::look(self.workspace()).is_ok_and(|host| {
+            let is_where_it_was = HostRepository::look(self.workspace()).map(|host| {
                 let now = host.head.branch().map(|branch| branch.as_path().to_string_lossy().into_owned());
                 now == history.branch && host.head.commit() == history.base.as_ref()
             });
-            let takes =
-                if is_where_it_was { "takes them" } else { "tries to take them: what is checked out has moved" };
+            let takes = match is_where_it_was {
+                Ok(true) => "takes them",
+                Ok(false) => "tries to take them: what is checked out has moved",
+                Err(_) => "tries to take them: the repository could not be looked at",
+            };
             format!(
                 "the agent's commits: {} at {}, on {base} of {branch}; `{order}` {takes}",
                 reference(self.name()),

@@ -14,7 +14,7 @@ use super::stack::{HeldChange, Since};
 use crate::workspace::{
     beneath::{self, Found, Kind},
     change::{Reason, What},
-    notice::visible,
+    notice::{visible, visible_line},
     tree_path::TreePath,
     version::{HostVersion, digest},
 };
@@ -134,7 +134,7 @@ fn unified(path: &TreePath, before: Side, after: Side) -> String {
                 ChangeTag::Equal => ' ',
             };
             let line = change.value();
-            let _ = writeln!(text, "{sign}{}", visible(line.strip_suffix('\n').unwrap_or(line)));
+            let _ = writeln!(text, "{sign}{}", visible_line(line.strip_suffix('\n').unwrap_or(line)));
             if !line.ends_with('\n') {
                 text += "\\ no newline at the end of the file\n";
             }
