@@ -350,12 +350,12 @@ fn an_undo_tells_all_that_its_order_must_name() {
     let ground = Playground::new();
     let session = ground.session();
     hand_back(&ground, &session, &HandBack::Tree, |upper| {
-        upper.write("d/.env", "MINE=abcdef12345\n").write("d/.npmrc", "//r.example/:_authToken=abcdef1234567890\n");
+        upper.write("d/.env", "MINE=abcdef12345\n").write("d/x.env", "MINE=abcdef12345\n");
     });
     let refused = undo(&session, "call-1", &[]);
-    let both = vec![("d".into(), contains("d/.env")), ("d".into(), contains("d/.npmrc"))];
+    let both = vec![("d".into(), contains("d/.env")), ("d".into(), contains("d/x.env"))];
     assert_eq!((refused.applied.len(), reasons(&refused.refused), refused.unnamed), (0, both, 0));
-    assert_eq!(undo(&session, "call-1", &["", "d/.env", "d/.npmrc"]).refused, []);
+    assert_eq!(undo(&session, "call-1", &["", "d/.env", "d/x.env"]).refused, []);
     assert_eq!(ground.tree(), [""; 0]);
     hand_back(&ground, &session, &HandBack::Tree, |upper| {
         (0..22).for_each(|number| _ = upper.write(&format!("e/{number:02}.env"), "MINE=abcdef12345\n"));
