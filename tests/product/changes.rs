@@ -305,3 +305,18 @@ fn a_repository_is_only_removed_by_an_order_that_names_it() {
         assert!(named.status.success() && !place.workspace().join(".git").exists(), "{}", text(&named));
     }
 }
+
+#[test]
+fn a_repository_in_a_folder_is_only_removed_by_an_order_that_names_it() {
+    for place in places() {
+        let git = |arguments: &[&str]| assert!(place.program("git").args(arguments).status().unwrap().success());
+        git(&["init", "--quiet", "sub"]);
+        place.call("delete_file", &json!({ "path": "sub" }));
+        let list = text(&place.run(&["changes", "list"]));
+        assert!(list.contains("names sub/.git too") && list.contains("by its very name"), "{list}");
+        let all = place.run(&["changes", "apply", "--all"]);
+        assert!(all.status.code() == Some(3) && place.workspace().join("sub/.git/HEAD").exists(), "{}", text(&all));
+        let named = place.run(&["changes", "apply", "sub", "sub/.git"]);
+        assert!(named.status.success() && !place.workspace().join("sub").exists(), "{}", text(&named));
+    }
+}

@@ -9,7 +9,10 @@ use std::{
 use cofferdam_policy::Protect;
 use serde::{Deserialize, Serialize};
 
-use super::{gate::merge::Unmerged, tree_path::TreePath};
+use super::{beneath::Kind, gate::merge::Unmerged, tree_path::TreePath};
+
+/// The folder of a repository in its working tree.
+pub(in crate::workspace) const GIT: &str = ".git";
 
 /// One thing that is different from what was there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,9 +210,14 @@ pub enum Reason {
         /// Why not, as a clause.
         why: String,
     },
-    /// The change removes or replaces a repository's `.git`: all its commits, branches and settings.
+    /// The change removes or replaces a repository's `.git`, or what in it holds its commits, branches or settings.
     RemovesRepository {
         /// What is removed.
+        path: String,
+    },
+    /// Deleting or replacing the folder would take a repository with it.
+    ContainsRepository {
+        /// The repository's `.git`.
         path: String,
     },
     /// The folder looks like a git repository of its own, whose settings git would obey.
@@ -246,7 +254,7 @@ pub enum Reason {
         /// The owner's numeric id.
         owner: u32,
     },
-    /// The folder to be deleted or replaced holds more than is looked through.
+    /// The folder to be deleted or replaced is not looked through to its end, so that a repository may be in it.
     TooMany,
     /// What was there before was larger than is kept, or could not be kept: it cannot be brought back.
     NotKept,
@@ -364,14 +372,25 @@ pub struct HandedBack {
 }
 
 impl Change {
-    /// Whether a folder `.git` at its path would be removed or replaced by it.
-    pub(in crate::workspace) fn would_remove_repository(&self) -> bool {
-        let is_git = self.path.as_path().file_name().is_some_and(|name| name.eq_ignore_ascii_case(".git"));
-        is_git
-            && match self.what {
-                What::Folder { opaque, .. } => opaque,
-                What::Deleted | What::File { .. } | What::Link { .. } | What::Special { .. } => true,
-            }
+    /// Whether it removes a repository's folder `.git`, or what in it holds commits, branches or settings, when something of
+    /// the kind `there` is at its path. An edit is none, and a file `.git` only leads to a repository.
+    pub(in crate::workspace) fn removes_repository(&self, there: Kind) -> bool {
+        const PARTS: [&str; 5] = ["HEAD", "objects", "refs", "packed-refs", "config"];
+        let goes = match self.what {
+            What::Folder { opaque, .. } => opaque || there != Kind::Folder,
+            What::File { .. } => there != Kind::File,
+            What::Link { .. } => there != Kind::Link,
+            What::Deleted | What::Special { .. } => true,
+        };
+        let names: Vec<&OsStr> = self.path.as_path().iter().collect();
+        let is_git = |name: &OsStr| name.eq_ignore_ascii_case(GIT);
+        let is_part = match names[..] {
+            [.., folder, part] if is_git(folder) => PARTS.iter().any(|known| part.eq_ignore_ascii_case(known)),
+            _ => false,
+        };
+        let is_object = names.windows(2).any(|pair| is_git(pair[0]) && pair[1].eq_ignore_ascii_case("objects"));
+        let is_repository = there == Kind::Folder && names.last().is_some_and(|name| is_git(name));
+        goes && (is_repository || is_part || is_object)
     }
 }
 
@@ -379,7 +398,9 @@ impl Reason {
     /// Whether only an order that names the very path applies the change: credentials or a repository are at stake.
     #[must_use]
     pub fn must_be_named(&self) -> bool {
-        self.is_about_secrets() || matches!(self, Self::RemovesRepository { .. })
+        let is_repository =
+            matches!(self, Self::RemovesRepository { .. } | Self::ContainsRepository { .. } | Self::TooMany);
+        self.is_about_secrets() || is_repository
     }
 
     /// Whether applying the change would cost credentials, so that an order must name it and no folder above it.
@@ -392,6 +413,7 @@ impl Reason {
             | Self::MaskedLines
             | Self::NotMerged { .. } => true,
             Self::RemovesRepository { .. }
+            | Self::ContainsRepository { .. }
             | Self::Protected { .. }
             | Self::ContainsProtected { .. }
             | Self::Draft
@@ -537,8 +559,16 @@ impl fmt::Display for Reason {
                 "what your git runs of the workspace could not be found out, so each change waits: {file}: {why}"
             ),
             Self::RemovesRepository { path } => {
-                write!(formatter, "it deletes the repository itself, {path}; only an order that names it applies it")
+                let what = match path.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case(GIT)) {
+                    true => "the repository itself",
+                    false => "what holds commits, branches or settings of the repository",
+                };
+                write!(formatter, "it deletes {what}, {path}; only an order that names {path} applies it")
             }
+            Self::ContainsRepository { path } => write!(
+                formatter,
+                "it would take the repository {path} with it; only an order that names {path} too applies it"
+            ),
             Self::Repository { folder } => write!(formatter, "{folder} looks like a git repository of its own"),
             Self::FolderHeld { folder } => write!(formatter, "its folder {folder} is held"),
             Self::Together { with } => write!(formatter, "it belongs to the change of {with}, which is held"),
@@ -552,7 +582,10 @@ impl fmt::Display for Reason {
             Self::OtherOwner { owner } => {
                 write!(formatter, "it belongs to user {owner}, and replacing it would change that")
             }
-            Self::TooMany => formatter.write_str("the folder holds more than is looked through before deleting it"),
+            Self::TooMany => formatter.write_str(
+                "the folder cannot be looked through to its end before it is deleted, and may hold a repository; only an \
+                 order that names the folder applies it",
+            ),
             Self::NotKept => {
                 formatter.write_str("what was there before is not kept: it was too large, or could not be")
             }

@@ -113,8 +113,23 @@ pub(super) enum Below {
     Protected { path: TreePath, by: Protection },
     /// A file with credentials.
     Secret { path: TreePath },
+    /// A repository's `.git`.
+    Repository { path: TreePath },
     /// More than is looked through.
     TooMany,
+}
+
+impl Below {
+    /// Why the folder does not go.
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Nothing => None,
+            Self::Protected { path, by } => Some(by.clone().holds_folder(path)),
+            Self::Secret { path } => Some(Reason::ContainsSecret { path: path.to_string() }),
+            Self::Repository { path } => Some(Reason::ContainsRepository { path: path.to_string() }),
+            Self::TooMany => Some(Reason::TooMany),
+        }
+    }
 }
 
 /// What becomes of a change.
@@ -163,11 +178,17 @@ fn reason_to_hold(change: &Change, facts: &Facts<'_>) -> Option<Reason> {
     if let Some(pattern) = facts.secret {
         return Some(Reason::Secret { pattern: pattern.to_owned() });
     }
-    if let Host::Present(Present { below: Below::Secret { path }, .. }) = &facts.host {
-        return Some(Reason::ContainsSecret { path: path.to_string() });
-    }
-    if change.would_remove_repository() && matches!(facts.host, Host::Present(_)) {
-        return Some(Reason::RemovesRepository { path: change.path.to_string() });
+    if let Host::Present(present) = &facts.host {
+        let below = present.below.reason().filter(Reason::must_be_named);
+        if let Some(secret) = below.clone().filter(Reason::is_about_secrets) {
+            return Some(secret);
+        }
+        if change.removes_repository(present.kind) {
+            return Some(Reason::RemovesRepository { path: change.path.to_string() });
+        }
+        if below.is_some() {
+            return below;
+        }
     }
     if let Some(protection) = &facts.protected {
         return Some(protection.clone().holds());
@@ -209,11 +230,8 @@ fn reason_of_present(what: &What, present: &Present) -> Option<Reason> {
     if present.mount {
         return Some(Reason::OtherMount);
     }
-    match &present.below {
-        Below::Nothing => {}
-        Below::Protected { path, by } => return Some(by.clone().holds_folder(path)),
-        Below::Secret { path } => return Some(Reason::ContainsSecret { path: path.to_string() }),
-        Below::TooMany => return Some(Reason::TooMany),
+    if let Some(reason) = present.below.reason() {
+        return Some(reason);
     }
     match present.kind {
         Kind::File | Kind::Folder | Kind::Link => {}

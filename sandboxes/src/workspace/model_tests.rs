@@ -15,7 +15,7 @@ use cofferdam_policy::{Mode, SecretFiles, Secrets};
 use proptest::prelude::*;
 
 use super::{
-    HandedBack, Keep, Reason, Session, Stamp, TreePath,
+    HandedBack, Held, Keep, Reason, Session, Stamp, TreePath,
     playground::{Playground, origin, patient},
     view_tests::{Left, View, call, hand_back},
 };
@@ -320,7 +320,17 @@ fn back(
 fn undo(ground: &Playground, session: &Session, orders: &[String]) -> Result<Vec<String>, TestCaseError> {
     let mut undoing = Vec::new();
     for order in orders.iter().rev() {
-        let undone = session.undo(order, &[], &ground.secrets, &patient(&|| false)).unwrap();
+        let undo = |paths: &[TreePath]| session.undo(order, paths, &ground.secrets, &patient(&|| false)).unwrap();
+        let mut undone = undo(&[]);
+        // A repository goes only by its name.
+        let repository = |held: &Held| match &held.reason {
+            Reason::RemovesRepository { path } | Reason::ContainsRepository { path } => TreePath::new(path),
+            _ => None,
+        };
+        let named: Vec<TreePath> = undone.refused.iter().filter_map(repository).collect();
+        if !named.is_empty() {
+            undone = undo(&[vec![TreePath::root()], named].concat());
+        }
         prop_assert_eq!(&undone.refused, &[], "{}", order);
         undoing.push(undone.order);
     }
@@ -344,8 +354,8 @@ fn turn(
     let (left, seen) = call(ground, View::Overlay, &script);
     let HandedBack { applied, held, dropped, left: not_asked, .. } = back(ground, session, &left, &stamp, terms)?;
     let after = read(ground.workspace.root());
-    let of_secrets =
-        names(held.iter().filter(|held| held.reason.is_about_secrets()).map(|held| held.change.path.clone()));
+    let to_be_named =
+        names(held.iter().filter(|held| held.reason.must_be_named()).map(|held| held.change.path.clone()));
     // Only the file itself, what holds it, and what its masked copy was put under.
     for one in held.iter().filter(|held| held.reason.is_about_secrets()) {
         let is_copy = matches!(one.reason, Reason::MaskedCopy { .. } | Reason::MaskedLines);
@@ -380,8 +390,8 @@ fn turn(
         undo(ground, session, &undoing)?;
         prop_assert_eq!(&read(ground.workspace.root()), &after, "{:?}", &commands);
     }
-    // Applied by a person, what was held is there as well; but for what would change the file with credentials, which no
-    // order about everything does.
+    // Applied by a person, what was held is there as well; but for what would change the file with credentials or remove a
+    // repository, which no order about everything does.
     let mut orders = Vec::new();
     for _ in 0..2 {
         let released = session.apply(&[TreePath::root()], &ground.secrets, &patient(&|| false)).unwrap();
@@ -389,15 +399,15 @@ fn turn(
     }
     let waiting = names(session.held().unwrap().into_iter().map(|held| held.change.path));
     for path in &waiting {
-        prop_assert!(of_secrets.iter().any(|held| touches(path, held)), "{} waits; {:?}", path, &commands);
+        prop_assert!(to_be_named.iter().any(|held| touches(path, held)), "{} waits; {:?}", path, &commands);
     }
-    for path in &of_secrets {
+    for path in &to_be_named {
         prop_assert!(waiting.contains(path), "{} is gone; {:?}", path, &commands);
     }
     let decided = read(ground.workspace.root());
     let there = credentials.seen(&decided);
     for path in model.keys().chain(there.keys()) {
-        let waits = of_secrets.iter().any(|held| touches(path, held));
+        let waits = to_be_named.iter().any(|held| touches(path, held));
         prop_assert!(waits || model.get(path) == there.get(path), "{} differs; {:?} {:?}", path, &held, &commands);
     }
     session.discard(&[TreePath::root()], &patient(&|| false)).unwrap();

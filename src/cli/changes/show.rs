@@ -95,8 +95,8 @@ impl Desk {
             return Ok(self.nothing_there(&paths));
         }
         let is_conflict = listed.iter().any(|held| held.since == Since::Changed);
-        let is_secret = listed.iter().any(|held| held.shown.shown.reason.must_be_named());
-        print(self.closing_line(generation, &paths, Exceptions { is_conflict, is_secret }));
+        let is_by_name = listed.iter().any(|held| held.shown.shown.reason.must_be_named());
+        print(self.closing_line(generation, &paths, Exceptions { is_conflict, is_by_name }));
         Ok(Exit::Success)
     }
 
@@ -122,8 +122,8 @@ impl Desk {
             difference.to_string().lines().for_each(|line| print(diff_line(line, self.colour)));
         }
         let is_conflict = differences.iter().any(|shown| shown.since == Since::Changed);
-        let is_secret = differences.iter().any(|shown| shown.held.reason.must_be_named());
-        print(self.closing_line(generation, &paths, Exceptions { is_conflict, is_secret }));
+        let is_by_name = differences.iter().any(|shown| shown.held.reason.must_be_named());
+        print(self.closing_line(generation, &paths, Exceptions { is_conflict, is_by_name }));
         Ok(Exit::Success)
     }
 
@@ -169,12 +169,12 @@ impl Desk {
             false => words.extend(paths.iter().map(|path| self.as_typed(path))),
         }
         let but = match exceptions {
-            Exceptions { is_conflict: false, is_secret: false } => "",
-            Exceptions { is_conflict: true, is_secret: false } => ", but for what you changed since",
-            Exceptions { is_conflict: false, is_secret: true } => {
+            Exceptions { is_conflict: false, is_by_name: false } => "",
+            Exceptions { is_conflict: true, is_by_name: false } => ", but for what you changed since",
+            Exceptions { is_conflict: false, is_by_name: true } => {
                 ", but for what only an order by its very name applies"
             }
-            Exceptions { is_conflict: true, is_secret: true } => {
+            Exceptions { is_conflict: true, is_by_name: true } => {
                 ", but for what you changed since, and for what only an order by its very name applies"
             }
         };
@@ -200,10 +200,10 @@ struct Listed<'a> {
     since: Since,
 }
 
-/// What of the shown changes one order does not apply.
+/// What of the shown changes one order does not apply: `is_by_name` where one costs credentials or a repository.
 struct Exceptions {
     is_conflict: bool,
-    is_secret: bool,
+    is_by_name: bool,
 }
 
 fn when(at_ms: u64) -> String {

@@ -1,6 +1,6 @@
 //! `cofferdam changes undo`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
 use cofferdam_sandboxes::{Change, Held, Reason, TreePath, UndoError, Undone};
@@ -33,7 +33,7 @@ impl Desk {
             UndoError::Session(error) => not_done(&error, &self.orders),
             error @ (UndoError::Unknown { .. } | UndoError::Ambiguous { .. }) => failed(&error),
         })?;
-        let Undone { order, applied, refused, stay, gone, notes } = undone;
+        let Undone { order, applied, refused, unnamed, stay, gone, notes } = undone;
         for change in &applied {
             let done = self.colour.paint(Mark::Good, "undone");
             print(format_args!("{done} {} ({})", change.path, handed_back::kind(&change.what)));
@@ -54,7 +54,8 @@ impl Desk {
         let exit = match (applied.is_empty(), refused.is_empty()) {
             (false, true) => Exit::Success,
             (true, false) => {
-                note(format_args!("cofferdam: nothing was done{}", self.what_would_do(call, &paths, &refused)?));
+                let instead = self.what_would_do(call, &paths, (&refused, unnamed))?;
+                note(format_args!("cofferdam: nothing was done{instead}"));
                 Exit::Person
             }
             (false, false) => Exit::Person,
@@ -73,18 +74,31 @@ impl Desk {
         Ok(exit)
     }
 
-    /// What to order instead of an undo of which all was refused.
-    fn what_would_do(&self, call: &str, paths: &[TreePath], refused: &[Held]) -> Result<String, Exit> {
+    /// What to order instead of an undo of which all was refused, as far as told (`unnamed` paths are not).
+    fn what_would_do(
+        &self,
+        call: &str,
+        paths: &[TreePath],
+        (refused, unnamed): (&[Held], usize),
+    ) -> Result<String, Exit> {
+        if unnamed > 0 {
+            return Ok(format!(
+                "; {unnamed} more files with credentials or repositories would go, each to be named as well: undo smaller \
+                 parts of it"
+            ));
+        }
         let calls = self.session.undoable().map_err(|error| failed(&error))?;
         let mut changes: Vec<Change> =
             calls.into_iter().find(|known| known.call.starts_with(call)).map(|known| known.changes).unwrap_or_default();
         changes.retain(|change| paths.is_empty() || paths.iter().any(|path| change.path.is_within(path)));
         if refused.iter().all(|held| held.reason.must_be_named()) {
             let named = |held: &Held| match &held.reason {
-                Reason::ContainsSecret { path } => TreePath::new(path).unwrap_or_else(|| held.change.path.clone()),
+                Reason::ContainsSecret { path } | Reason::ContainsRepository { path } => {
+                    TreePath::new(path).unwrap_or_else(|| held.change.path.clone())
+                }
                 _ => held.change.path.clone(),
             };
-            let named: Vec<TreePath> = refused.iter().map(named).collect();
+            let named: Vec<TreePath> = refused.iter().map(named).collect::<BTreeSet<_>>().into_iter().collect();
             let these = if named.len() == 1 { "it" } else { "them" };
             return Ok(format!("; an order that names {these} does it: `{}`", self.undo_order(call, &changes, &named)));
         }

@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use super::{Below, Decision, Facts, Host, Leads, Present, decide, follow::View, selection::Selection, twin};
 use crate::workspace::{
     beneath::{self, Blocked, Entry, Found, Kind},
-    change::{Change, Note, Reason, What},
+    change::{Change, GIT, Note, Reason, What},
     changeset::Changeset,
     delivery::operation::{EntryState, Expected},
     held::stack::{Layers, Stack},
@@ -395,6 +395,7 @@ impl Assessment<'_> {
                 let reason = match self.look_below(path).map(|look| look.below) {
                     Ok(Below::Protected { path, by }) => by.holds_folder(&path),
                     Ok(Below::Secret { path }) => Reason::ContainsSecret { path: path.to_string() },
+                    Ok(Below::Repository { path }) => Reason::ContainsRepository { path: path.to_string() },
                     Ok(Below::Nothing | Below::TooMany) | Err(_) => continue,
                 };
                 whole.insert(folder.clone(), reason);
@@ -465,7 +466,9 @@ impl Assessment<'_> {
             for name in beneath::names(opened.as_fd())? {
                 entries += 1;
                 if entries > MAX_ENTRIES {
-                    look.below = Below::TooMany;
+                    if matches!(look.below, Below::Nothing | Below::Protected { .. }) {
+                        look.below = Below::TooMany;
+                    }
                     return Ok(look);
                 }
                 let path = folder.join(&name);
@@ -474,6 +477,12 @@ impl Assessment<'_> {
                 look.mount |= entry.device != self.workspace.device();
                 if self.masks.pattern(&path).is_some() {
                     look.below = Below::Secret { path: path.clone() };
+                }
+                if entry.kind == Kind::Folder
+                    && name.eq_ignore_ascii_case(GIT)
+                    && matches!(look.below, Below::Nothing | Below::Protected { .. })
+                {
+                    look.below = Below::Repository { path: path.clone() };
                 }
                 let nature = if entry.kind == Kind::Folder { Nature::Folder } else { Nature::Other };
                 if look.below == Below::Nothing

@@ -9,22 +9,28 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     fs::File,
-    io::{self, Read},
+    io::{self, ErrorKind, Read},
+    os::fd::AsFd,
 };
+
+use rustix::fs::OFlags;
 
 use super::merge::{Unmerged, merge};
 use crate::workspace::{
     beneath::{self, Found, Kind},
-    change::{Change, Reason, What},
+    change::{Change, GIT, Reason, What},
     held::stack::{Bond, HeldChange, Layers, Stack},
     masking::Masks,
     session::Session,
     tree_path::TreePath,
-    version::digest,
+    version::{MAX_ENTRIES, digest},
 };
 
 /// Bytes of the largest file with credentials that an order moves.
 const LARGEST: u64 = 1 << 20;
+
+/// Costs of one change that are told; beyond that, the person is told how many more there are.
+const MOST_TOLD: usize = 20;
 
 /// What an order leaves alone, and what it moves.
 #[derive(Debug, Default)]
@@ -61,6 +67,32 @@ pub(in crate::workspace) struct Moved {
     pub(in crate::workspace) digest: String,
 }
 
+/// What a change costs that an order does not name.
+#[derive(Debug, Default)]
+pub(in crate::workspace) struct Cost {
+    /// The first [`MOST_TOLD`] of it.
+    pub(in crate::workspace) reasons: Vec<Reason>,
+    /// How much more there is.
+    pub(in crate::workspace) more: usize,
+}
+
+impl Cost {
+    fn add(&mut self, reason: Reason) {
+        match self.reasons.len() < MOST_TOLD {
+            true => self.reasons.push(reason),
+            false => self.more += 1,
+        }
+    }
+}
+
+/// What was found in a folder that would go.
+struct Within {
+    /// Their `.git` folders, sorted.
+    repositories: Vec<TreePath>,
+    /// Whether all of the folder was looked through.
+    is_all: bool,
+}
+
 impl Session {
     /// What of the held changes at `selected` an order to apply `paths` leaves alone.
     pub(in crate::workspace) fn spared(
@@ -72,7 +104,7 @@ impl Session {
         let mut spared = Spared::default();
         for path in selected {
             let held = &stack.held[*path];
-            if let Some(reason) = self.cost(&held.change, (paths, masks))? {
+            if let Some(reason) = self.cost(&held.change, (paths, masks))?.reasons.into_iter().next() {
                 spared.held.insert((*path).clone(), reason);
                 continue;
             }
@@ -97,28 +129,80 @@ impl Session {
         Ok(spared)
     }
 
-    /// Why a change would cost credentials that an order does not name.
+    /// What files with credentials and what repositories a change would cost that an order does not name.
     pub(in crate::workspace) fn cost(
         &self,
         change: &Change,
         (paths, masks): (&[TreePath], &Masks),
-    ) -> io::Result<Option<Reason>> {
+    ) -> io::Result<Cost> {
+        let mut cost = Cost::default();
         let path = &change.path;
         if let Some(pattern) = masks.pattern(path)
             && !paths.contains(path)
         {
-            return Ok(Some(Reason::Secret { pattern: pattern.to_owned() }));
+            cost.add(Reason::Secret { pattern: pattern.to_owned() });
         }
-        if change.would_remove_repository()
-            && !paths.contains(path)
-            && matches!(beneath::find(self.workspace().fd(), path)?, Found::Entry(there) if there.kind == Kind::Folder)
-        {
-            return Ok(Some(Reason::RemovesRepository { path: path.to_string() }));
+        let there = match beneath::find(self.workspace().fd(), path)? {
+            Found::Entry(there) => Some(there.kind),
+            Found::Absent { .. } | Found::Blocked(_) => None,
+        };
+        let is_folder = there == Some(Kind::Folder);
+        let stays = is_folder && matches!(change.what, What::Folder { .. });
+        if !stays {
+            let unnamed = masks.below(path).filter(|below| !paths.contains(below));
+            unnamed.for_each(|below| cost.add(Reason::ContainsSecret { path: below.to_string() }));
         }
-        let adds = matches!(change.what, What::Folder { .. })
-            && matches!(beneath::find(self.workspace().fd(), path)?, Found::Entry(there) if there.kind == Kind::Folder);
-        let unnamed = masks.below(path).find(|below| !paths.contains(below)).filter(|_| !adds);
-        Ok(unnamed.map(|below| Reason::ContainsSecret { path: below.to_string() }))
+        if there.is_some_and(|there| change.removes_repository(there)) && !paths.contains(path) {
+            cost.add(Reason::RemovesRepository { path: path.to_string() });
+        }
+        if is_folder && !stays {
+            let Within { repositories, is_all } = self.repositories_within(path)?;
+            let unnamed = repositories.iter().filter(|below| !paths.contains(below));
+            unnamed.for_each(|below| cost.add(Reason::ContainsRepository { path: below.to_string() }));
+            if !is_all && !paths.contains(path) {
+                cost.add(Reason::TooMany);
+            }
+        }
+        Ok(cost)
+    }
+
+    /// The repositories of the host in a folder. Whatever cannot be looked into counts as not looked through.
+    fn repositories_within(&self, top: &TreePath) -> io::Result<Within> {
+        let mut within = Within { repositories: Vec::new(), is_all: true };
+        let mut entries = 0;
+        let mut pending = vec![top.clone()];
+        while let Some(folder) = pending.pop() {
+            let root = self.workspace().fd();
+            let opened = match beneath::open(root, folder.as_path(), OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(opened) => opened,
+                Err(error) => match error.kind() {
+                    ErrorKind::NotADirectory | ErrorKind::NotFound => continue,
+                    ErrorKind::CrossesDevices | ErrorKind::PermissionDenied => {
+                        within.is_all = false;
+                        continue;
+                    }
+                    _ => return Err(error),
+                },
+            };
+            for name in beneath::names(opened.as_fd())? {
+                entries += 1;
+                if entries > MAX_ENTRIES {
+                    within.is_all = false;
+                    return Ok(within);
+                }
+                let Some(entry) = beneath::entry(opened.as_fd(), &name)? else { continue };
+                if entry.kind != Kind::Folder {
+                    continue;
+                }
+                let path = folder.join(&name);
+                match name.eq_ignore_ascii_case(GIT) {
+                    true => within.repositories.push(path),
+                    false => pending.push(path),
+                }
+            }
+        }
+        within.repositories.sort();
+        Ok(within)
     }
 
     fn masked_text(

@@ -338,12 +338,32 @@ fn what_a_call_made_and_is_masked_now_is_undone_only_by_its_name() {
     });
     assert_eq!(held, []);
     let refused = undo(&session, "call-1", &[]);
-    let secret = Reason::Secret { pattern: ".env".into() };
-    let both = vec![("made".into(), contains("made/.env")), ("made/.env".into(), secret)];
-    assert_eq!((refused.applied.len(), reasons(&refused.refused)), (0, both));
+    let told = vec![("made".into(), contains("made/.env"))];
+    assert_eq!((refused.applied.len(), reasons(&refused.refused)), (0, told));
     assert!(ground.read("made/.env").is_some());
     let undone = undo(&session, "call-1", &["made", "made/.env"]);
     assert_eq!((undone.refused.len(), ground.tree()), (0, vec![]));
+}
+
+#[test]
+fn an_undo_tells_all_that_its_order_must_name() {
+    let ground = Playground::new();
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("d/.env", "MINE=abcdef12345\n").write("d/x.env", "MINE=abcdef12345\n");
+    });
+    let refused = undo(&session, "call-1", &[]);
+    let both = vec![("d".into(), contains("d/.env")), ("d".into(), contains("d/x.env"))];
+    assert_eq!((refused.applied.len(), reasons(&refused.refused), refused.unnamed), (0, both, 0));
+    assert_eq!(undo(&session, "call-1", &["", "d/.env", "d/x.env"]).refused, []);
+    assert_eq!(ground.tree(), [""; 0]);
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        (0..22).for_each(|number| _ = upper.write(&format!("e/{number:02}.env"), "MINE=abcdef12345\n"));
+    });
+    let refused = undo(&session, &session.undoable().unwrap()[0].call, &[]);
+    assert_eq!((refused.refused.len(), refused.unnamed), (20, 2));
+    let last = ("e".to_owned(), contains("e/19.env"));
+    assert_eq!(reasons(&refused.refused).last(), Some(&last));
 }
 
 #[test]
@@ -567,4 +587,102 @@ fn a_call_is_compared_with_what_lay_on_top_for_it() {
             OnTop::Masks => assert_eq!(held, []),
         }
     }
+}
+
+/// The held paths that only an order by name applies.
+fn to_be_named(held: &[(String, Reason)]) -> Vec<&str> {
+    held.iter().filter(|(_, reason)| reason.must_be_named()).map(|(path, _)| path.as_str()).collect()
+}
+
+#[test]
+fn a_repository_goes_with_the_folder_above_it_only_by_its_name() {
+    let fills: [fn(&Upper); 3] = [
+        |upper| _ = upper.delete("sub"),
+        |upper| _ = upper.write("sub", "a file"),
+        |upper| _ = upper.link("sub", "elsewhere"),
+    ];
+    for fill in fills {
+        let ground = Playground::new();
+        ground.write("sub/deep/.git/HEAD", "ref: refs/heads/main\n");
+        ground.write("sub/other/.git/HEAD", "ref: refs/heads/main\n");
+        let session = ground.session();
+        let held = hand_back(&ground, &session, &HandBack::Tree, fill);
+        assert_eq!(to_be_named(&held), ["sub"], "{held:?}");
+        assert!(held[0].1.to_string().contains("/.git too applies it"), "{held:?}");
+        for order in [vec![""], vec!["sub"], vec!["sub", "sub/deep/.git"], vec!["sub", "sub/other/.git"]] {
+            let released = apply(&session, &order);
+            assert_eq!((applied(&released), to_be_named(&reasons(&released.held))), (vec![], vec!["sub"]), "{order:?}");
+        }
+        let released = apply(&session, &["sub", "sub/deep/.git", "sub/other/.git"]);
+        assert_eq!((applied(&released), ground.read("sub/deep/.git/HEAD")), (vec!["sub".into()], None));
+    }
+}
+
+#[test]
+fn what_holds_a_repositorys_commits_and_branches_goes_only_by_its_name() {
+    let ground = Playground::new();
+    let parts = [".git/HEAD", ".git/config", ".git/objects", ".git/packed-refs", ".git/refs"];
+    for file in [".git/HEAD", ".git/config", ".git/hooks/x", ".git/objects/ab/c", ".git/packed-refs", ".git/refs/a"] {
+        ground.write(file, "[core]\n");
+    }
+    let session = ground.session();
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        parts.iter().for_each(|part| _ = upper.delete(part));
+        upper.delete(".git/hooks/x");
+    });
+    assert_eq!(to_be_named(&held), parts, "{held:?}");
+    assert!(!held[0].1.to_string().contains("the repository itself"), "{held:?}");
+    assert_eq!(applied(&apply(&session, &[""])), [".git/hooks/x"]);
+    assert_eq!(applied(&apply(&session, &[".git"])), [""; 0]);
+    assert_eq!(applied(&apply(&session, &parts)), parts);
+    // Of the objects alone, one by one; and put away for a file of the name.
+    ground.write(".git/objects/ab/c", "x");
+    ground.write(".git/refs/a", "x");
+    let held = hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.delete(".git/objects/ab").write(".git/refs", "x");
+    });
+    assert_eq!(to_be_named(&held), [".git/objects/ab", ".git/refs"], "{held:?}");
+    assert_eq!(applied(&apply(&session, &[""])), [""; 0]);
+}
+
+#[test]
+fn an_edit_of_a_repositorys_settings_is_no_removal_and_nor_is_taking_it_back() {
+    let ground = Playground::new();
+    ground.write(".git/config", "[core]\n");
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| _ = upper.write(".git/config", "[user]\n"));
+    let released = apply(&session, &[""]);
+    assert_eq!(applied(&released), [".git/config"]);
+    assert_eq!(undo(&session, &released.order, &[]).refused, []);
+    assert_eq!(ground.read(".git/config").as_deref(), Some("[core]\n"));
+}
+
+#[test]
+fn a_git_file_that_leads_to_a_repository_is_none() {
+    for replaced in [false, true] {
+        let ground = Playground::new();
+        ground.write("sub/.git", "gitdir: ../elsewhere\n");
+        let session = ground.session();
+        let held = hand_back(&ground, &session, &HandBack::Tree, |upper| match replaced {
+            true => _ = upper.write("sub/.git", "gitdir: ../other\n"),
+            false => _ = upper.delete("sub/.git"),
+        });
+        assert!(matches!(&held[..], [(path, Reason::Protected { .. })] if path == "sub/.git"), "{held:?}");
+        assert_eq!(applied(&apply(&session, &[""])), ["sub/.git"]);
+    }
+}
+
+#[test]
+fn a_repository_that_a_call_made_is_taken_back_by_its_name_alone() {
+    let ground = Playground::new();
+    let session = ground.session();
+    hand_back(&ground, &session, &HandBack::Tree, |upper| {
+        upper.write("made/.git/HEAD", "x").write("made/.git/objects/ab/c", "x").write("made/a", "x");
+    });
+    let released = apply(&session, &[""]);
+    let order = released.order;
+    let refused = undo(&session, &order, &["made"]);
+    let all = reasons(&refused.refused);
+    assert!(refused.applied.is_empty() && !all.is_empty(), "{all:?}");
+    assert_eq!(undo(&session, &order, &["", "made/.git"]).refused, []);
 }

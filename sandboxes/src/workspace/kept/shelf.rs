@@ -27,7 +27,7 @@ use crate::workspace::{
     beneath::{self, Entry, Kind},
     change::{Change, Special},
     delivery::{flush::Flush, operation::FOLDER_BITS},
-    held::{layer::copy_file, stack::Origin},
+    held::{layer::copy_file, ledger::write_atomically, stack::Origin},
     tree_path::TreePath,
     version::{HostVersion, MAX_ENTRIES},
 };
@@ -104,6 +104,8 @@ pub(super) enum Lacks {
         /// What it was.
         special: Special,
     },
+    /// It is not known, since the list cannot be read.
+    Unknown,
 }
 
 impl Lacking {
@@ -196,7 +198,7 @@ impl Shelf {
         let lacking = copied?;
         if !lacking.is_empty() {
             let folder = self.archive.path(&UNFINISHED);
-            fs::write(folder.join(lacking_name(&number)), serde_json::to_vec(&lacking)?)?;
+            write_atomically(&folder, &lacking_name(&number), &serde_json::to_vec(&lacking)?)?;
         }
         rustix::fs::renameat(&self.folder, &partial, &self.folder, &number)?;
         Ok(false)
@@ -325,7 +327,7 @@ pub(super) struct Shelved {
 }
 
 impl Shelved {
-    /// What the copy of this number lacks; nothing for what was moved.
+    /// What the copy of this number lacks; nothing for what was moved. A list that cannot be read keeps nothing from coming back.
     pub(super) fn lacking(&self, number: usize) -> io::Result<Vec<Lacking>> {
         let name = lacking_name(&number.to_string());
         if beneath::entry(self.folder.as_fd(), name.as_ref())?.is_none() {
@@ -333,7 +335,11 @@ impl Shelved {
         }
         let path = TreePath::root().join(name.as_ref());
         let text = io::read_to_string(beneath::file(self.folder.as_fd(), path.as_path())?)?;
-        Ok(serde_json::from_str(&text)?)
+        let unknown = |error| {
+            tracing::warn!(%error, name, "the list of what a copy lacks cannot be read");
+            vec![Lacking { path: TreePath::root(), what: Lacks::Unknown }]
+        };
+        Ok(serde_json::from_str(&text).unwrap_or_else(unknown))
     }
 }
 

@@ -24,6 +24,7 @@ use crate::workspace::{
         Delivery, Steps, Uninterrupted,
         operation::{EntryState, Expected, Operation, Own},
     },
+    gate::spared::Cost,
     held::stack::{Content, Origin, Stack},
     masking::Masks,
     session::{Session, SessionError},
@@ -60,6 +61,8 @@ pub struct Undone {
     pub stay: Vec<TreePath>,
     /// What the call made and is not there any more: there was nothing to do.
     pub gone: Vec<TreePath>,
+    /// Files with credentials and repositories, beyond those of `refused`, that the order would have to name.
+    pub unnamed: usize,
     /// Worth knowing.
     pub notes: Vec<Note>,
 }
@@ -105,8 +108,8 @@ impl Session {
     }
 
     /// Takes back what `call` changed in the workspace: at `paths` and below them, or all of it when there are none. The
-    /// beginning of an identifier is enough when it fits one only. Files with credentials, as `secrets` lists them now, are only
-    /// touched when `paths` names them.
+    /// beginning of an identifier is enough when it fits one only. Files with credentials, as `secrets` lists them now, and
+    /// repositories are only touched when `paths` names them.
     ///
     /// # Errors
     /// [`UndoError`]; the workspace is then unchanged.
@@ -145,11 +148,12 @@ impl Session {
         let mut way = Way { session: self, shelved: &shelved, selected, named, stack: &stack, back: Back::default() };
         way.find().map_err(failed)?;
         // What was opened for reading stays open until it was copied.
-        let Back { operations, refused, stay, gone, notes: mut not_restored, bits, opened: _opened } = way.back;
+        let Back { operations, refused, unnamed, stay, gone, notes: mut not_restored, bits, opened: _opened } =
+            way.back;
         let origin = Origin::order("undo").map_err(failed)?;
         let order = origin.call.clone();
         if !refused.is_empty() || operations.is_empty() {
-            return Ok(Undone { order, refused, stay, gone, notes: not_restored, ..Undone::default() });
+            return Ok(Undone { order, refused, unnamed, stay, gone, notes: not_restored, ..Undone::default() });
         }
         let delivery = Delivery {
             workspace: self.workspace(),
@@ -171,7 +175,8 @@ impl Session {
                 not_restored.push(Note::NotRestored { file, what: bits_of_it(missing) });
             }
         }
-        Ok(Undone { order, applied: delivered.applied, refused: delivered.held, stay, gone, notes: not_restored })
+        let (applied, refused) = (delivered.applied, delivered.held);
+        Ok(Undone { order, applied, refused, unnamed, stay, gone, notes: not_restored })
     }
 
     fn shelved(&self) -> Result<Vec<Shelved>, SessionError> {
@@ -198,6 +203,7 @@ impl Session {
 struct Back<'a> {
     operations: Vec<(Operation, Content<'a>)>,
     refused: Vec<Held>,
+    unnamed: usize,
     stay: Vec<TreePath>,
     gone: Vec<TreePath>,
     notes: Vec<Note>,
@@ -319,10 +325,10 @@ impl<'a> Way<'a> {
             Before::Gone => return Ok(Some(Reason::NotKept)),
             Before::Absent if is_folder && !self.is_ours(path)? => self.back.stay.push(path.clone()),
             Before::Absent => {
-                if let Some(reason) = self.cost(path)? {
-                    return Ok(Some(reason));
-                }
                 *whole = Some(path);
+                if self.costs(entry, What::Deleted)? {
+                    return Ok(None);
+                }
                 self.push(path.clone(), What::Deleted, expected, &nearest, Content::None)?;
             }
             Before::Mode { mode } => {
@@ -330,19 +336,35 @@ impl<'a> Way<'a> {
             }
             Before::Kept { .. } if is_folder && !self.is_ours(path)? => return Ok(Some(Reason::Conflict)),
             Before::Kept { number } => {
-                if let Some(reason) = self.cost(path)? {
-                    return Ok(Some(reason));
-                }
                 *whole = Some(path);
+                if self.costs(entry, self.in_its_place(number)?)? {
+                    return Ok(None);
+                }
                 self.bring_back(path, number, expected, &nearest)?;
             }
         }
         Ok(None)
     }
 
-    /// Why it would cost credentials that the order does not name, if what is at `path` goes.
-    fn cost(&self, path: &TreePath) -> io::Result<Option<Reason>> {
-        self.session.cost(&Change { path: path.clone(), what: What::Deleted }, self.named)
+    /// Whether it would cost files with credentials or repositories that the order does not name, if `what` takes the place
+    /// of what the call left. Each that is told is refused, with all that is below.
+    fn costs(&mut self, entry: &Recorded, what: What) -> io::Result<bool> {
+        let Cost { reasons, more } =
+            self.session.cost(&Change { path: entry.change.path.clone(), what }, self.named)?;
+        self.back.unnamed += more;
+        let costs = !reasons.is_empty();
+        let refused = reasons.into_iter().map(|reason| Held { change: entry.change.clone(), reason });
+        self.back.refused.extend(refused);
+        Ok(costs)
+    }
+
+    /// What takes the place of what the call left. Of a folder that is there nothing stays.
+    fn in_its_place(&self, number: usize) -> io::Result<What> {
+        let kept = beneath::entry(self.shelved.folder.as_fd(), number.to_string().as_ref())?;
+        Ok(match kept {
+            Some(kept) if kept.kind == Kind::File => What::File { size: kept.size, mode: kept.permissions() },
+            Some(_) | None => What::Deleted,
+        })
     }
 
     /// Whether a folder of the workspace holds nothing but what the call put there, as it left it.
@@ -376,6 +398,7 @@ impl<'a> Way<'a> {
             let what = match what {
                 Lacks::Bits { bits } => bits_of_it(bits),
                 Lacks::Special { special } => special.to_string(),
+                Lacks::Unknown => "whatever the copy of it lacks, since the list of that cannot be read".to_owned(),
             };
             self.back.notes.push(Note::NotRestored { file: path.join_all(&within), what });
         }

@@ -153,6 +153,24 @@ fn what_a_copy_lacks_is_named_as_well() {
 }
 
 #[test]
+fn a_list_of_what_a_copy_lacks_that_a_crash_cut_off_keeps_nothing_from_coming_back() {
+    let ground = Playground::on_two_file_systems();
+    ground.write("lone", "x");
+    sh("chmod 2750 lone", ground.workspace.root());
+    let session = ground.session().retaining(Retention { age: Duration::MAX, ..RETENTION });
+    let (stamp, upper) = (ground.stamp(), ground.upper());
+    upper.write("lone", "y");
+    ground.hand_back(&session, &upper, &HandBack::Tree, &stamp);
+    let undo_folder = session.undo_archive().path(&session.undo_archive().names().unwrap()[0]);
+    let list = names(&undo_folder).into_iter().find(|name| name.ends_with("-lacks.json")).unwrap();
+    fs::write(undo_folder.join(list), "[{\"pa").unwrap();
+    let undone = undo(&session, "call-1", &[]);
+    let notes = format!("{:?}", undone.notes);
+    assert!(notes.contains("\"lone\"") && notes.contains("cannot be read"), "{notes}");
+    assert_eq!((undone.refused.len(), ground.read("lone").as_deref()), (0, Some("x")));
+}
+
+#[test]
 fn pipes_and_the_bits_of_folders_that_the_workspace_had_come_back_as_often_as_wanted() {
     for ground in [Playground::new(), Playground::on_two_file_systems()] {
         ground.write("tree/shared/x", "x");
