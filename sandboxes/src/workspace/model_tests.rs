@@ -367,8 +367,9 @@ fn turn(
     for one in held.iter().filter(|held| held.reason.is_about_secrets()) {
         let may_stand = match one.reason {
             Reason::MaskedCopy { .. } | Reason::MaskedLines => true,
-            Reason::ContainsSecret { .. } => {
-                holding.iter().any(|folder| *folder != TreePath::root() && one.change.path.is_within(folder))
+            Reason::ContainsSecret { ref path } => {
+                let is_beside = |folder: &TreePath| *folder != TreePath::root() && one.change.path.is_within(folder);
+                *path == credentials.path && holding.iter().any(is_beside)
             }
             _ => false,
         };
